@@ -1,0 +1,17 @@
+"""The one exception that is the user's to mend; everything else is a bug and keeps its traceback."""
+
+
+class FirstspikeError(ValueError):
+    """Wrong input: what is wrong, and (``hint``) what to do about it.
+
+    The command line prints both as one line and exits with status 2.
+    """
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+    def one_line(self) -> str:
+        """``message; hint`` with every line break removed."""
+        text = str(self) if self.hint is None else f"{self}; {self.hint}"
+        return " ".join(text.split())
