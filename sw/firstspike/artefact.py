@@ -27,6 +27,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     ------
     FirstspikeError
         if the folder cannot be written.
+
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,7 +40,7 @@ def new_folder(path: Path) -> Iterator[Path]:
             yield draft
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
-            os.replace(draft, path)
+            draft.replace(path)
         except OSError as error:
             raise _unwritable(path, error) from error
     finally:
@@ -53,6 +54,7 @@ def write_file(path: Path, content: bytes | str) -> None:
     ------
     FirstspikeError
         if the file cannot be written.
+
     """
     data = content.encode() if isinstance(content, str) else content
     try:
@@ -65,7 +67,7 @@ def write_file(path: Path, content: bytes | str) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
         draft.chmod(0o644)
-        os.replace(draft, path)
+        draft.replace(path)
     except OSError as error:
         raise _unwritable(path, error) from error
     finally:

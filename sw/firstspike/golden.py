@@ -18,6 +18,9 @@ from firstspike.model import IntArray, Network, check_images
 
 BATCH = 1024
 
+# float32, or float64 where a layer needs it: one of the two at run time.
+FloatArray = NDArray[np.float64]
+
 
 @dataclass(frozen=True, eq=False)
 class Result:
@@ -34,6 +37,7 @@ class Result:
         The decision, shape (B,).
     decision_steps
         Step of the earliest output spike, or T if there is none; T for the membrane readout. Shape (B,).
+
     """
 
     spike_times: tuple[NDArray[np.int16], ...]
@@ -55,8 +59,11 @@ class Result:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Result):
             return NotImplemented
-        mine, theirs = ([*x.spike_times, x.membranes, x.classes, x.decision_steps] for x in (self, other))
+        mine, theirs = self._arrays(), other._arrays()
         return len(mine) == len(theirs) and all(np.array_equal(a, b) for a, b in zip(mine, theirs, strict=True))
+
+    def _arrays(self) -> list[NDArray[Any]]:
+        return [*self.spike_times, self.membranes, self.classes, self.decision_steps]
 
     @staticmethod
     def concatenate(parts: list[Result]) -> Result:
@@ -78,7 +85,8 @@ class Result:
 
     def synaptic_operations(self, network: Network) -> IntArray:
         """Additions of a weight to a membrane in each image: spikes times fan-out, shape (B,)."""
-        return self.spikes(network) @ np.array([layer.outputs for layer in network.layers])
+        fan_out = np.array([layer.outputs for layer in network.layers], np.int64)
+        return np.asarray(self.spikes(network) @ fan_out)
 
 
 class Golden:
@@ -90,6 +98,7 @@ class Golden:
     ------
     FirstspikeError
         if a membrane could reach 2**53, beyond which no float sums exactly.
+
     """
 
     def __init__(self, network: Network) -> None:
@@ -104,6 +113,7 @@ class Golden:
         ------
         FirstspikeError
             if the images do not fit the network.
+
         """
         flat = check_images(self._network, images)
         if not len(flat):
@@ -126,17 +136,17 @@ class _Layer:
         bound = max(bound, *post.threshold, 0)
         if bound >= 1 << 53:
             raise FirstspikeError(f"layer {layer.name}: membranes reach {bound}, beyond the exact range of 2**53")
-        self._float: type[Any] = np.float32 if bound < 1 << 24 else np.float64
-        self._weight = np.ascontiguousarray(layer.weight.T.astype(self._float))
-        self._bias = layer.bias.astype(self._float)
-        self._threshold = np.array(post.threshold, self._float)
+        self._float: Any = np.float32 if bound < 1 << 24 else np.float64
+        self._weight: FloatArray = np.ascontiguousarray(layer.weight.T, self._float)
+        self._bias: FloatArray = layer.bias.astype(self._float)
+        self._threshold: FloatArray = np.array(post.threshold, self._float)
         self._steps, self._fire_start = network.steps, network.fire_start
         # One entry more, worth 0, for the code that means "no spike"; one row for each arrival step.
-        self._kernel = np.array([*pre.kernel, 0], self._float)
+        self._kernel: FloatArray = np.array([*pre.kernel, 0], self._float)
         arrivals = np.array([pre.arrival(code) for code in range(pre.codes)] + [-1])
-        self._arriving = np.where(arrivals == np.arange(self._steps)[:, None], self._kernel, self._float(0))
+        self._arriving: FloatArray = np.where(arrivals == np.arange(self._steps)[:, None], self._kernel, self._float(0))
 
-    def _membranes(self, times: NDArray[np.int16]) -> Iterator[tuple[int, NDArray[Any]]]:
+    def _membranes(self, times: NDArray[np.int16]) -> Iterator[tuple[int, FloatArray]]:
         """(k, V(k)) for each step k; V is the same array, updated in place."""
         if self._fire_start >= self._steps:
             v = self._kernel[times] @ self._weight + self._bias

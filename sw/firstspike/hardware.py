@@ -33,6 +33,7 @@ class Memory:
         A row is ``fields`` numbers of ``field_bits`` bits side by side, field 0 in the lowest bits.
     signed
         Whether a field is in two's complement.
+
     """
 
     name: str
@@ -76,6 +77,7 @@ class LayerShape:
         Widths of a signed weight, an unsigned kernel entry, and a signed membrane (also of bias and threshold).
     fires
         Whether the layer compares with thresholds: every hidden layer, and the output with the first-spike readout.
+
     """
 
     inputs: int
@@ -93,7 +95,10 @@ class LayerShape:
 
     @property
     def groups(self) -> int:
-        """Clocks to update every membrane once: ceil(outputs / lanes). Neuron j is lane j % lanes of group j // lanes."""
+        """Clocks to update every membrane once: ceil(outputs / lanes).
+
+        Neuron j is lane j % lanes of group j // lanes.
+        """
         return -(-self.outputs // self.lanes)
 
 
@@ -120,6 +125,7 @@ class Hardware:
     ------
     FirstspikeError
         if a value is outside what can be generated.
+
     """
 
     steps: int
@@ -157,8 +163,12 @@ class Hardware:
 
         Parameters
         ----------
+        network
+            Gives the shapes and the least widths.
         lanes
             For each layer, or one number for all, then at most the layer's outputs. Default 64.
+        input, monitor
+            As for the class.
         spare_membrane_bits
             Added to every membrane, so that other networks of the same shape fit later.
 
@@ -166,6 +176,7 @@ class Hardware:
         ------
         FirstspikeError
             if the lanes do not fit the layers.
+
         """
         outputs = [layer.outputs for layer in network.layers]
         if lanes is None:
@@ -202,6 +213,7 @@ class Hardware:
         ------
         FirstspikeError
             naming the first property that differs or does not fit.
+
         """
         remedy = "generate hardware for this network, or train one of the same shape and widths"
         wanted = Hardware.for_network(network, lanes=1, input=self.input, monitor=self.monitor)
@@ -259,14 +271,15 @@ class Hardware:
             bits = unsigned_bits(self.layers[0].input_codes - 1) + 1
             rows.append({"name": "encoder", "role": "encoder", "depth": PIXEL_LEVELS, "field_bits": bits})
         for i, layer in enumerate(self.layers):
-            lanes, bits = {"fields": layer.lanes, "signed": True}, {"field_bits": layer.membrane_bits}
+            lanes = {"fields": layer.lanes, "signed": True}
+            membrane = {"field_bits": layer.membrane_bits}
             parts: list[dict[str, Any]] = [
                 {"role": "weight", "depth": layer.groups * layer.inputs, "field_bits": layer.weight_bits, **lanes},
-                {"role": "bias", "depth": layer.groups, **bits, **lanes},
+                {"role": "bias", "depth": layer.groups, **membrane, **lanes},
                 {"role": "kernel", "depth": layer.input_codes, "field_bits": layer.kernel_bits},
             ]
             if layer.fires:
-                parts.append({"role": "threshold", "depth": self.steps, "signed": True, **bits})
+                parts.append({"role": "threshold", "depth": self.steps, "signed": True, **membrane})
             rows += [{"name": f"layer{i}_{part['role']}", "layer": i, **part} for part in parts]
         defaults = {"layer": None, "fields": 1, "signed": False}
         return tuple(Memory(**(defaults | row | {"index": index})) for index, row in enumerate(rows))
@@ -278,6 +291,7 @@ class Hardware:
         ------
         KeyError
             if the core has none.
+
         """
         for memory in self.memories:
             if (memory.role, memory.layer) == (role, layer):

@@ -43,6 +43,7 @@ class Kernel:
     ------
     FirstspikeError
         on a value outside its range.
+
     """
 
     kind: ClassVar[str] = ""
@@ -72,11 +73,11 @@ class Kernel:
     def threshold(self) -> NDArray[np.float64]:
         """Real threshold at each step. Shape (T,), positive, non-increasing."""
         shift = 0.5 if self.rounding == "round" else 0.0
-        return self.theta0 * self.curve(np.arange(self.steps) + shift)
+        return self.theta0 * self.curve(np.arange(self.steps, dtype=np.float64) + shift)
 
     def table(self) -> tuple[int, ...]:
         """K: the integer decode table. Length T, non-negative, non-increasing."""
-        return tuple(int(x) for x in np.floor(self.curve(np.arange(self.steps)) / self.unit + 0.5))
+        return tuple(int(x) for x in np.floor(self.curve(np.arange(self.steps, dtype=np.float64)) / self.unit + 0.5))
 
     def integer_threshold(self, scale: float) -> tuple[int, ...]:
         """TH: the integer thresholds of a layer whose membrane counts in units of ``scale``.
@@ -88,6 +89,7 @@ class Kernel:
         ------
         FirstspikeError
             if ``scale`` is not positive and finite.
+
         """
         _require(scale > 0 and math.isfinite(scale), "scale", scale, "> 0")
         unit = Fraction(scale)
@@ -119,6 +121,7 @@ class Exponential(Kernel):
         t_d, in steps; ``exp(delay/tau)`` is the largest value that a spike can carry.
     kernel_fraction_bits
         f, with K = round(2**f * exp(-(k - delay)/tau)).
+
     """
 
     kind: ClassVar[str] = "exponential"
@@ -135,9 +138,11 @@ class Exponential(Kernel):
 
     @property
     def unit(self) -> float:
+        """2**-f."""
         return 2.0**-self.kernel_fraction_bits
 
     def curve(self, k: NDArray[np.float64]) -> NDArray[np.float64]:
+        """exp(-(k - delay)/tau)."""
         return np.exp(-(np.asarray(k, np.float64) - self.delay) / self.tau)
 
 
@@ -149,6 +154,7 @@ class PowerOfTwo(Kernel):
     ----------
     steps_per_octave
         n: the value halves every n steps (>= 1). For n > 1 the table is rounded to integers.
+
     """
 
     kind: ClassVar[str] = "power_of_two"
@@ -162,9 +168,11 @@ class PowerOfTwo(Kernel):
 
     @property
     def unit(self) -> float:
+        """A power of two, so that one step an octave gives K = 2**(T-1-k) exactly."""
         return 2.0 ** ((1 - self.steps) // self.steps_per_octave)
 
     def curve(self, k: NDArray[np.float64]) -> NDArray[np.float64]:
+        """2**(-k/steps_per_octave)."""
         return np.exp2(-np.asarray(k, np.float64) / self.steps_per_octave)
 
 
@@ -176,9 +184,11 @@ class Linear(Kernel):
 
     @property
     def unit(self) -> float:
+        """1/T."""
         return 1.0 / self.steps
 
     def curve(self, k: NDArray[np.float64]) -> NDArray[np.float64]:
+        """1 - k/T."""
         return 1.0 - np.asarray(k, np.float64) / self.steps
 
 
@@ -190,9 +200,11 @@ class Constant(Kernel):
 
     @property
     def unit(self) -> float:
+        """1."""
         return 1.0
 
     def curve(self, k: NDArray[np.float64]) -> NDArray[np.float64]:
+        """1 at every step."""
         return np.ones_like(np.asarray(k, np.float64))
 
 
@@ -212,10 +224,12 @@ class Direct(Linear):
         _require(self.steps == PIXEL_LEVELS - 1, "steps", self.steps, f"{PIXEL_LEVELS - 1} (one code a pixel value)")
 
     def encoder(self) -> tuple[int, ...]:
+        """Code 255 - p for pixel p; 255, no spike, for a zero."""
         return tuple(self.steps - p for p in range(PIXEL_LEVELS))
 
     @property
     def simultaneous(self) -> bool:
+        """Direct input: always."""
         return True
 
 
@@ -229,6 +243,7 @@ def from_spec(spec: Mapping[str, Any]) -> Kernel:
     ------
     FirstspikeError
         on an unknown kind, an unknown or missing parameter, or a value outside its range.
+
     """
     parameters = dict(spec)
     kind = parameters.pop("kind", None)

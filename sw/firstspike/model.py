@@ -61,6 +61,7 @@ class Population:
     ------
     FirstspikeError
         if a table is out of range or rises.
+
     """
 
     name: str
@@ -110,6 +111,7 @@ class Layer:
     ------
     FirstspikeError
         if a shape is wrong or a value is out of range; the message names layer, row, column, value and range.
+
     """
 
     name: str
@@ -146,10 +148,12 @@ class Layer:
 
     @property
     def inputs(self) -> int:
+        """Neurons of the population before."""
         return int(self.weight.shape[1])
 
     @property
     def outputs(self) -> int:
+        """Neurons of the population after."""
         return int(self.weight.shape[0])
 
 
@@ -176,6 +180,7 @@ class Network:
     ------
     FirstspikeError
         if parts do not fit each other.
+
     """
 
     populations: tuple[Population, ...]
@@ -276,6 +281,7 @@ class Network:
         ------
         FirstspikeError
             if the folder cannot be written.
+
         """
         path = Path(path)
         tensors = safetensors.numpy.save(
@@ -318,6 +324,7 @@ class Network:
         ------
         FirstspikeError
             if a file is missing, of another format version, or changed since it was written.
+
         """
         path = Path(path)
         again = "train or export the network again"
@@ -390,6 +397,7 @@ def check_images(network: Network, images: NDArray[np.uint8]) -> NDArray[np.uint
     ------
     FirstspikeError
         if the values are not bytes or their number does not fit the input.
+
     """
     if images.dtype != np.uint8:
         raise FirstspikeError(f"images have type {images.dtype}, not uint8 (pixels 0..255)")
@@ -419,15 +427,24 @@ def dense(
     ----------
     weights, biases
         Of each layer, shapes (outputs, inputs) and (outputs,).
+    weight_bits
+        Of every layer.
     kernels
         K of the input and of each hidden population.
     thresholds
         TH of each hidden population and, for the first-spike readout, of the output.
+    encoder, steps, fire_start, provenance
+        As for :class:`Network`.
+    simultaneous
+        Direct input.
+    scales
+        Real value of a unit of each layer's membrane.
 
     Raises
     ------
     FirstspikeError
         if parts do not fit each other.
+
     """
     sizes = [weights[0].shape[1], *(w.shape[0] for w in weights)]
     names = ["input", *(f"hidden{i}" for i in range(1, len(weights))), "output"]

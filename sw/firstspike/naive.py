@@ -19,6 +19,7 @@ def run(network: Network, images: NDArray[np.uint8]) -> Result:
     ------
     FirstspikeError
         if the images do not fit the network.
+
     """
     outcomes = [_image(network, [int(p) for p in image]) for image in check_images(network, images)]
     times, membranes, classes, steps = zip(*outcomes, strict=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
-from hypothesis import strategies as st
-from numpy.typing import NDArray
+from itertools import pairwise
 
+import numpy as np
 from firstspike import kernels
 from firstspike.model import Network, dense
+from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 STEPS = st.integers(1, 9)
 
@@ -41,7 +42,7 @@ def networks(draw: st.DrawFn, *, max_size: int = 9, fire_start: int | None = Non
     low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
     style = draw(st.sampled_from(["uniform", "extreme", "small"]))
     choices = {"uniform": np.arange(low, high + 1), "extreme": np.array([low, high]), "small": np.array([-1, 0, 1])}
-    weights = [rng.choice(choices[style], size=(n, m)) for m, n in zip(sizes, sizes[1:], strict=False)]
+    weights = [rng.choice(choices[style], size=(n, m)) for m, n in pairwise(sizes)]
     hidden = [draw(kernel_specs(steps)) for _ in sizes[1:-1]]
     first = kernels.Direct() if draw(st.integers(0, 3)) == 0 else draw(kernel_specs(steps))
     tables = [first.table(), *(k.table() for k in hidden)]

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-import pytest
+from firstspike import golden, naive
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from firstspike import golden, kernels, naive
 from networks import images_for, networks
 
 
