@@ -1,0 +1,35 @@
+"""Options and helpers of every test folder."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--waves", action="store_true", help="write a VCD of every simulation to build/waves/")
+    parser.addoption("--seed", type=int, default=None, help="seed of random stalls and images (printed on failure)")
+
+
+@pytest.fixture
+def waves(request: pytest.FixtureRequest) -> Path | None:
+    """Where this test may put its VCD files, or None."""
+    if not request.config.getoption("--waves"):
+        return None
+    name = re.sub(r"[^\w.-]+", "_", request.node.nodeid.split("/")[-1])
+    folder = ROOT / "build" / "waves"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{name}.vcd"
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """Seed for the test: that of ``--seed``, or one made from its name, so that runs repeat."""
+    chosen = request.config.getoption("--seed")
+    value = chosen if chosen is not None else sum(ord(c) * (i + 1) for i, c in enumerate(request.node.nodeid)) % 100_000
+    print(f"seed {value}; repeat with: pytest '{request.node.nodeid}' --seed {value} --waves")
+    return int(value)

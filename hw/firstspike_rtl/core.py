@@ -1,0 +1,111 @@
+"""The datapath of a whole network: words in, result records out."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from firstspike.hardware import Hardware
+from firstspike_rtl.encoder import EventInput, PixelEncoder, Sorter, input_events
+from firstspike_rtl.layouts import WORD, LoadSignature, event_layout
+from firstspike_rtl.monitor import Fork, Monitor, monitor_layout
+from firstspike_rtl.neurons import Neurons
+from firstspike_rtl.readout import Readout
+from firstspike_rtl.synapse import Synapse
+from firstspike_rtl.tables import Contents
+
+
+class Core(wiring.Component):
+    """Input stage, layers and readout joined by streams; all layers work at once, on images in a row.
+
+    Latency and throughput follow from the parts; :mod:`firstspike_rtl.cycles` computes them.
+
+    Parameters
+    ----------
+    hardware
+        What to build.
+    contents
+        Initial rows of every memory, by name (:func:`firstspike.images.contents`).
+
+    Members
+    -------
+    i : In(stream of WORD), pixels or events
+    o : Out(stream of WORD), result records
+    monitor : Out(stream of monitor beats), if ``hardware.monitor``
+    load : In(LoadSignature); to be used while the core is held in reset
+    send_membranes : In(1)
+    started, finished, faulty : Out(1), high for one clock when an image has been read, is done, was malformed
+    spikes : Out(populations), high for one clock for each spike
+    active : Out(layers), high while a layer adds or tests
+    """
+
+    def __init__(self, hardware: Hardware, contents: Contents) -> None:
+        self._hardware, self._contents = hardware, contents
+        spiking = len(hardware.layers)
+        members = {
+            "i": In(stream.Signature(WORD)),
+            "o": Out(stream.Signature(WORD)),
+            "load": In(LoadSignature(hardware)),
+            "send_membranes": In(1),
+            "started": Out(1),
+            "finished": Out(1),
+            "faulty": Out(1),
+            "spikes": Out(spiking),
+            "active": Out(len(hardware.layers)),
+        }
+        if hardware.monitor:
+            members["monitor"] = Out(stream.Signature(monitor_layout(spiking)))
+        super().__init__(members)
+
+    def elaborate(self, platform):
+        m = Module()
+        hardware, contents = self._hardware, self._contents
+        if hardware.input == "pixels":
+            m.submodules.encoder = source = PixelEncoder(hardware, contents)
+            connect(m, flipped(self.load), source.load)
+        else:
+            m.submodules.event_input = source = EventInput(hardware)
+        connect(m, flipped(self.i), source.i)
+        events = source.o
+        if hardware.ordered[0]:
+            m.submodules.sorter = sorter = Sorter(hardware.sizes[0], hardware.steps)
+            connect(m, events, sorter.i)
+            events = sorter.o
+        if hardware.monitor:
+            m.submodules.monitor = monitor = Monitor(hardware)
+            connect(m, flipped(self.monitor), monitor.o)
+
+        spikes, active = [], []
+        for index, shape in enumerate(hardware.layers):
+            if hardware.monitor:
+                layout = event_layout(hardware.sizes[index], shape.input_codes) if index else input_events(hardware)
+                m.submodules[f"fork{index}"] = fork = Fork(layout)
+                connect(m, events, fork.i)
+                connect(m, fork.tap, getattr(monitor, f"i{index}"))
+                events = fork.o
+            m.submodules[f"synapse{index}"] = synapse = Synapse(hardware, index, contents)
+            last = index == len(hardware.layers) - 1
+            end = Readout(hardware, index, contents) if last else Neurons(hardware, index, contents)
+            m.submodules["readout" if last else f"neurons{index}"] = end
+            connect(m, events, synapse.i)
+            connect(m, synapse.o, end.i)
+            connect(m, flipped(self.load), synapse.load)
+            connect(m, flipped(self.load), end.load)
+            spikes.append(events.valid & events.ready & ~events.payload.mark)
+            active.append(end.busy | (end.i.valid & end.i.ready))
+            events = end.o
+        connect(m, end.o, flipped(self.o))
+
+        first = source.o
+        final = hardware.layers[0].input_codes - 1
+        ends = first.valid & first.ready & first.payload.mark & (first.payload.step == final)
+        m.d.comb += [
+            end.send_membranes.eq(self.send_membranes),
+            self.spikes.eq(Cat(spikes)),
+            self.active.eq(Cat(active)),
+            self.started.eq(ends),
+            self.faulty.eq(ends & first.payload.fault),
+            self.finished.eq(self.o.valid & self.o.ready & self.o.payload.last),
+        ]
+        return m

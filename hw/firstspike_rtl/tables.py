@@ -1,0 +1,48 @@
+"""Memories with an image and a write port."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from amaranth.hdl import Module, Mux, Value
+from amaranth.lib import memory as lib_memory
+from amaranth.lib.wiring import PureInterface
+
+from firstspike.hardware import WORD_BITS, Memory
+
+Contents = Mapping[str, Sequence[int]]
+
+
+def add_table(m: Module, spec: Memory, contents: Contents, load: PureInterface) -> lib_memory.Memory:
+    """Add the memory ``spec`` to ``m``, filled with ``contents[spec.name]`` and written by ``load``.
+
+    Loading takes one clock a word; a row may be read one clock after its last word.
+
+    Raises
+    ------
+    ValueError
+        if the contents have another depth or a row that is too wide.
+    """
+    rows = [int(row) for row in contents[spec.name]]
+    if len(rows) != spec.depth:
+        raise ValueError(f"memory {spec.name} has {spec.depth} rows, not {len(rows)}")
+    for index, row in enumerate(rows):
+        if row < 0 or row >> spec.row_bits:
+            raise ValueError(f"memory {spec.name}: row {index} is {row:#x}, outside {spec.row_bits} bits")
+    memory = lib_memory.Memory(shape=spec.row_bits, depth=spec.depth, init=rows)
+    m.submodules[spec.name] = memory
+    selected = load.valid & (load.memory == spec.index)
+    if spec.words == 1:
+        write = memory.write_port()
+        m.d.comb += write.en.eq(selected)
+    else:
+        write = memory.write_port(granularity=WORD_BITS)
+        m.d.comb += write.en.eq(Mux(selected, 1 << load.word, 0))
+    m.d.comb += [write.addr.eq(load.row), write.data.eq(load.data.replicate(spec.words))]
+    return memory
+
+
+def fields(spec: Memory, row: Value) -> list[Value]:
+    """The fields of a row, field 0 first."""
+    parts = [row[i * spec.field_bits : (i + 1) * spec.field_bits] for i in range(spec.fields)]
+    return [part.as_signed() for part in parts] if spec.signed else parts

@@ -1,0 +1,95 @@
+"""The core with AXI pins: what becomes ``top.v``."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, ClockDomain, Module, ResetInserter
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect
+
+from firstspike.hardware import WORD_BITS, Hardware
+from firstspike_rtl.bus import LiteSignature, Registers
+from firstspike_rtl.core import Core
+from firstspike_rtl.tables import Contents
+
+NAME = "top"
+
+
+class Top(wiring.Component):
+    """AXI4-Stream in and out, AXI4-Lite registers, and the event-monitor stream.
+
+    One clock ``aclk``, synchronous reset ``aresetn`` (low). After reset the core is disabled: set ``enable`` in the
+    control register. ``s_axis`` takes a frame an image; ``m_axis`` sends a record an image; ``m_axis_monitor`` has a
+    32-bit event word for each population side by side, ``tkeep`` tells which are used.
+
+    Latency and throughput are those of :class:`firstspike_rtl.core.Core`.
+
+    Parameters
+    ----------
+    hardware
+        What to build.
+    contents
+        Initial rows of every memory, by name.
+    """
+
+    def __init__(self, hardware: Hardware, contents: Contents) -> None:
+        self._hardware, self._contents = hardware, contents
+        spiking = len(hardware.layers)
+        members = {
+            "aclk": In(1),
+            "aresetn": In(1),
+            "s_axis_tdata": In(WORD_BITS),
+            "s_axis_tvalid": In(1),
+            "s_axis_tready": Out(1),
+            "s_axis_tlast": In(1),
+            "m_axis_tdata": Out(WORD_BITS),
+            "m_axis_tvalid": Out(1),
+            "m_axis_tready": In(1),
+            "m_axis_tlast": Out(1),
+        }
+        for name, member in LiteSignature().members.items():
+            members[f"s_axil_{name}"] = member.flip()
+        if hardware.monitor:
+            members |= {
+                "m_axis_monitor_tdata": Out(spiking * WORD_BITS),
+                "m_axis_monitor_tkeep": Out(spiking * WORD_BITS // 8),
+                "m_axis_monitor_tvalid": Out(1),
+                "m_axis_monitor_tready": In(1),
+                "m_axis_monitor_tlast": Out(1),
+            }
+        super().__init__(members)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.domains.sync = sync = ClockDomain("sync")
+        m.submodules.registers = registers = Registers(self._hardware, self._contents)
+        core = Core(self._hardware, self._contents)
+        m.submodules.core = ResetInserter(~registers.enable)(core)
+        connect(m, registers.load, core.load)
+        m.d.comb += [
+            sync.clk.eq(self.aclk),
+            sync.rst.eq(~self.aresetn),
+            core.i.valid.eq(self.s_axis_tvalid & registers.enable),
+            core.i.payload.data.eq(self.s_axis_tdata),
+            core.i.payload.last.eq(self.s_axis_tlast),
+            self.s_axis_tready.eq(core.i.ready & registers.enable),
+            self.m_axis_tvalid.eq(core.o.valid),
+            self.m_axis_tdata.eq(core.o.payload.data),
+            self.m_axis_tlast.eq(core.o.payload.last),
+            core.o.ready.eq(self.m_axis_tready),
+            core.send_membranes.eq(registers.send_membranes),
+        ]
+        for name in ("started", "finished", "faulty", "spikes", "active"):
+            m.d.comb += getattr(registers, name).eq(getattr(core, name))
+        for name, member in LiteSignature().members.items():
+            inside, outside = getattr(registers.bus, name), getattr(self, f"s_axil_{name}")
+            m.d.comb += outside.eq(inside) if member.flow == In else inside.eq(outside)
+        if self._hardware.monitor:
+            beat = core.monitor.payload
+            m.d.comb += [
+                self.m_axis_monitor_tdata.eq(beat.slots),
+                self.m_axis_monitor_tkeep.eq(Cat(used.replicate(WORD_BITS // 8) for used in beat.keep)),
+                self.m_axis_monitor_tvalid.eq(core.monitor.valid),
+                self.m_axis_monitor_tlast.eq(beat.last),
+                core.monitor.ready.eq(self.m_axis_monitor_tready),
+            ]
+        return m

@@ -1,0 +1,148 @@
+"""What goes over the wires: images and events to words, records and monitor words to results."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from amaranth.lib import data
+from numpy.typing import NDArray
+
+from firstspike.golden import Result
+from firstspike.hardware import Hardware
+from firstspike.model import Network
+from firstspike_rtl.layouts import EVENT_WORD, PIXELS_PER_WORD, RESULT_WORD
+
+Words = NDArray[np.uint32]
+
+
+def image_words(images: NDArray[np.uint8]) -> Words:
+    """Frames of the pixel input, shape (B, ceil(N/4)): four pixels a word, pixel 0 in the lowest byte."""
+    flat = images.reshape(len(images), -1)
+    padded = np.zeros((len(flat), -(-flat.shape[1] // PIXELS_PER_WORD) * PIXELS_PER_WORD), np.uint8)
+    padded[:, : flat.shape[1]] = flat
+    return padded.view("<u4")
+
+
+def event_words(codes: NDArray[np.integer], none: int, rng: np.random.Generator | None = None) -> list[list[int]]:
+    """Frames of the event input from spike codes of shape (B, N), in order of index or shuffled by ``rng``.
+
+    An image without spikes is a single word with ``mark``.
+    """
+    frames = []
+    for row in codes:
+        (indices,) = np.nonzero(row < none)
+        if rng is not None:
+            rng.shuffle(indices)
+        words = [EVENT_WORD.const({"index": int(i), "step": int(row[i])}).as_bits() for i in indices]
+        frames.append(words or [EVENT_WORD.const({"mark": 1}).as_bits()])
+    return frames
+
+
+def field(layout: data.StructLayout, name: str, words: NDArray[np.integer]) -> NDArray[np.int64]:
+    """One field of many words."""
+    part = layout[name]
+    return (words.astype(np.int64) >> part.offset) & ((1 << part.width) - 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Records:
+    """Result records of B images.
+
+    Parameters
+    ----------
+    membranes
+        Shape (B, outputs), or (B, 0) if they were not sent.
+    classes, decision_steps
+        Shape (B,).
+    faults
+        Whether the input frame was malformed, shape (B,).
+    """
+
+    membranes: NDArray[np.int64]
+    classes: NDArray[np.int64]
+    decision_steps: NDArray[np.int64]
+    faults: NDArray[np.bool_]
+
+
+def parse_records(words: NDArray[np.integer], record_words: int) -> Records:
+    """Result words of whole records of equal length.
+
+    Raises
+    ------
+    ValueError
+        if the words are no whole number of records.
+    """
+    rows = np.asarray(words).astype(np.uint32).reshape(-1, record_words)
+    last = rows[:, -1]
+    return Records(
+        membranes=rows[:, :-1].view(np.int32).astype(np.int64),
+        classes=field(RESULT_WORD, "index", last),
+        decision_steps=field(RESULT_WORD, "step", last),
+        faults=field(RESULT_WORD, "fault", last).astype(bool),
+    )
+
+
+def codes_of(hardware: Hardware) -> list[int]:
+    """How many codes the spikes of each spiking population can carry."""
+    return [hardware.layers[0].input_codes] + [hardware.steps] * (len(hardware.layers) - 1)
+
+
+class MonitorError(AssertionError):
+    """The monitor showed something that no network does: a second spike, a spike behind its watermark ..."""
+
+
+def spike_times(hardware: Hardware, words: NDArray[np.integer]) -> tuple[list[NDArray[np.int16]], list[NDArray[np.bool_]]]:
+    """Spike codes of each population from monitor words in the order they came.
+
+    Returns
+    -------
+    times
+        For each population an array (B, N), the number of codes where a neuron did not fire.
+    faults
+        For each population the fault bit of each image, shape (B,).
+
+    Raises
+    ------
+    MonitorError
+        if a neuron fires twice, does not exist, or spikes or watermarks contradict each other.
+    """
+    words = np.asarray(words)
+    population = field(EVENT_WORD, "population", words)
+    mark = field(EVENT_WORD, "mark", words).astype(bool)
+    step = field(EVENT_WORD, "step", words)
+    index = field(EVENT_WORD, "index", words)
+    fault = field(EVENT_WORD, "fault", words).astype(bool)
+    times, faults = [], []
+    for p, (codes, size) in enumerate(zip(codes_of(hardware), hardware.sizes, strict=False)):
+        mine = population == p
+        m, k, i, f = mark[mine], step[mine], index[mine], fault[mine]
+        final = m & (k == codes - 1)
+        image = np.cumsum(final) - final  # image number of each word
+        count = int(final.sum())
+        if len(final) and not final[-1]:
+            raise MonitorError(f"population {p}: events after the last image's final watermark")
+        spike = ~m
+        if (i[spike] >= size).any() or (k[spike] >= codes).any():
+            raise MonitorError(f"population {p}: a spike of a neuron or step that does not exist")
+        cells = image[spike] * size + i[spike]
+        if len(np.unique(cells)) != len(cells):
+            raise MonitorError(f"population {p}: a neuron fires twice in one image")
+        late = np.maximum.accumulate(np.where(m, image * (codes + 1) + k, -1)) >= image * (codes + 1) + k
+        if len(final) and late[spike].any():
+            raise MonitorError(f"population {p}: a spike behind the watermark of its step")
+        result = np.full(count * size, codes, np.int16)
+        result[cells] = k[spike]
+        times.append(result.reshape(count, size))
+        faults.append(f[final])
+    return times, faults
+
+
+def result(hardware: Hardware, records: Records, times: list[NDArray[np.int16]]) -> Result:
+    """Records and spike times in the form of the golden model."""
+    return Result(tuple(times), records.membranes, records.classes, records.decision_steps)
+
+
+def record_words(network: Network, send_membranes: bool) -> int:
+    """Words in a result record."""
+    return 1 + (network.sizes[-1] if send_membranes else 0)
