@@ -16,6 +16,7 @@ from firstspike.model import PIXEL_LEVELS, Network, Readout, unsigned_bits
 
 WORD_BITS = 32
 DIGEST_WORDS = 8
+MAX_MEMBRANE_BITS = 54  # signed, below 2**53: what a float64 holds exactly
 
 InputKind = Literal["pixels", "events"]
 MemoryRole = Literal["digest", "encoder", "weight", "bias", "kernel", "threshold"]
@@ -92,6 +93,13 @@ class LayerShape:
     def __post_init__(self) -> None:
         if not 1 <= self.lanes <= self.outputs:
             raise FirstspikeError(f"{self.lanes} lanes for {self.outputs} neurons", f"use 1..{self.outputs} lanes")
+        if self.membrane_bits > MAX_MEMBRANE_BITS:
+            raise FirstspikeError(
+                f"membranes of {self.membrane_bits} bits; the golden model is exact up to {MAX_MEMBRANE_BITS}",
+                "use fewer weight or kernel bits, or lower thresholds",
+            )
+        if self.kernel_bits > WORD_BITS:
+            raise FirstspikeError(f"kernel entries of {self.kernel_bits} bits; a word holds {WORD_BITS}")
 
     @property
     def groups(self) -> int:
@@ -304,5 +312,15 @@ class Hardware:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Hardware:
-        """The object that :meth:`to_json` wrote."""
-        return cls(**(value | {"layers": tuple(LayerShape(**x) for x in value["layers"])}))
+        """The object that :meth:`to_json` wrote.
+
+        Raises
+        ------
+        FirstspikeError
+            if the mapping lacks a part, has an unknown one, or a value out of range.
+
+        """
+        try:
+            return cls(**(value | {"layers": tuple(LayerShape(**x) for x in value["layers"])}))
+        except (TypeError, KeyError, IndexError) as error:
+            raise FirstspikeError(f"not a description of hardware: {error}", "generate the hardware again") from error

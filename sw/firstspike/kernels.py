@@ -23,6 +23,7 @@ from firstspike.errors import FirstspikeError
 
 Rounding = Literal["round", "ceil"]
 PIXEL_LEVELS = 256
+MAX_KERNEL_BITS = 32  # of a table entry: a word of the load port
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,7 @@ class Kernel:
 
     def __post_init__(self) -> None:
         _require(isinstance(self.steps, int) and self.steps >= 1, "steps", self.steps, "an integer >= 1")
-        _require(self.theta0 > 0 and math.isfinite(self.theta0), "theta0", self.theta0, "> 0")
+        _require(2.0**-64 <= self.theta0 <= 2.0**64, "theta0", self.theta0, "within 2**-64 .. 2**64")
         _require(self.rounding in ("round", "ceil"), "rounding", self.rounding, "round or ceil")
 
     @property
@@ -134,7 +135,10 @@ class Exponential(Kernel):
         super().__post_init__()
         _require(self.tau > 0 and math.isfinite(self.tau), "tau", self.tau, "> 0")
         _require(math.isfinite(self.delay), "delay", self.delay, "finite")
-        _require(0 <= self.kernel_fraction_bits <= 24, "kernel_fraction_bits", self.kernel_fraction_bits, "0..24")
+        bits = self.kernel_fraction_bits
+        _require(isinstance(bits, int) and 0 <= bits <= 24, "kernel_fraction_bits", bits, "an integer in 0..24")
+        largest = (MAX_KERNEL_BITS - bits) * math.log(2)
+        _require(self.delay / self.tau < largest, "delay", self.delay, f"below {largest:.2f} tau")
 
     @property
     def unit(self) -> float:
@@ -143,7 +147,8 @@ class Exponential(Kernel):
 
     def curve(self, k: NDArray[np.float64]) -> NDArray[np.float64]:
         """exp(-(k - delay)/tau)."""
-        return np.exp(-(np.asarray(k, np.float64) - self.delay) / self.tau)
+        with np.errstate(over="ignore"):  # a tiny tau: exp(-inf) is the 0 it should be
+            return np.exp(-(np.asarray(k, np.float64) - self.delay) / self.tau)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +168,8 @@ class PowerOfTwo(Kernel):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(self.steps_per_octave >= 1, "steps_per_octave", self.steps_per_octave, ">= 1")
+        octave = self.steps_per_octave
+        _require(isinstance(octave, int) and octave >= 1, "steps_per_octave", octave, "an integer >= 1")
         _require(self.unit >= 2.0**-24, "steps", self.steps, f"at most {24 * self.steps_per_octave + 1}")
 
     @property
@@ -247,7 +253,7 @@ def from_spec(spec: Mapping[str, Any]) -> Kernel:
     """
     parameters = dict(spec)
     kind = parameters.pop("kind", None)
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise FirstspikeError(f"unknown kernel {kind!r}", f"use one of {', '.join(KINDS)}")
     names = {field.name for field in fields(KINDS[kind])}
     unknown = sorted(set(parameters) - names)
