@@ -1,0 +1,113 @@
+"""Artefacts appear whole or not at all, and nothing else is ever removed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from firstspike.artefact import MARKER, new_folder, write_file
+from firstspike.errors import FirstspikeError
+
+pytestmark = pytest.mark.smoke
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def make(path: Path, file: str = "a") -> None:
+    with new_folder(path) as draft:
+        (draft / file).write_text(file)
+
+
+def test_a_folder_appears_at_the_end_of_the_block(tmp_path: Path) -> None:
+    with new_folder(tmp_path / "deep" / "x") as draft:
+        (draft / "a").write_text("a")
+        assert not (tmp_path / "deep" / "x").exists()
+    assert names(tmp_path / "deep") == ["x"]
+    assert names(tmp_path / "deep" / "x") == [MARKER, "a"]
+
+
+def test_a_former_artefact_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    make(tmp_path / "x", "old")
+    make(tmp_path / "x", "new")
+    assert names(tmp_path) == ["x"]
+    assert names(tmp_path / "x") == [MARKER, "new"]
+
+
+def test_an_empty_folder_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x").mkdir()
+    monkeypatch.chdir(tmp_path / "x")
+    make(Path())
+    assert names(tmp_path / "x") == [MARKER, "a"]
+
+
+@pytest.mark.parametrize("out", [".", "../home", "{home}"])
+def test_a_folder_of_the_user_is_left_alone(out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "thesis.tex").write_text("years of work")
+    monkeypatch.chdir(home)
+    with pytest.raises(FirstspikeError, match=r"it holds other files \(thesis.tex\)") as error:
+        make(Path(out.format(home=home)))
+    assert error.value.hint == "choose a new or empty folder, with --out"
+    assert names(home) == ["thesis.tex"]
+    assert names(tmp_path) == ["home"]
+
+
+def test_an_exception_in_the_block_leaves_what_was_there(tmp_path: Path) -> None:
+    make(tmp_path / "x", "old")
+
+    def stop() -> None:
+        with new_folder(tmp_path / "x") as draft:
+            (draft / "new").write_text("half")
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        stop()
+    assert names(tmp_path) == ["x"]
+    assert names(tmp_path / "x") == [MARKER, "old"]
+
+
+def test_a_rename_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path / "x", "old")
+    replace = Path.replace
+
+    def fail(path: Path, target: Path) -> Path:
+        if path.is_dir() and (path / "new").exists():
+            raise OSError(30, "Read-only file system")
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(FirstspikeError, match="Read-only file system"):
+        make(tmp_path / "x", "new")
+    assert names(tmp_path) == ["x"]
+    assert names(tmp_path / "x") == [MARKER, "old"]
+
+
+def test_what_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for action in (
+        lambda: make(tmp_path / "file"),
+        lambda: make(tmp_path / "file" / "x"),
+        lambda: write_file(tmp_path / "file" / "x", "text"),
+        lambda: write_file(tmp_path, "text"),
+    ):
+        with pytest.raises(FirstspikeError, match="cannot write") as error:
+            action()
+        assert "\n" not in error.value.one_line()
+        assert error.value.one_line().endswith("; choose a folder you may write to, with --out")
+    assert names(tmp_path) == ["file"]
+    assert (tmp_path / "file").read_text() == "x"
+
+
+def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    write_file(tmp_path / "deep" / "x", "text")
+    write_file(tmp_path / "deep" / "x", b"bytes")
+    assert (tmp_path / "deep" / "x").read_bytes() == b"bytes"
+    assert names(tmp_path / "deep") == ["x"]
+
+
+def test_an_error_in_one_line() -> None:
+    assert FirstspikeError("a\n b", "c").one_line() == "a b; c"
+    assert FirstspikeError("a").one_line() == "a"
