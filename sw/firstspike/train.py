@@ -1,0 +1,364 @@
+"""Train a surrogate and freeze it: one :class:`Experiment` and its data set in, one integer network out."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import platform
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from lightning.fabric.utilities.warnings import PossibleUserWarning
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.utilities.seed import isolate_rng
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from firstspike import __version__
+from firstspike.config import Experiment
+from firstspike.data import Dataset
+from firstspike.errors import FirstspikeError
+from firstspike.kernels import Constant
+from firstspike.model import Network
+from firstspike.nn import Surrogate
+from firstspike.nn.batches import Batch, ImageBatches, loader
+from firstspike.quantize import freeze
+
+CHECKPOINT = "last.ckpt"
+EVALUATION_BATCH = 1000
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainResult:
+    """What training gives.
+
+    Parameters
+    ----------
+    network
+        The frozen integer network.
+    model
+        The surrogate it comes from, on the CPU and in evaluation mode.
+    classes
+        The surrogate's class of each test image, int64, shape (N,).
+    accuracy
+        Part of the test images whose class is right, of the surrogate.
+    history
+        For each epoch: ``epoch``, mean ``loss``, ``learning_rate`` at its end, ``statistics_frozen``, ``seconds``.
+
+    """
+
+    network: Network
+    model: Surrogate
+    classes: NDArray[np.int64]
+    accuracy: float
+    history: list[dict[str, Any]]
+
+
+def surrogate(experiment: Experiment, *, inputs: int, classes: int) -> Surrogate:
+    """An untrained surrogate as the experiment describes it; initial weights come from torch's random state."""
+    shape, recipe = experiment.network, experiment.train
+    return Surrogate(
+        [inputs, *shape.hidden, classes],
+        input_kernel=shape.spiking_input,
+        kernel=shape.spiking_hidden,
+        fire_start=shape.start,
+        readout=shape.readout,
+        weight_bits=recipe.weight_bits,
+        weight_clip=recipe.weight_clip,
+        momentum=recipe.statistics_momentum,
+    )
+
+
+class Training(lightning.LightningModule):
+    """Loss, optimiser and schedule of a surrogate.
+
+    Parameters
+    ----------
+    model
+        The surrogate.
+    experiment
+        The recipe.
+    images
+        Told of each epoch, which its random shifts follow.
+
+    Raises
+    ------
+    FirstspikeError
+        while training, at the end of an epoch with a loss that is not finite.
+
+    """
+
+    def __init__(self, model: Surrogate, experiment: Experiment, images: ImageBatches) -> None:
+        super().__init__()
+        self.model, self.recipe = model, experiment.train
+        self._experiment, self._images = experiment, images
+        self.history: list[dict[str, Any]] = []
+        self._loss_sum = torch.zeros(())
+        self._started = 0.0
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """Cross entropy of the real output membranes."""
+        images, labels = batch
+        loss = torch.nn.functional.cross_entropy(
+            self.model(images), labels, label_smoothing=self.recipe.label_smoothing
+        )
+        # Summed where it is: reading it here would make a GPU wait for every step.
+        self._loss_sum = self._loss_sum + loss.detach()
+        return loss
+
+    @property
+    def _statistics_frozen(self) -> bool:
+        return self.current_epoch >= round(self.recipe.freeze_statistics * self.recipe.epochs)
+
+    def on_train_epoch_start(self) -> None:
+        """Each epoch's setting follows from its number, so that a resumed run goes on as it would have."""
+        self.model.freeze_statistics(self._statistics_frozen)
+        self._images.set_epoch(self.current_epoch)
+        self._loss_sum = torch.zeros((), device=self.device)
+        self._started = time.monotonic()
+
+    def on_train_epoch_end(self) -> None:
+        """Check and note the loss. Lightning writes the checkpoint after this, so a bad state is never kept."""
+        loss = float(self._loss_sum) / max(1, int(self.trainer.num_training_batches))
+        if not np.isfinite(loss) or not all(torch.isfinite(p).all() for p in self.model.state_dict().values()):
+            raise FirstspikeError(
+                f"training diverged in epoch {self.current_epoch + 1}: the loss or a weight is not finite ({loss})",
+                f"lower [train] learning_rate (it is {self.recipe.learning_rate:g})",
+            )
+        self.history.append(
+            {
+                "epoch": self.current_epoch,
+                "loss": loss,
+                "learning_rate": float(self.trainer.optimizers[0].param_groups[0]["lr"]),
+                "statistics_frozen": self._statistics_frozen,
+                "seconds": round(time.monotonic() - self._started, 3),
+            }
+        )
+
+    def configure_optimizers(self) -> Any:
+        """AdamW under a one-cycle schedule that ends near 0, so that the quantised weights come to rest."""
+        optimiser = torch.optim.AdamW(
+            self.parameters(), lr=self.recipe.learning_rate, weight_decay=self.recipe.weight_decay, fused=True
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser,
+            max_lr=self.recipe.learning_rate,
+            total_steps=int(self.trainer.estimated_stepping_batches),
+            pct_start=self.recipe.warmup,
+        )
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """History and recipe go with the weights."""
+        checkpoint["history"] = self.history
+        checkpoint["experiment"] = _recipe_json(self._experiment)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the history up again."""
+        self.history = list(checkpoint["history"])
+
+
+class _ProgressBar(Callback):
+    """One line for the whole training; Lightning's own bar starts anew each epoch and costs time each step."""
+
+    #: Steps between two updates.
+    STRIDE = 20
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            TextColumn("{task.fields[epoch]}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._task = self._progress.add_task("train", total=None, epoch="")
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._progress.update(self._task, total=float(trainer.estimated_stepping_batches))
+        self._progress.start()
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        history = pl_module.history if isinstance(pl_module, Training) else []
+        loss = f", loss {history[-1]['loss']:.3f}" if history else ""
+        epoch = f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}{loss}"
+        self._progress.update(self._task, completed=trainer.global_step, epoch=epoch)
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: object) -> None:
+        if trainer.global_step % self.STRIDE == 0:
+            self._progress.update(self._task, completed=trainer.global_step)
+
+    def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        self._progress.stop()
+
+    def on_exception(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
+    ) -> None:
+        self._progress.stop()
+
+
+def train(experiment: Experiment, dataset: Dataset, out: Path | str, resume: bool = False) -> TrainResult:
+    """Train the experiment's network on ``dataset``, and freeze it.
+
+    The result follows from experiment, data, and the machine with its number of threads alone; the caller's random
+    state stays as it is. Under ``torchrun`` every process trains its part of each batch, with no other setting.
+
+    Parameters
+    ----------
+    experiment
+        Network and recipe.
+    dataset
+        What :func:`firstspike.data.load` gives.
+    out
+        Folder for the checkpoint ``last.ckpt``, written after each epoch; nothing is written elsewhere.
+    resume
+        Go on from that checkpoint. The result is that of a run without interruption.
+
+    Raises
+    ------
+    FirstspikeError
+        if the loss is not finite, the folder cannot be written, the data does not fit the experiment, or there is
+        no checkpoint of this experiment to go on from.
+
+    """
+    out = Path(out)
+    recipe = experiment.train
+    if experiment.network.hidden and isinstance(experiment.network.spiking_hidden, Constant):
+        raise FirstspikeError(
+            "[network] kernel 'constant' cannot be trained: its spikes carry one value, which has no gradient",
+            "use another kind for kernel; constant is possible as input_kernel",
+        )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if not os.access(out, os.W_OK):
+            raise PermissionError(13, "Permission denied")
+    except OSError as error:
+        raise FirstspikeError(f"cannot write {out}: {error.strerror}", "choose another folder, with --out") from error
+    checkpoint = _checkpoint(out, experiment) if resume else None
+    images = ImageBatches(dataset.train_images, dataset.train_labels, shift=recipe.shift, seed=recipe.seed)
+    with isolate_rng(), _quiet_lightning():
+        lightning.seed_everything(recipe.seed, workers=True, verbose=False)
+        training = Training(surrogate(experiment, inputs=dataset.inputs, classes=dataset.classes), experiment, images)
+        callbacks: list[Callback] = [
+            ModelCheckpoint(dirpath=out, filename=Path(CHECKPOINT).stem, enable_version_counter=False)
+        ]
+        trainer = lightning.Trainer(
+            **_placement(),
+            max_epochs=recipe.epochs,
+            callbacks=[*callbacks, _ProgressBar()] if sys.stderr.isatty() else callbacks,
+            default_root_dir=out,
+            # On a GPU some sums have no fixed order unless asked for; on the CPU all have.
+            deterministic=torch.cuda.is_available(),
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        )
+        batches = loader(images, batch_size=recipe.batch_size, seed=recipe.seed)
+        trainer.fit(training, batches, ckpt_path=checkpoint, weights_only=True)
+    model = training.model.cpu().eval()
+    classes = classify(model, dataset.test_images)
+    return TrainResult(
+        network=freeze(model, _provenance(experiment, dataset)),
+        model=model,
+        classes=classes,
+        accuracy=float((classes == dataset.test_labels).mean()),
+        history=training.history,
+    )
+
+
+def classify(model: Surrogate, images: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """The class of each image, shape (N,), by the surrogate's exact integer arithmetic."""
+    device = model.encoder.device
+    parts = [
+        model.infer(torch.tensor(images[i : i + EVALUATION_BATCH], device=device)).classes.cpu().numpy()
+        for i in range(0, len(images), EVALUATION_BATCH)
+    ]
+    return np.concatenate(parts)
+
+
+def _checkpoint(out: Path, experiment: Experiment) -> Path:
+    """The checkpoint to go on from, after a look into it."""
+    path = out / CHECKPOINT
+    if not path.is_file():
+        raise FirstspikeError(f"there is no checkpoint {path} to resume from", "train without resuming")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        written_for = content["experiment"]
+    except Exception as error:  # torch, pickle and zipfile raise many kinds on damaged files
+        raise FirstspikeError(f"the checkpoint {path} is damaged", "train without resuming") from error
+    if written_for != _recipe_json(experiment):
+        raise FirstspikeError(f"the checkpoint {path} is of another experiment", "train without resuming")
+    return path
+
+
+def _recipe_json(experiment: Experiment) -> str:
+    """What training depends on; hardware settings may change between runs."""
+    value = experiment.to_json()
+    return json.dumps([value[section] for section in ("data", "network", "train")], sort_keys=True)
+
+
+def _placement() -> dict[str, Any]:
+    """One device, a GPU if there is one; or the processes that ``torchrun`` has started."""
+    if "LOCAL_WORLD_SIZE" not in os.environ:
+        return {"accelerator": "auto", "devices": 1}
+    nodes = int(os.environ["WORLD_SIZE"]) // int(os.environ["LOCAL_WORLD_SIZE"])
+    return {
+        "accelerator": "auto",
+        "strategy": "ddp",
+        "devices": int(os.environ["LOCAL_WORLD_SIZE"]),
+        "num_nodes": nodes,
+    }
+
+
+def _provenance(experiment: Experiment, dataset: Dataset) -> dict[str, Any]:
+    """No time and no path, so that the same run writes the same bytes."""
+    return {
+        "experiment": experiment.to_json(),
+        "dataset": {
+            "name": dataset.name,
+            "sha256": dataset.digest,
+            "train_images": len(dataset.train_images),
+            "test_images": len(dataset.test_images),
+        },
+        "seed": experiment.train.seed,
+        "versions": {
+            "firstspike": __version__,
+            "lightning": str(lightning.__version__),
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+            "torch": str(torch.__version__),
+        },
+    }
+
+
+@contextlib.contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Lightning's notes on devices, workers and services say nothing about this loop; errors still come through."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=PossibleUserWarning)
+            warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+            # Lightning 2.6 still asks for a class that torch 2.13 has renamed.
+            warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,216 @@
+"""The surrogate: activation and folding by their definitions, evaluation equal to the golden model with ``==``."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from firstspike import golden, kernels
+from firstspike.errors import FirstspikeError
+from firstspike.nn import TTFS, FoldedLinear, Surrogate
+from firstspike.nn.inference import exact_matmul
+from firstspike.nn.quantise import quantised, straight_through, weight_scale
+from firstspike.quantize import freeze
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from networks import kernel_specs
+
+KERNELS = [
+    pytest.param(kernels.Exponential(steps=8, tau=2.0), id="exponential"),
+    pytest.param(kernels.Exponential(steps=8, tau=2.0, delay=1.5, rounding="ceil"), id="exponential_ceil"),
+    pytest.param(kernels.PowerOfTwo(steps=8), id="power_of_two"),
+    pytest.param(kernels.PowerOfTwo(steps=16, steps_per_octave=2, theta0=0.5), id="half_octaves"),
+    pytest.param(kernels.Linear(steps=8), id="linear"),
+    pytest.param(kernels.Constant(steps=8), id="constant"),
+]
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_activation_is_the_first_step_that_reaches_the_threshold(kernel: kernels.Kernel) -> None:
+    threshold = np.float32(kernel.threshold())
+    exact = np.concatenate([threshold, np.nextafter(threshold, np.float32(0))])
+    v = np.concatenate([exact, np.linspace(-1, 4, 500, dtype=np.float32)])
+    decode = np.float32([*kernel.decode(), 0])
+    steps = [next((k for k in range(kernel.steps) if x >= threshold[k]), kernel.steps) for x in v]
+    assert np.array_equal(TTFS(kernel)(torch.from_numpy(v)).numpy(), decode[steps])
+
+
+@pytest.mark.smoke
+def test_activation_gradient_passes_inside_the_range_only() -> None:
+    kernel = kernels.PowerOfTwo(steps=4)  # values 1, 1/2, 1/4, 1/8; last threshold 2**-3.5
+    v = torch.tensor([-1.0, 0.0, 0.08, 0.1, 0.5, 0.6, 1.0, 1.01, 9.0], requires_grad=True)
+    TTFS(kernel)(v).sum().backward()
+    expected = torch.tensor([0.0, 0.0, 0.0, 0.125 / 0.1, 1.0, 0.5 / 0.6, 1.0, 0.0, 0.0])
+    torch.testing.assert_close(v.grad, expected)
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("bits", range(2, 9))
+def test_quantised_weights_fill_the_signed_range(bits: int) -> None:
+    weight = torch.linspace(-1, 1, 2001).reshape(3, 667)
+    integers = quantised(weight, weight_scale(weight, bits, 0.7), bits)
+    high = 2 ** (bits - 1) - 1
+    assert integers.max() == high
+    assert integers.min() == (-high - 1 if bits > 2 else -1)  # 1 / 0.7 of one unit is nearest to one unit
+    assert torch.equal(integers, integers.round())
+
+
+@pytest.mark.smoke
+def test_a_layer_of_zeros_has_a_scale() -> None:
+    assert weight_scale(torch.zeros(2, 2), 6, 0.7) == 1
+
+
+@pytest.mark.smoke
+def test_straight_through_keeps_the_gradient() -> None:
+    x = torch.tensor([0.3, -1.7], requires_grad=True)
+    y = straight_through(x, x.detach().round())
+    (y * torch.tensor([2.0, 5.0])).sum().backward()
+    assert y.tolist() == [0.0, -2.0]
+    assert x.grad is not None
+    assert x.grad.tolist() == [2.0, 5.0]
+
+
+@pytest.mark.smoke
+def test_fold_is_batch_norm() -> None:
+    """With weights of 8 bits the layer differs from float batch norm by the rounding of weights and bias alone."""
+    torch.manual_seed(0)
+    layer = FoldedLinear(30, 7, input_unit=2.0**-7, weight_bits=8, weight_clip=1.0, momentum=0.1)
+    linear, norm = torch.nn.Linear(30, 7, bias=False), torch.nn.BatchNorm1d(7)
+    with torch.no_grad():
+        layer.gamma.uniform_(0.5, 2)
+        layer.beta.uniform_(-1, 1)
+        for mine, theirs in ((layer.weight, linear.weight), (layer.gamma, norm.weight), (layer.beta, norm.bias)):
+            theirs.copy_(mine)
+    x = torch.rand(64, 30)
+    expected = norm(linear(x))
+    weight = layer.weight * (layer.gamma / (linear(x).var(0, correction=0) + layer.epsilon).sqrt())[:, None]
+    half = float(weight.detach().abs().max()) / 127 / 2
+    # Each of 30 weights is off by at most half a unit and x < 1; the bias by half a unit of the membrane.
+    assert float((layer(x) - expected).detach().abs().max()) <= 30 * half + half * 2.0**-7 + 1e-5
+    torch.testing.assert_close(layer.running_mean, norm.running_mean)
+    torch.testing.assert_close(layer.running_var, 0.9 + 0.1 * linear(x).detach().var(0, correction=0))
+
+
+@pytest.mark.smoke
+def test_frozen_layer_trains_with_the_integers_it_will_have() -> None:
+    torch.manual_seed(0)
+    layer = FoldedLinear(20, 5, input_unit=2.0**-7, weight_bits=4, weight_clip=0.7, momentum=0.1)
+    layer(torch.rand(64, 20))
+    layer.frozen = True
+    integers = layer.integers()
+    codes = torch.randint(0, 129, (50, 20))
+    exact = codes.double() @ torch.from_numpy(integers.weight).double().T + torch.from_numpy(integers.bias)
+    torch.testing.assert_close(layer(codes * 2.0**-7).double(), exact * integers.scale, rtol=1e-5, atol=1e-5)
+
+
+@st.composite
+def surrogates(draw: st.DrawFn) -> Surrogate:
+    """An untrained surrogate whose statistics, gains and offsets are drawn, so that spikes come early, late, never."""
+    hidden = draw(kernel_specs(draw(st.integers(1, 9))))
+    first = kernels.Direct() if draw(st.integers(0, 3)) == 0 else draw(kernel_specs(hidden.steps))
+    torch.manual_seed(draw(st.integers(0, 2**32 - 1)))
+    model = Surrogate(
+        draw(st.lists(st.integers(1, 9), min_size=2, max_size=4)),
+        input_kernel=first,
+        kernel=hidden,
+        fire_start=draw(st.one_of(st.none(), st.integers(0, hidden.steps))),
+        readout=draw(st.sampled_from(["membrane", "first_spike"])),
+        weight_bits=draw(st.integers(2, 8)),
+        weight_clip=draw(st.sampled_from([0.3, 0.7, 1.0])),
+    )
+    with torch.no_grad():
+        for layer in model.folded_layers():
+            layer.weight.normal_()
+            layer.gamma.normal_(draw(st.sampled_from([0.3, 1.0, 3.0])))
+            layer.beta.normal_(0.0, draw(st.sampled_from([0.1, 1.0, 3.0])))
+            layer.running_mean.normal_()
+            layer.running_var.uniform_(0.1, 2.0)
+    return model.eval()
+
+
+def assert_equal(model: Surrogate, images: np.ndarray) -> None:
+    expected = golden.run(freeze(model, {}), images)
+    result = model.infer(torch.from_numpy(images))
+    for mine, theirs in zip(result.spike_times, expected.spike_times, strict=True):
+        assert np.array_equal(mine.numpy(), theirs)
+    for name in ("membranes", "classes", "decision_steps"):
+        assert np.array_equal(getattr(result, name).numpy(), getattr(expected, name)), name
+
+
+def random_images(seed: int, count: int, size: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    bright = rng.random((count, 1)) * 1.5
+    return (rng.integers(0, 256, size=(count, size)) * (rng.random((count, size)) < bright)).astype(np.uint8)
+
+
+@settings(max_examples=300, deadline=None)
+@given(model=surrogates(), seed=st.integers(0, 2**32 - 1))
+def test_evaluation_is_the_golden_model(model: Surrogate, seed: int) -> None:
+    assert_equal(model, random_images(seed, 6, model.sizes[0]))
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("readout", ["membrane", "first_spike"])
+@pytest.mark.parametrize("fire_start", [0, 3, 8])
+@pytest.mark.parametrize("bits", [2, 6, 8])
+def test_evaluation_is_the_golden_model_at_scale(readout: str, fire_start: int, bits: int) -> None:
+    torch.manual_seed(bits)
+    kernel = kernels.PowerOfTwo(steps=8)
+    model = Surrogate(
+        [64, 48, 10],
+        input_kernel=kernel,
+        kernel=kernel,
+        fire_start=fire_start,
+        readout=readout,  # type: ignore[arg-type]
+        weight_bits=bits,
+    )
+    images = random_images(bits, 500, 64)
+    model(torch.from_numpy(images))  # statistics
+    assert_equal(model.eval(), images)
+
+
+@pytest.mark.smoke
+def test_sums_beyond_float32_are_exact() -> None:
+    kernel = kernels.Exponential(steps=4, tau=2.0, kernel_fraction_bits=22)
+    torch.manual_seed(0)
+    model = Surrogate([40, 20, 5], input_kernel=kernel, kernel=kernel, weight_bits=8).eval()
+    network = freeze(model, {})
+    assert max(abs(x) for x in network.membrane_range(0)) > 1 << 24
+    assert_equal(model, random_images(0, 50, 40))
+
+
+@pytest.mark.smoke
+def test_evaluation_in_real_units() -> None:
+    kernel = kernels.Linear(steps=5)
+    model = Surrogate([12, 6, 3], input_kernel=kernel, kernel=kernel).eval()
+    images = torch.from_numpy(random_images(1, 9, 12))
+    scale = freeze(model, {}).layers[-1].scale
+    assert torch.equal(model(images), (model.infer(images).membranes.double() * scale).float())
+
+
+@pytest.mark.smoke
+def test_exact_products_whatever_the_caller_permits() -> None:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with exact_matmul():
+            assert torch.get_float32_matmul_precision() == "highest"
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("images", [torch.zeros(2, 5, dtype=torch.uint8), torch.zeros(2, 4)], ids=["size", "type"])
+def test_images_that_do_not_fit(images: torch.Tensor) -> None:
+    kernel = kernels.Linear(steps=5)
+    model = Surrogate([4, 2], input_kernel=kernel, kernel=kernel).eval()
+    with pytest.raises(FirstspikeError, match=r"the network takes 4 of torch\.uint8"):
+        model.infer(images)
+
+
+@pytest.mark.smoke
+def test_windows_of_different_length() -> None:
+    with pytest.raises(FirstspikeError, match="input kernel has 4 steps, the hidden one 5"):
+        Surrogate([4, 2], input_kernel=kernels.Linear(steps=4), kernel=kernels.Linear(steps=5))
