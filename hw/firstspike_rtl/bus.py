@@ -5,9 +5,9 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-
 from firstspike import registers
 from firstspike.hardware import WORD_BITS, Hardware
+
 from firstspike_rtl.layouts import LoadSignature
 from firstspike_rtl.tables import Contents, add_table
 
@@ -116,9 +116,7 @@ class Registers(wiring.Component):
         bus, load = self.bus, self.load
         write = Signal()
         row, word = Signal.like(load.row), Signal.like(load.word)
-        m.d.comb += [
-            write.eq(bus.awvalid & bus.wvalid & ~bus.bvalid), bus.awready.eq(write), bus.wready.eq(write)
-        ]
+        m.d.comb += [write.eq(bus.awvalid & bus.wvalid & ~bus.bvalid), bus.awready.eq(write), bus.wready.eq(write)]
         m.d.sync += [clear.eq(0), load.valid.eq(0)]
         with m.If(bus.bvalid & bus.bready):
             m.d.sync += bus.bvalid.eq(0)
@@ -127,14 +125,19 @@ class Registers(wiring.Component):
         with m.If(write & bus.wstrb.all()), m.Switch(bus.awaddr[2:]):
             with m.Case(table["control"].address() >> 2):
                 m.d.sync += [
-                    self.enable.eq(bus.wdata[0]), self.send_membranes.eq(bus.wdata[1]), clear.eq(bus.wdata[2]),
+                    self.enable.eq(bus.wdata[0]),
+                    self.send_membranes.eq(bus.wdata[1]),
+                    clear.eq(bus.wdata[2]),
                     bus.bresp.eq(OKAY),
                 ]
             with m.Case(table["load_memory"].address() >> 2), m.If(bus.wdata < len(self._hardware.memories)):
                 m.d.sync += [load.memory.eq(bus.wdata), row.eq(0), word.eq(0), bus.bresp.eq(OKAY)]
             with m.Case(table["load_data"].address() >> 2), m.If(~self.enable):
                 m.d.sync += [
-                    load.valid.eq(1), load.row.eq(row), load.word.eq(word), load.data.eq(bus.wdata),
+                    load.valid.eq(1),
+                    load.row.eq(row),
+                    load.word.eq(word),
+                    load.data.eq(bus.wdata),
                     bus.bresp.eq(OKAY),
                 ]
                 last = Signal()

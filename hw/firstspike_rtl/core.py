@@ -5,8 +5,8 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
-
 from firstspike.hardware import Hardware
+
 from firstspike_rtl.encoder import EventInput, PixelEncoder, Sorter, input_events
 from firstspike_rtl.layouts import WORD, LoadSignature, event_layout
 from firstspike_rtl.monitor import Fork, Monitor, monitor_layout
@@ -62,7 +62,7 @@ class Core(wiring.Component):
         m = Module()
         hardware, contents = self._hardware, self._contents
         if hardware.input == "pixels":
-            m.submodules.encoder = source = PixelEncoder(hardware, contents)
+            m.submodules.pixel_encoder = source = PixelEncoder(hardware, contents)
             connect(m, flipped(self.load), source.load)
         else:
             m.submodules.event_input = source = EventInput(hardware)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-
 from firstspike.hardware import Hardware
+
 from firstspike_rtl.layouts import EVENT_WORD, PIXELS_PER_WORD, WORD, LoadSignature, event_layout, number
 from firstspike_rtl.tables import Contents, add_table
 
@@ -52,10 +52,10 @@ class PixelEncoder(wiring.Component):
         final = self._hardware.layers[0].input_codes - 1
         table = add_table(m, self._hardware.memory("encoder"), self._contents, self.load)
 
-        position = Signal(range(words))  # of the next word
+        position = Signal(number(words))  # of the next word
         dropping = Signal()
         # What the stage holds: a word, or the watermark that follows the last word.
-        word_s1, busy_s1, token_s1, ending_s1, fault_s1 = Signal(range(words)), Signal(), Signal(), Signal(), Signal()
+        word_s1, busy_s1, token_s1, ending_s1, fault_s1 = Signal(number(words)), Signal(), Signal(), Signal(), Signal()
         done_s1 = Signal(PIXELS_PER_WORD)
 
         step = Signal()
@@ -66,8 +66,9 @@ class PixelEncoder(wiring.Component):
             m.d.comb += [read.addr.eq(self.i.payload.data.word_select(lane, 8)), read.en.eq(accept)]
             lookups.append(read.data)
 
-        exists = [(word_s1 < words - 1) | (lane < size - (words - 1) * PIXELS_PER_WORD)
-                  for lane in range(PIXELS_PER_WORD)]
+        exists = [
+            (word_s1 < words - 1) | (lane < size - (words - 1) * PIXELS_PER_WORD) for lane in range(PIXELS_PER_WORD)
+        ]
         pending = Signal(PIXELS_PER_WORD)
         lowest = Signal(PIXELS_PER_WORD)
         m.d.comb += [
@@ -199,18 +200,20 @@ class Sorter(wiring.Component):
 
         m = Module()
         index_bits, steps = number(self._neurons), self._steps
-        m.submodules.head = head = Memory(shape=index_bits, depth=steps, init=[])
-        m.submodules.tail = tail = Memory(shape=index_bits, depth=steps, init=[])
-        m.submodules.next = following = Memory(shape=index_bits, depth=self._neurons, init=[])
+        m.submodules.head = head = Memory(shape=index_bits, depth=max(2, steps), init=[])
+        m.submodules.tail = tail = Memory(shape=index_bits, depth=max(2, steps), init=[])
+        m.submodules.next = following = Memory(shape=index_bits, depth=max(2, self._neurons), init=[])
         head_read, tail_read, next_read = (
-            head.read_port(domain="comb"), tail.read_port(domain="comb"), following.read_port()
+            head.read_port(domain="comb"),
+            tail.read_port(domain="comb"),
+            following.read_port(),
         )
         head_write, tail_write, next_write = head.write_port(), tail.write_port(), following.write_port()
 
         sending = Signal()
         used = Signal(steps)
         fault = Signal()
-        k = Signal(range(steps))
+        k = Signal(number(steps))
         first, ended = Signal(init=1), Signal()
         i, o = self.i.payload, self.o.payload
         step = Signal()
@@ -246,7 +249,11 @@ class Sorter(wiring.Component):
             m.d.sync += [self.o.valid.eq(1), o.step.eq(k)]
             with m.If(used.bit_select(k, 1) & ~ended):
                 m.d.sync += [
-                    o.mark.eq(0), o.fault.eq(0), o.index.eq(current), first.eq(0), ended.eq(current == tail_read.data)
+                    o.mark.eq(0),
+                    o.fault.eq(0),
+                    o.index.eq(current),
+                    first.eq(0),
+                    ended.eq(current == tail_read.data),
                 ]
             with m.Else():
                 m.d.sync += [o.mark.eq(1), first.eq(1), ended.eq(0), o.fault.eq(fault & (k == steps - 1))]

@@ -9,7 +9,6 @@ from amaranth.hdl import signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Out
 from amaranth.utils import bits_for
-
 from firstspike.hardware import WORD_BITS, Hardware, LayerShape
 
 
@@ -64,9 +63,7 @@ def update_layout(shape: LayerShape) -> data.StructLayout:
 WORD = data.StructLayout({"data": WORD_BITS, "last": 1})
 
 #: An event as the outside sees it (event input, monitor): fields of a 32-bit word.
-EVENT_WORD = data.StructLayout(
-    {"index": 16, "step": 10, "population": 4, "fault": 1, "mark": 1}
-)
+EVENT_WORD = data.StructLayout({"index": 16, "step": 10, "population": 4, "fault": 1, "mark": 1})
 
 #: The last word of a result record. ``step`` is that of the earliest output spike, T if there is none.
 RESULT_WORD = data.StructLayout({"index": 16, "step": 15, "fault": 1})

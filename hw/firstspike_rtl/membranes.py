@@ -6,8 +6,8 @@ from amaranth.hdl import Module, Signal, Value, signed
 from amaranth.lib import data
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import PureInterface
-
 from firstspike.hardware import Hardware
+
 from firstspike_rtl.layouts import number
 from firstspike_rtl.tables import Contents, add_table, fields
 
@@ -39,7 +39,7 @@ class Membranes:
         self._m, self._cell = m, membrane_layout(shape.membrane_bits)
         layout = data.ArrayLayout(self._cell, shape.lanes)
         # Plain bits: the layout is only a view, so that the Verilog has one vector.
-        m.submodules.membranes = memory = Memory(shape=layout.size, depth=shape.groups, init=[])
+        m.submodules.membranes = memory = Memory(shape=layout.size, depth=max(2, shape.groups), init=[])
         bias_spec = hardware.memory("bias", index)
         bias = add_table(m, bias_spec, contents, load).read_port(domain="comb")
         read, write = memory.read_port(domain="comb"), memory.write_port()
@@ -88,12 +88,12 @@ class FiringClock:
         self._m = m
         self._final = hardware.layers[index].input_codes - 1
         self._steps, self._start = hardware.steps, hardware.fire_start
-        self.k = Signal(range(hardware.steps + 1))
-        self.due = Signal(range(hardware.steps + 1))
+        self.k = Signal(number(hardware.steps + 1))
+        self.due = Signal(number(hardware.steps + 1))
 
     def allows(self, watermark: Value) -> Value:
         """Step after the last one that a watermark allows to be tested."""
-        m, count = self._m, Signal(range(self._steps + 1))
+        m, count = self._m, Signal(number(self._steps + 1))
         with m.If(watermark == self._final):
             m.d.comb += count.eq(self._steps)
         with m.Elif(watermark >= self._start):

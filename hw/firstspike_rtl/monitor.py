@@ -5,8 +5,8 @@ from __future__ import annotations
 from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-
 from firstspike.hardware import Hardware
+
 from firstspike_rtl.layouts import EVENT_WORD, event_layout
 
 
@@ -15,9 +15,7 @@ def monitor_layout(populations: int) -> data.StructLayout:
 
     ``last`` is set with the final watermark of the last population.
     """
-    return data.StructLayout(
-        {"slots": data.ArrayLayout(EVENT_WORD, populations), "keep": populations, "last": 1}
-    )
+    return data.StructLayout({"slots": data.ArrayLayout(EVENT_WORD, populations), "keep": populations, "last": 1})
 
 
 class Fork(wiring.Component):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
-
 from firstspike.hardware import Hardware
+
 from firstspike_rtl import membranes
-from firstspike_rtl.layouts import LoadSignature, event_layout, update_layout
+from firstspike_rtl.layouts import LoadSignature, event_layout, number, update_layout
 from firstspike_rtl.membranes import FiringClock, Membranes
 from firstspike_rtl.tables import Contents, add_table
 
@@ -18,8 +18,8 @@ class Neurons(wiring.Component):
 
     It adds updates to the membranes until a watermark allows time steps to be tested. Then it scans: for each such
     step k, and each group, it compares ``lanes`` membranes with TH[k]; those that reach it for the first time fire.
-    In the scan of the last step the membranes are refilled with the bias for the next image. In ordered mode a watermark
-    follows the spikes of each step, else only those of the last.
+    In the scan of the last step the membranes are refilled with the bias for the next image. In ordered mode a
+    watermark follows the spikes of each step, else only those of the last.
 
     ===== ==============================================
     stage holds
@@ -73,18 +73,16 @@ class Neurons(wiring.Component):
         threshold = add_table(m, spec, self._contents, self.load).read_port(domain="comb")
         m.d.comb += threshold.addr.eq(clock.k)
 
-        group, base = Signal(range(shape.groups)), Signal(range(shape.groups * shape.lanes))
+        group, base = Signal(number(shape.groups)), Signal(number(shape.groups * shape.lanes))
         last_group = group == shape.groups - 1
         fault = Signal()
 
         def advance_group() -> None:
-            m.d.sync += [
-                group.eq(Mux(last_group, 0, group + 1)), base.eq(Mux(last_group, 0, base + shape.lanes))
-            ]
+            m.d.sync += [group.eq(Mux(last_group, 0, group + 1)), base.eq(Mux(last_group, 0, base + shape.lanes))]
 
         # Stage 1 is free when its last spike, or its watermark, moves on; an empty group needs no extra clock.
         hits_s1, mark_s1 = Signal(shape.lanes), Signal()
-        k_s1, base_s1, fault_s1 = Signal(range(self._hardware.steps)), Signal.like(base), Signal()
+        k_s1, base_s1, fault_s1 = Signal(number(self._hardware.steps)), Signal.like(base), Signal()
         step_s1, step_s2 = Signal(), Signal()
         lowest = Signal(shape.lanes)
         m.d.comb += [
@@ -96,9 +94,7 @@ class Neurons(wiring.Component):
         hits = Signal(shape.lanes)
         m.d.comb += hits.eq(
             Cat(
-                membranes.reaches(cell.v, threshold.data.as_signed())
-                & ~cell.fired
-                & (base + lane < shape.outputs)
+                membranes.reaches(cell.v, threshold.data.as_signed()) & ~cell.fired & (base + lane < shape.outputs)
                 for lane, cell in enumerate(cells.row)
             )
         )
@@ -140,7 +136,10 @@ class Neurons(wiring.Component):
                 m.d.comb += self.busy.eq(1)
                 with m.If(step_s1):
                     m.d.sync += [
-                        hits_s1.eq(0), mark_s1.eq(1), k_s1.eq(clock.k), fault_s1.eq(fault & clock.last),
+                        hits_s1.eq(0),
+                        mark_s1.eq(1),
+                        k_s1.eq(clock.k),
+                        fault_s1.eq(fault & clock.last),
                         clock.k.eq(Mux(clock.last, 0, clock.k + 1)),
                     ]
                     m.next = "SCAN"

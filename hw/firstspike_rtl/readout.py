@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Module, Mux, Signal, signed
+from collections.abc import Callable
+
+from amaranth.hdl import Array, Module, Mux, Signal, Value, ValueLike, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
-
 from firstspike.hardware import Hardware
+
 from firstspike_rtl import membranes
-from firstspike_rtl.layouts import RESULT_WORD, WORD, LoadSignature, update_layout
+from firstspike_rtl.layouts import RESULT_WORD, WORD, LoadSignature, number, update_layout
 from firstspike_rtl.membranes import FiringClock, Membranes
 from firstspike_rtl.tables import Contents, add_table
 
@@ -61,7 +63,7 @@ class Readout(wiring.Component):
         reached = self._reached(m, clock)
 
         # Stage 0: scan position; refills each group behind its last neuron.
-        neuron, group, lane = Signal(range(shape.outputs)), Signal(range(shape.groups)), Signal(range(shape.lanes))
+        neuron, group, lane = Signal(number(shape.outputs)), Signal(number(shape.groups)), Signal(number(shape.lanes))
         last_neuron = neuron == shape.outputs - 1
         end_of_group = last_neuron | (lane == shape.lanes - 1)
         # Stage 1: one membrane. Stage 2: the best so far, and the word on the output.
@@ -69,7 +71,7 @@ class Readout(wiring.Component):
         best, best_index = Signal.like(v_s1), Signal.like(neuron)
         step_s1, step_o = Signal(), Signal()
         sending, fault = Signal(), Signal()
-        decided, decision, decision_step = Signal(), Signal.like(neuron), Signal(range(steps + 1), init=steps)
+        decided, decision, decision_step = Signal(), Signal.like(neuron), Signal(number(steps + 1), init=steps)
 
         m.d.comb += [
             step_o.eq(~self.o.valid | self.o.ready),
@@ -83,9 +85,7 @@ class Readout(wiring.Component):
                 with m.If((neuron_s1 == 0) | (v_s1 > best)):
                     m.d.sync += [best.eq(v_s1), best_index.eq(neuron_s1)]
                 with m.If(sending & clock.last):
-                    m.d.sync += [
-                        self.o.valid.eq(1), self.o.payload.data.eq(v_s1), self.o.payload.last.eq(0)
-                    ]
+                    m.d.sync += [self.o.valid.eq(1), self.o.payload.data.eq(v_s1), self.o.payload.last.eq(0)]
 
         def advance() -> None:
             m.d.sync += [
@@ -143,13 +143,15 @@ class Readout(wiring.Component):
                     m.next = "DECIDE"
             with m.State("DECIDE"):
                 m.d.comb += self.busy.eq(1)
-                with m.If(clock.last):
-                    with m.If(step_o):
-                        m.d.sync += [
-                            self.o.valid.eq(1), self.o.payload.data.eq(result), self.o.payload.last.eq(1),
-                            clock.k.eq(0), decided.eq(0),
-                        ]
-                        m.next = "INTEGRATE"
+                with m.If(clock.last), m.If(step_o):
+                    m.d.sync += [
+                        self.o.valid.eq(1),
+                        self.o.payload.data.eq(result),
+                        self.o.payload.last.eq(1),
+                        clock.k.eq(0),
+                        decided.eq(0),
+                    ]
+                    m.next = "INTEGRATE"
                 with m.Else():
                     with m.If(reached(best) & ~decided):
                         m.d.sync += [decided.eq(1), decision.eq(best_index), decision_step.eq(clock.k)]
@@ -159,7 +161,7 @@ class Readout(wiring.Component):
                         m.next = "INTEGRATE"
         return m
 
-    def _reached(self, m: Module, clock: FiringClock):
+    def _reached(self, m: Module, clock: FiringClock) -> Callable[[Value], ValueLike]:
         """Whether a membrane reaches the threshold of the current step; never, for the membrane readout."""
         if not self._shape.fires:
             return lambda v: 0

@@ -5,9 +5,9 @@ from __future__ import annotations
 from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
-
 from firstspike.hardware import Hardware
-from firstspike_rtl.layouts import LoadSignature, event_layout, update_layout
+
+from firstspike_rtl.layouts import LoadSignature, event_layout, number, update_layout
 from firstspike_rtl.tables import Contents, add_table, fields
 
 
@@ -61,7 +61,7 @@ class Synapse(wiring.Component):
         kernel = add_table(m, kernel_spec, self._contents, self.load).read_port()
 
         event = self.i.payload
-        group, base = Signal(range(shape.groups)), Signal(range(weights_spec.depth))
+        group, base = Signal(number(shape.groups)), Signal(number(weights_spec.depth))
         valid_s1, meta_s1 = Signal(), Signal(update_layout(shape))
         step_s1, step_s2 = Signal(), Signal()
         last = event.mark | (group == shape.groups - 1)

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from amaranth.hdl import Module, Mux, Value
 from amaranth.lib import memory as lib_memory
 from amaranth.lib.wiring import PureInterface
-
 from firstspike.hardware import WORD_BITS, Memory
 
 Contents = Mapping[str, Sequence[int]]
@@ -29,7 +28,8 @@ def add_table(m: Module, spec: Memory, contents: Contents, load: PureInterface) 
     for index, row in enumerate(rows):
         if row < 0 or row >> spec.row_bits:
             raise ValueError(f"memory {spec.name}: row {index} is {row:#x}, outside {spec.row_bits} bits")
-    memory = lib_memory.Memory(shape=spec.row_bits, depth=spec.depth, init=rows)
+    # A memory of one row would have an address of no bits, which Verilog cannot write.
+    memory = lib_memory.Memory(shape=spec.row_bits, depth=max(2, spec.depth), init=rows)
     m.submodules[spec.name] = memory
     selected = load.valid & (load.memory == spec.index)
     if spec.words == 1:

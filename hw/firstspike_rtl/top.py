@@ -4,14 +4,41 @@ from __future__ import annotations
 
 from amaranth.hdl import Cat, ClockDomain, Module, ResetInserter
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out, connect
-
+from amaranth.lib.wiring import In, Member, Out, connect
 from firstspike.hardware import WORD_BITS, Hardware
+
 from firstspike_rtl.bus import LiteSignature, Registers
 from firstspike_rtl.core import Core
 from firstspike_rtl.tables import Contents
 
 NAME = "top"
+
+
+def ports(hardware: Hardware) -> dict[str, Member]:
+    """The pins of the core, by name."""
+    spiking = len(hardware.layers)
+    members = {
+        "aclk": In(1),
+        "aresetn": In(1),
+        "s_axis_tdata": In(WORD_BITS),
+        "s_axis_tvalid": In(1),
+        "s_axis_tready": Out(1),
+        "s_axis_tlast": In(1),
+        "m_axis_tdata": Out(WORD_BITS),
+        "m_axis_tvalid": Out(1),
+        "m_axis_tready": In(1),
+        "m_axis_tlast": Out(1),
+    }
+    members |= {f"s_axil_{name}": member.flip() for name, member in LiteSignature().members.items()}
+    if hardware.monitor:
+        members |= {
+            "m_axis_monitor_tdata": Out(spiking * WORD_BITS),
+            "m_axis_monitor_tkeep": Out(spiking * WORD_BITS // 8),
+            "m_axis_monitor_tvalid": Out(1),
+            "m_axis_monitor_tready": In(1),
+            "m_axis_monitor_tlast": Out(1),
+        }
+    return members
 
 
 class Top(wiring.Component):
@@ -33,30 +60,7 @@ class Top(wiring.Component):
 
     def __init__(self, hardware: Hardware, contents: Contents) -> None:
         self._hardware, self._contents = hardware, contents
-        spiking = len(hardware.layers)
-        members = {
-            "aclk": In(1),
-            "aresetn": In(1),
-            "s_axis_tdata": In(WORD_BITS),
-            "s_axis_tvalid": In(1),
-            "s_axis_tready": Out(1),
-            "s_axis_tlast": In(1),
-            "m_axis_tdata": Out(WORD_BITS),
-            "m_axis_tvalid": Out(1),
-            "m_axis_tready": In(1),
-            "m_axis_tlast": Out(1),
-        }
-        for name, member in LiteSignature().members.items():
-            members[f"s_axil_{name}"] = member.flip()
-        if hardware.monitor:
-            members |= {
-                "m_axis_monitor_tdata": Out(spiking * WORD_BITS),
-                "m_axis_monitor_tkeep": Out(spiking * WORD_BITS // 8),
-                "m_axis_monitor_tvalid": Out(1),
-                "m_axis_monitor_tready": In(1),
-                "m_axis_monitor_tlast": Out(1),
-            }
-        super().__init__(members)
+        super().__init__(ports(hardware))
 
     def elaborate(self, platform):
         m = Module()

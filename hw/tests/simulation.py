@@ -55,7 +55,13 @@ def send(stream: Any, items: Iterable[Any], stalls: Stalls, *, clock: Clock | No
 
 
 def receive(
-    stream: Any, into: list, count: int, stalls: Stalls, *, clock: Clock | None = None, times: list | None = None,
+    stream: Any,
+    into: list,
+    count: int,
+    stalls: Stalls,
+    *,
+    clock: Clock | None = None,
+    times: list | None = None,
     read: Callable[[Any], Any] = lambda payload: payload,
 ):
     """Testbench that takes ``count`` items; the simulation ends when all receivers are done."""
@@ -94,8 +100,12 @@ def protocol_checker(stream: Any, name: str):
 
 
 def simulate(
-    dut: Elaboratable, *benches: Any, background: Iterable[Any] = (), processes: Iterable[Any] = (),
-    max_clocks: int = 200_000, waves: Path | None = None,
+    dut: Elaboratable,
+    *benches: Any,
+    background: Iterable[Any] = (),
+    processes: Iterable[Any] = (),
+    max_clocks: int = 200_000,
+    waves: Path | None = None,
 ) -> None:
     """Run until every bench has ended; ``waves`` names the VCD file to write.
 

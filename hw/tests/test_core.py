@@ -5,21 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
 from firstspike import golden, images
 from firstspike.hardware import Hardware
 from firstspike.model import Network
 from firstspike_rtl.core import Core
 from firstspike_verify import frames
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from networks import images_for, networks
 from simulation import Stalls, protocol_checker, receive, send, simulate
 
 
-def run_core(network: Network, hardware: Hardware, pictures: np.ndarray, *, seed: int, stall: float,
-             waves: Path | None = None) -> golden.Result:
+def run_core(
+    network: Network, hardware: Hardware, pictures: np.ndarray, *, seed: int, stall: float, waves: Path | None = None
+) -> golden.Result:
     core = Core(hardware, images.contents(network, hardware))
     if hardware.input == "pixels":
         frame_words = [list(map(int, frame)) for frame in frames.image_words(pictures)]

