@@ -91,6 +91,7 @@ def compare(data: st.DataObject) -> None:
     check(network, data.draw(images_for(network)))
 
 
+@pytest.mark.smoke
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_golden_is_the_definition(data: st.DataObject) -> None:
