@@ -5,7 +5,7 @@ The RTL decodes from this map, the manifest lists it, drivers and benches write 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -114,22 +114,24 @@ def shape_word(hardware: Hardware) -> int:
 
 
 def load_writes(
-    hardware: Hardware, words: Mapping[int, Sequence[int]] | Iterable[tuple[int, Sequence[int]]], control: int = ENABLE
+    hardware: Hardware, words: Mapping[str, Sequence[int]], control: int = ENABLE
 ) -> Iterator[tuple[int, int]]:
     """Register writes (address, value) that stop the core, load memories, clear the counters and start it.
 
     Parameters
     ----------
+    hardware
+        The core that is loaded.
     words
-        For each memory number its words, row by row, lowest word first.
+        For each memory, by name, its words, row by row, lowest word first (:func:`firstspike.images.load_words`).
     control
         Value left in the control register.
 
     """
     registers = register_map(hardware)
     yield registers["control"].address(), 0
-    for memory, data in words.items() if isinstance(words, Mapping) else words:
-        yield registers["load_memory"].address(), memory
-        for word in data:
+    for memory in hardware.memories:
+        yield registers["load_memory"].address(), memory.index
+        for word in words[memory.name]:
             yield registers["load_data"].address(), word
     yield registers["control"].address(), control | CLEAR_COUNTERS

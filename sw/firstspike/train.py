@@ -214,7 +214,7 @@ def train(experiment: Experiment, dataset: Dataset, out: Path | str, resume: boo
     """Train the experiment's network on ``dataset``, and freeze it.
 
     The result follows from experiment, data, and the machine with its number of threads alone; the caller's random
-    state stays as it is. Under ``torchrun`` every process trains its part of each batch, with no other setting.
+    state stays as it is. Under ``torchrun`` every process takes its share of the images, ``batch_size`` at a time.
 
     Parameters
     ----------

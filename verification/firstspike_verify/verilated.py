@@ -125,7 +125,7 @@ def compile_core(folder: Path, build: Path) -> Path:
     log.write_bytes(b"")
     with (
         mock.patch.object(library, "call_process", call),
-        mock.patch.object(library.template_cpp, "verilator_flushcall_ok", lambda: True),
+        mock.patch.object(library.template_cpp, "verilator_flushcall_ok", return_value=True),
         mock.patch.dict(os.environ, env),
     ):
         library.PyVerilator.build(
@@ -174,7 +174,7 @@ class VerilatedCore:
         with contextlib.chdir(folder):  # $readmemh reads from here, when the model is first evaluated
             self._simulator = pyverilator.PyVerilator(str(shared_object))
         # Several models of one process share no code: each has its own library handle.
-        self._library = self._simulator.lib
+        self._library: Any = self._simulator.lib
         self._trace: int | None = None
         if waves is not None:
             waves.parent.mkdir(parents=True, exist_ok=True)
@@ -247,8 +247,7 @@ class VerilatedCore:
             if the network does not fit the hardware; nothing is written then.
         """
         words = images.load_words(images.contents(network, self.hardware), self.hardware)
-        numbered = {memory.index: words[memory.name] for memory in self.hardware.memories}
-        for address, value in load_writes(self.hardware, numbered, control=0):
+        for address, value in load_writes(self.hardware, words, control=0):
             self._lite(True, address, value)
 
     def run(
@@ -283,7 +282,7 @@ class VerilatedCore:
         """
         flat = check_images(network, pictures)
         if self.hardware.input == "pixels":
-            rows: Sequence[Any] = frames.image_words(flat)
+            rows: Any = frames.image_words(flat)
         else:
             rows = frames.event_words(
                 np.array(network.encoder)[flat], network.populations[0].codes, np.random.default_rng(seed)
