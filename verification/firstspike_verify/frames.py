@@ -41,7 +41,7 @@ def event_words(codes: NDArray[np.integer], none: int, rng: np.random.Generator 
 def field(layout: data.StructLayout, name: str, words: NDArray[np.integer]) -> NDArray[np.int64]:
     """One field of many words."""
     part = layout[name]
-    return (words.astype(np.int64) >> part.offset) & ((1 << part.width) - 1)
+    return np.bitwise_and(words.astype(np.int64) >> part.offset, (1 << part.width) - 1)
 
 
 @dataclass(frozen=True, eq=False)

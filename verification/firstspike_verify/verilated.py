@@ -112,6 +112,7 @@ def compile_core(folder: Path, build: Path) -> Path:
         raise FirstspikeError(f"cannot write {build}: {error.strerror}", "choose another folder with --out") from error
 
     import pyverilator.pyverilator as library
+    import pyverilator.verilatorcpp
 
     log = build / "build.log"
     manifest_monitor = b"m_axis_monitor_tdata" in verilog
@@ -125,7 +126,7 @@ def compile_core(folder: Path, build: Path) -> Path:
     log.write_bytes(b"")
     with (
         mock.patch.object(library, "call_process", call),
-        mock.patch.object(library.template_cpp, "verilator_flushcall_ok", return_value=True),
+        mock.patch.object(pyverilator.verilatorcpp, "verilator_flushcall_ok", return_value=True),
         mock.patch.dict(os.environ, env),
     ):
         library.PyVerilator.build(
@@ -164,7 +165,7 @@ class VerilatedCore:
     """
 
     def __init__(self, folder: Path | str, build: Path | str, *, waves: Path | None = None) -> None:
-        import pyverilator
+        import pyverilator.pyverilator as library
 
         folder, build = Path(folder), Path(build).resolve()
         self.manifest, self.hardware = load_manifest(folder)
@@ -172,7 +173,7 @@ class VerilatedCore:
         self.registers = register_map(self.hardware)
         self.clock = 0
         with contextlib.chdir(folder):  # $readmemh reads from here, when the model is first evaluated
-            self._simulator = pyverilator.PyVerilator(str(shared_object))
+            self._simulator = library.PyVerilator(str(shared_object))
         # Several models of one process share no code: each has its own library handle.
         self._library: Any = self._simulator.lib
         self._trace: int | None = None
