@@ -134,8 +134,8 @@ def fingerprint(hardware: Hardware) -> str:
     return hashlib.sha256(json.dumps([rules, memories], separators=(",", ":")).encode()).hexdigest()
 
 
-def load_words(source: bytes | Mapping[str, Sequence[int]], hardware: Hardware) -> dict[int, list[int]]:
-    """By memory number the 32-bit words that its load port takes: row 0 word 0, row 0 word 1, ...
+def load_words(source: bytes | Mapping[str, Sequence[int]], hardware: Hardware) -> dict[str, list[int]]:
+    """For each memory, in order of number, the words of its load port: row 0 word 0, row 0 word 1, ...
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def load_words(source: bytes | Mapping[str, Sequence[int]], hardware: Hardware) 
         if memory.name not in rows:
             raise FirstspikeError(f"memory {memory.name} is missing", AGAIN)
         check_rows(memory, rows[memory.name])
-        words[memory.index] = words_of(memory, rows[memory.name])
+        words[memory.name] = words_of(memory, rows[memory.name])
     return words
 
 

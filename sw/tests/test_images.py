@@ -120,14 +120,14 @@ def test_load_words_are_row_major_and_low_word_first(written: tuple[Path, Networ
     rows = images.contents(network, hardware)
     words = images.load_words((folder / "network.bin").read_bytes(), hardware)
     assert words == images.load_words(rows, hardware)
-    assert list(words) == [memory.index for memory in hardware.memories]
+    assert list(words) == [memory.name for memory in hardware.memories]
     wide = hardware.memory("bias", 0)
     assert wide.words > 1
-    assert words[wide.index][: wide.words + 1] == [
+    assert words[wide.name][: wide.words + 1] == [
         *(rows[wide.name][0] >> (32 * w) & 0xFFFFFFFF for w in range(wide.words)),
         rows[wide.name][1] & 0xFFFFFFFF,
     ]
-    assert all(len(words[m.index]) == m.depth * m.words for m in hardware.memories)
+    assert all(len(words[m.name]) == m.depth * m.words for m in hardware.memories)
 
 
 def one_line(error: pytest.ExceptionInfo[FirstspikeError], begins: Path) -> None:
