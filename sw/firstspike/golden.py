@@ -141,31 +141,30 @@ class _Layer:
         self._bias: FloatArray = layer.bias.astype(self._float)
         self._threshold: FloatArray = np.array(post.threshold, self._float)
         self._steps, self._fire_start = network.steps, network.fire_start
-        # One entry more, worth 0, for the code that means "no spike"; one row for each arrival step.
+        # One entry more, worth 0, for the code that means "no spike".
         self._kernel: FloatArray = np.array([*pre.kernel, 0], self._float)
-        arrivals = np.array([pre.arrival(code) for code in range(pre.codes)] + [-1])
-        self._arriving: FloatArray = np.where(arrivals == np.arange(self._steps)[:, None], self._kernel, self._float(0))
+        # The step in whose test a spike counts first, and the values of the codes that each step adds.
+        counts = np.array([max(0, pre.arrival(code) - network.fire_start) for code in range(pre.codes)] + [0])
+        added: FloatArray = np.where(counts == np.arange(self._steps)[:, None], self._kernel, self._float(0))
+        self._added = [values if values.any() else None for values in added]
+
+    def _complete(self, times: NDArray[np.int16]) -> FloatArray:
+        """V when every spike has arrived, shape (B, outputs)."""
+        return self._kernel[times] @ self._weight + self._bias
 
     def _membranes(self, times: NDArray[np.int16]) -> Iterator[tuple[int, FloatArray]]:
         """(k, V(k)) for each step k; V is the same array, updated in place."""
-        if self._fire_start >= self._steps:
-            v = self._kernel[times] @ self._weight + self._bias
-            for k in range(self._steps):
-                yield k, v
-            return
         v = np.tile(self._bias, (len(times), 1))
-        arrived = 0
-        for k in range(self._steps):
-            while arrived < min(k + self._fire_start + 1, self._steps):
-                v += self._arriving[arrived][times] @ self._weight
-                arrived += 1
+        for k, values in enumerate(self._added):
+            if values is not None:
+                v += values[times] @ self._weight
             yield k, v
 
     def fire(self, times: NDArray[np.int16]) -> NDArray[np.int16]:
         """Spike steps, shape (B, outputs), of a population with thresholds."""
         if self._fire_start >= self._steps:
             # V is constant while the threshold falls: as many steps are late enough as thresholds are <= V.
-            v = self._kernel[times] @ self._weight + self._bias
+            v = self._complete(times)
             reached = np.zeros(v.shape, np.int16)
             for threshold in self._threshold:
                 reached += v >= threshold
@@ -178,7 +177,7 @@ class _Layer:
     def read(self, times: NDArray[np.int16]) -> tuple[IntArray, IntArray, IntArray]:
         """Output membranes after the whole window, classes, and decision steps."""
         if not len(self._threshold):
-            v = self._kernel[times] @ self._weight + self._bias
+            v = self._complete(times)
             return v.astype(np.int64), v.argmax(axis=1), np.full(len(times), self._steps)
         steps = np.full(len(times), self._steps)
         classes = np.zeros(len(times), np.int64)

@@ -351,8 +351,8 @@ def _refires(self: golden._Layer, times: NDArray[np.int16]) -> NDArray[np.int16]
 
 
 def _ignores_fire_start(self: golden._Layer, times: NDArray[np.int16]) -> NDArray[np.int16]:
-    self._fire_start = self._steps
-    return _fire(self, times)
+    v = self._complete(times)
+    return np.int16(self._steps) - np.stack([v >= t for t in self._threshold]).sum(axis=0).astype(np.int16)
 
 
 @pytest.mark.parametrize("wrong", [_greater, _last_step_missing, _window_too_long, _refires, _ignores_fire_start])
