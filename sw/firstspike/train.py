@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -241,32 +242,13 @@ def train(experiment: Experiment, dataset: Dataset, out: Path | str, resume: boo
             "[network] kernel 'constant' cannot be trained: its spikes carry one value, which has no gradient",
             "use another kind for kernel; constant is possible as input_kernel",
         )
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if not os.access(out, os.W_OK):
-            raise PermissionError(13, "Permission denied")
-    except OSError as error:
-        raise FirstspikeError(f"cannot write {out}: {error.strerror}", "choose another folder, with --out") from error
+    _make_writable(out)
     checkpoint = _checkpoint(out, experiment) if resume else None
     images = ImageBatches(dataset.train_images, dataset.train_labels, shift=recipe.shift, seed=recipe.seed)
     with isolate_rng(), _quiet_lightning():
         lightning.seed_everything(recipe.seed, workers=True, verbose=False)
         training = Training(surrogate(experiment, inputs=dataset.inputs, classes=dataset.classes), experiment, images)
-        callbacks: list[Callback] = [
-            ModelCheckpoint(dirpath=out, filename=Path(CHECKPOINT).stem, enable_version_counter=False)
-        ]
-        trainer = lightning.Trainer(
-            **_placement(),
-            max_epochs=recipe.epochs,
-            callbacks=[*callbacks, _ProgressBar()] if sys.stderr.isatty() else callbacks,
-            default_root_dir=out,
-            # On a GPU some sums have no fixed order unless asked for; on the CPU all have.
-            deterministic=torch.cuda.is_available(),
-            logger=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-        )
+        trainer = _trainer(recipe.epochs, out)
         batches = loader(images, batch_size=recipe.batch_size, seed=recipe.seed)
         trainer.fit(training, batches, ckpt_path=checkpoint, weights_only=True)
     model = training.model.cpu().eval()
@@ -277,6 +259,33 @@ def train(experiment: Experiment, dataset: Dataset, out: Path | str, resume: boo
         classes=classes,
         accuracy=float((classes == dataset.test_labels).mean()),
         history=training.history,
+    )
+
+
+def _make_writable(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if not os.access(out, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise FirstspikeError(f"cannot write {out}: {error.strerror}", "choose another folder, with --out") from error
+
+
+def _trainer(epochs: int, out: Path) -> lightning.Trainer:
+    callbacks: list[Callback] = [
+        ModelCheckpoint(dirpath=out, filename=Path(CHECKPOINT).stem, enable_version_counter=False)
+    ]
+    return lightning.Trainer(
+        **_placement(),
+        max_epochs=epochs,
+        callbacks=[*callbacks, _ProgressBar()] if sys.stderr.isatty() else callbacks,
+        default_root_dir=out,
+        # On a GPU some sums have no fixed order unless asked for; on the CPU all have.
+        deterministic=torch.cuda.is_available(),
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
     )
 
 

@@ -120,6 +120,8 @@ def test_resumed_training_is_uninterrupted_training(
             train.train(shifted, digits, tmp_path / "cut")
     resumed = train.train(shifted, digits, tmp_path / "cut", resume=True)
     assert resumed.network.digest == whole.network.digest
+    again = train.train(shifted, digits, tmp_path / "cut", resume=True)
+    assert again.network.digest == whole.network.digest, "of a finished run"
     drop = {"seconds"}
     assert [{k: v for k, v in x.items() if k not in drop} for x in resumed.history] == [
         {k: v for k, v in x.items() if k not in drop} for x in whole.history

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from firstspike.errors import FirstspikeError
 from firstspike.nn.quantise import integer_range, quantised, straight_through, weight_scale
 
 
@@ -95,12 +96,20 @@ class FoldedLinear(nn.Module):
         """The integers of this layer, from the running statistics; the same on every device.
 
         Computed in double precision on the CPU, since float32 results may differ from device to device.
+
+        Raises
+        ------
+        FirstspikeError
+            if a value is not finite.
+
         """
         with torch.no_grad():
             parts = [x.detach().cpu().double() for x in (self.weight, self.gamma, self.beta, *self._statistics())]
             weight, gamma, beta, mean, var = parts
             factor = gamma / (var + self.epsilon).sqrt()
             folded, bias = weight * factor[:, None], beta - mean * factor
+            if not (folded.isfinite().all() and bias.isfinite().all()):
+                raise FirstspikeError("a weight or bias of the surrogate is not finite", "train it again")
             scale = weight_scale(folded, self.weight_bits, self.weight_clip)
             unit = float(scale) * self.input_unit
             low, high = integer_range(self.weight_bits)
