@@ -204,6 +204,20 @@ def test_shifts_move_pixels_and_bring_in_zeros() -> None:
 
 
 @pytest.mark.smoke
+def test_shifts_follow_seed_and_epoch() -> None:
+    images, labels = np.random.default_rng(0).integers(0, 256, (50, 4, 4), np.uint8), np.zeros(50, np.int64)
+
+    def shifted(seed: int, epoch: int) -> torch.Tensor:
+        batches = ImageBatches(images, labels, shift=1, seed=seed)
+        batches.set_epoch(epoch)
+        return batches.__getitems__(range(50))[0]
+
+    assert torch.equal(shifted(1, 2), shifted(1, 2))
+    assert not torch.equal(shifted(1, 2), shifted(1, 3))
+    assert not torch.equal(shifted(1, 2), shifted(2, 2))
+
+
+@pytest.mark.smoke
 def test_shifts_keep_channels_in_place() -> None:
     image = np.stack([np.full((2, 2), 7, np.uint8), np.full((2, 2), 9, np.uint8)])[None]
     images, _ = ImageBatches(np.repeat(image, 50, axis=0), np.zeros(50, np.int64), shift=1).__getitems__(range(50))
