@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +24,33 @@ class Stalls:
         return self._random.randint(1, self._longest) if self._random.random() < self._probability else 0
 
 
-class Clock:
-    """Counts clocks, so that benches can say when something happened."""
+class Frames:
+    """Process that notes the clocks at which frames of a stream begin and end."""
 
-    def __init__(self) -> None:
-        self.now = 0
+    def __init__(self, stream):
+        self._stream = stream
+        self.first: list[int] = []
+        self.last: list[int] = []
 
-    async def run(self, ctx: Any) -> None:
-        async for _ in ctx.tick():
-            self.now += 1
+    async def watch(self, ctx) -> None:
+        stream, clock, open_frame = self._stream, 0, False
+        async for _, _, valid, ready, last in ctx.tick().sample(stream.valid, stream.ready, stream.payload.last):
+            if valid and ready:
+                if not open_frame:
+                    self.first.append(clock)
+                open_frame = not last
+                if last:
+                    self.last.append(clock)
+            clock += 1
 
 
-def send(stream: Any, items: Iterable[Any], stalls: Stalls, *, clock: Clock | None = None, times: list | None = None):
-    """Testbench that sends ``items``; while not valid the payload is garbage. ``times`` gets the transfer clocks."""
+def send(stream, items, stalls, *, wait=0):
+    """Testbench that sends ``items`` after ``wait`` clocks; while not valid the payload is garbage."""
     garbage = random.Random(1)
 
     async def bench(ctx: Any) -> None:
+        for _ in range(wait):
+            await ctx.tick()
         for item in items:
             for _ in range(stalls.clocks()):
                 ctx.set(stream.payload.as_value(), garbage.getrandbits(len(stream.payload.as_value())))
@@ -47,23 +58,12 @@ def send(stream: Any, items: Iterable[Any], stalls: Stalls, *, clock: Clock | No
             ctx.set(stream.payload, item)
             ctx.set(stream.valid, 1)
             await ctx.tick().until(stream.ready)
-            if times is not None:
-                times.append(clock.now - 1)
             ctx.set(stream.valid, 0)
 
     return bench
 
 
-def receive(
-    stream: Any,
-    into: list,
-    count: int,
-    stalls: Stalls,
-    *,
-    clock: Clock | None = None,
-    times: list | None = None,
-    read: Callable[[Any], Any] = lambda payload: payload,
-):
+def receive(stream, into, count, stalls, *, read=lambda payload: payload):
     """Testbench that takes ``count`` items; the simulation ends when all receivers are done."""
 
     async def bench(ctx: Any) -> None:
@@ -72,8 +72,6 @@ def receive(
                 await ctx.tick()
             ctx.set(stream.ready, 1)
             (payload,) = await ctx.tick().sample(stream.payload).until(stream.valid)
-            if times is not None:
-                times.append(clock.now - 1)
             into.append(read(payload))
             ctx.set(stream.ready, 0)
 

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
+import pytest
 from firstspike import golden, images
 from firstspike.hardware import Hardware
-from firstspike.model import Network
+from firstspike.model import dense
 from firstspike_rtl.core import Core
+from firstspike_rtl.cycles import predict, refill_clocks
 from firstspike_verify import frames
-from hypothesis import HealthCheck, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from networks import images_for, networks
-from simulation import Stalls, protocol_checker, receive, send, simulate
+from simulation import Frames, Stalls, protocol_checker, receive, send, simulate
+
+#: Without shrinking: a smaller example would take minutes of simulation to find.
+GENERATE = (Phase.explicit, Phase.reuse, Phase.generate)
 
 
-def run_core(
-    network: Network, hardware: Hardware, pictures: np.ndarray, *, seed: int, stall: float, waves: Path | None = None
-) -> golden.Result:
+def run_core(network, hardware, pictures, *, seed=0, stall=0.0, waves=None):
+    """The core's result in the form of the golden model, and the clocks of its frames in and records out."""
     core = Core(hardware, images.contents(network, hardware))
     if hardware.input == "pixels":
         frame_words = [list(map(int, frame)) for frame in frames.image_words(pictures)]
@@ -46,30 +48,71 @@ def run_core(
     async def configure(ctx) -> None:
         ctx.set(core.send_membranes, 1)
 
+    sent, received = Frames(core.i), Frames(core.o)
     simulate(
         core,
         configure,
-        send(core.i, words, Stalls(seed, stall)),
+        send(core.i, words, Stalls(seed, stall), wait=refill_clocks(hardware)),
         receive(core.o, records, length * len(pictures), Stalls(seed + 1, stall), read=lambda p: int(p.data)),
         watch,
-        processes=[protocol_checker(core.o, "o"), protocol_checker(core.monitor, "monitor")],
+        processes=[
+            sent.watch,
+            received.watch,
+            protocol_checker(core.o, "o"),
+            protocol_checker(core.monitor, "monitor"),
+        ],
         waves=waves,
     )
     times, faults = frames.spike_times(hardware, np.array(slots, np.int64))
     parsed = frames.parse_records(np.array(records), length)
     assert not parsed.faults.any()
     assert not any(f.any() for f in faults)
-    return frames.result(hardware, parsed, times)
+    return frames.result(hardware, parsed, times), sent.first, received.last
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(data=st.data())
-def test_core_is_golden(data: st.DataObject) -> None:
+def draw_case(data):
     network = data.draw(networks())
     pictures = data.draw(images_for(network))
     lanes = [data.draw(st.integers(1, layer.outputs)) for layer in network.layers]
     kind = data.draw(st.sampled_from(["pixels", "events"]))
-    hardware = Hardware.for_network(network, lanes=lanes, input=kind)
-    stall = data.draw(st.sampled_from([0.0, 0.3]))
-    seed = data.draw(st.integers(0, 1000))
-    assert run_core(network, hardware, pictures, seed=seed, stall=stall) == golden.run(network, pictures)
+    return network, Hardware.for_network(network, lanes=lanes, input=kind), pictures
+
+
+@settings(max_examples=40, deadline=None, phases=GENERATE)
+@given(data=st.data())
+def test_core_with_stalls_is_golden(data: st.DataObject) -> None:
+    network, hardware, pictures = draw_case(data)
+    stall, seed = data.draw(st.sampled_from([0.1, 0.5])), data.draw(st.integers(0, 1000))
+    result, _, _ = run_core(network, hardware, pictures, seed=seed, stall=stall)
+    assert result == golden.run(network, pictures)
+
+
+@settings(max_examples=40, deadline=None, phases=GENERATE)
+@given(data=st.data())
+def test_core_takes_the_predicted_clocks(data: st.DataObject) -> None:
+    network, hardware, pictures = draw_case(data)
+    expected = golden.run(network, pictures)
+    result, started, finished = run_core(network, hardware, pictures)
+    assert result == expected
+    prediction = predict(network, hardware, expected)
+    assert (prediction.started + started[0]).tolist() == started
+    assert (prediction.finished + started[0]).tolist() == finished
+
+
+@pytest.mark.smoke
+def test_one_image(waves) -> None:
+    """A small network by hand: one spike a step, a tie with the threshold, one lane for three neurons."""
+    table = (8, 4, 2, 1)
+    network = dense(
+        [np.array([[1, 1, 0, 0], [0, 0, 1, 1], [-1, 0, 0, -1]]), np.array([[1, -1, 2], [0, 1, 0]])],
+        [np.array([0, 5, 0]), np.array([1, 1])],
+        weight_bits=3, kernels=[table, table], thresholds=[(12, 8, 4, 2)],
+        encoder=tuple(4 if p == 0 else 3 - p // 64 for p in range(256)), steps=4, fire_start=4,
+    )  # fmt: skip
+    pictures = np.array([[255, 130, 70, 5], [0, 0, 0, 0]], np.uint8)
+    hardware = Hardware.for_network(network, lanes=[1, 2])
+    result, _, _ = run_core(network, hardware, pictures, waves=waves)
+    assert result.spike_times[1].tolist() == [[0, 1, 4], [4, 2, 4]]
+    assert result.membranes.tolist() == [[5, 5], [-1, 3]]
+    assert result.classes.tolist() == [0, 1]
+    assert result == golden.run(network, pictures)

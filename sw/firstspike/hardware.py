@@ -16,6 +16,8 @@ from firstspike.model import PIXEL_LEVELS, Network, Readout, unsigned_bits
 
 WORD_BITS = 32
 DIGEST_WORDS = 8
+#: An event word names 16 populations, the shape register counts to 15.
+MAX_LAYERS = 15
 MAX_MEMBRANE_BITS = 54  # signed, below 2**53: what a float64 holds exactly
 
 InputKind = Literal["pixels", "events"]
@@ -152,6 +154,8 @@ class Hardware:
                 f"output membranes have {self.layers[-1].membrane_bits} bits; a result word holds {WORD_BITS}",
                 "use fewer weight or kernel bits in the last layer",
             )
+        if len(self.layers) > MAX_LAYERS:
+            raise FirstspikeError(f"{len(self.layers)} layers; the core has at most {MAX_LAYERS}")
         if max(self.layers[0].inputs, *(x.outputs for x in self.layers)) > 1 << 16:
             raise FirstspikeError("a population has more than 65536 neurons; an event word holds 16 index bits")
         if max(self.steps, self.layers[0].input_codes) > 1 << 10:

@@ -56,7 +56,7 @@ def register_map(hardware: Hardware) -> dict[str, Register]:
             name="shape",
             offset=0x08,
             access="ro",
-            description="layers (bits 7:0), steps T (17:8), fire start S (28:18), first-spike readout (29), "
+            description="layers (bits 3:0), steps T (14:4), fire start S (25:15), first-spike readout (29), "
             "event input (30), direct input (31)",
         ),
         Register(
@@ -105,8 +105,8 @@ def shape_word(hardware: Hardware) -> int:
     """The value of the ``shape`` register."""
     return (
         len(hardware.layers)
-        | hardware.steps << 8
-        | hardware.fire_start << 18
+        | hardware.steps << 4
+        | hardware.fire_start << 15
         | (hardware.readout == "first_spike") << 29
         | (hardware.input == "events") << 30
         | hardware.simultaneous << 31

@@ -20,6 +20,7 @@ from firstspike.errors import FirstspikeError
 from firstspike.golden import Result
 from firstspike.model import Network, check_images
 from firstspike.registers import ENABLE, SEND_MEMBRANES, load_writes, register_map
+from firstspike_rtl.cycles import refill_clocks
 from firstspike_rtl.layouts import EVENT_WORD
 from firstspike_rtl.top import NAME
 from firstspike_rtl.verilog import load_manifest
@@ -321,6 +322,7 @@ class VerilatedCore:
             last = np.zeros(len(words), np.uint8)
             last[np.cumsum([len(row) for row in rows]) - 1] = 1
         self.write("control", ENABLE | (SEND_MEMBRANES if send_membranes else 0))
+        self.idle(refill_clocks(self.hardware))
         record = 1 + (self.hardware.sizes[-1] if send_membranes else 0)
         monitored = len(self.hardware.layers) if self.hardware.monitor else 0
         codes = frames.codes_of(self.hardware)
