@@ -342,6 +342,7 @@ def _provenance(experiment: Experiment, dataset: Dataset) -> dict[str, Any]:
             "sha256": dataset.digest,
             "train_images": len(dataset.train_images),
             "test_images": len(dataset.test_images),
+            "image_shape": list(dataset.train_images.shape[1:]),
         },
         "seed": experiment.train.seed,
         "versions": {
