@@ -68,6 +68,7 @@ def test_digits_surrogate_is_the_integer_network(digits: data.Dataset, tmp_path:
         "sha256": digits.digest,
         "train_images": 1437,
         "test_images": 360,
+        "image_shape": [8, 8],
     }
 
 
