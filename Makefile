@@ -1,0 +1,46 @@
+# Every target sets itself up: the virtual environment is made on first use, and renewed when the pins change.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+READY = $(VENV)/.ready-$(shell cat constraints.txt pyproject.toml | sha256sum | cut -c1-16)
+PIP_FLAGS = --disable-pip-version-check -q -c constraints.txt
+WORKERS ?= $(shell nproc)
+
+.PHONY: setup demo mnist test smoke bench lint clean
+
+setup: $(READY)
+
+$(READY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: $(PYTHON) is older than Python 3.11; set PYTHON=..." >&2; exit 2; }
+	@for tool in g++ make perl; do command -v $$tool >/dev/null || \
+		{ echo "error: $$tool is not installed; install it with the system's package manager" >&2; exit 2; }; done
+	@echo "setting up $(VENV) (about two minutes on first use)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install $(PIP_FLAGS) -e '.[test,dev]'
+	@rm -f $(VENV)/.ready-* && touch $@
+
+# The main job on the embedded data set.
+demo: $(READY)
+	$(BIN)/firstspike run examples/digits.toml
+
+mnist: $(READY)
+	$(BIN)/firstspike run examples/mnist.toml
+
+test: $(READY)
+	$(BIN)/pytest -q -n $(WORKERS) --dist loadgroup
+
+# The fast subset.
+smoke: $(READY)
+	$(BIN)/pytest -q -n $(WORKERS) --dist loadgroup -m smoke
+
+# Format, style and types, by the hooks of pre-commit.
+lint: $(READY)
+	$(BIN)/pre-commit run --all-files
+
+bench: $(READY)
+	$(BIN)/python -m firstspike_verify.throughput examples/digits.toml examples/mnist.toml
+
+clean:
+	rm -rf build

@@ -1,0 +1,255 @@
+"""The stages of the chain. Each reads what the one before left in the workspace and writes one artefact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from firstspike import golden, images
+from firstspike.errors import FirstspikeError
+from firstspike.model import Network
+from firstspike.workspace import Workspace, read_json, write_json
+
+if TYPE_CHECKING:
+    from firstspike_verify.verilated import Run
+
+
+class MismatchError(Exception):
+    """Surrogate, golden model and RTL do not agree: the run failed, by no fault of the input."""
+
+
+def train(workspace: Workspace, *, resume: bool = False) -> Path:
+    """Train the surrogate; leaves checkpoint and history.
+
+    Raises
+    ------
+    FirstspikeError
+        if data, recipe or folder is wrong, or the loss is not finite.
+
+    """
+    from firstspike import train as training
+
+    with workspace.timed("train"):
+        result = training.train(workspace.experiment, workspace.dataset, workspace.training, resume=resume)
+        write_json(workspace.training / "history.json", result.history)
+    return workspace.training
+
+
+def quantize(workspace: Workspace) -> Path:
+    """Freeze the trained surrogate into the integer network, and note what it makes of each test image.
+
+    Raises
+    ------
+    FirstspikeError
+        if there is no finished training of this experiment.
+
+    """
+    from firstspike import train as training
+
+    history = read_json(workspace.training / "history.json", "run 'firstspike train' first")
+    with workspace.timed("quantize"):
+        # The checkpoint of the last epoch: no step of training is left to do.
+        result = training.train(workspace.experiment, workspace.dataset, workspace.training, resume=True)
+        if len(result.history) != len(history):
+            raise FirstspikeError("training was not finished", "run 'firstspike train' again")
+        result.network.save(workspace.network)
+        write_json(
+            workspace.surrogate,
+            {"network": result.network.digest, "accuracy": result.accuracy, "classes": result.classes.tolist()},
+        )
+    return workspace.network
+
+
+def export(workspace: Workspace) -> Path:
+    """Write the images of every memory, in every format.
+
+    Raises
+    ------
+    FirstspikeError
+        if there is no network, or it does not fit the hardware asked for.
+
+    """
+    with workspace.timed("export"):
+        images.write(workspace.images, workspace.frozen, workspace.hardware)
+    return workspace.images
+
+
+def generate(workspace: Workspace) -> Path:
+    """Write Verilog, manifest, and the memory images that the Verilog reads.
+
+    Raises
+    ------
+    FirstspikeError
+        if there is no network, or it does not fit the hardware asked for.
+
+    """
+    from firstspike_rtl import verilog
+
+    with workspace.timed("generate"):
+        verilog.generate(workspace.frozen, workspace.hardware, workspace.rtl)
+    return workspace.rtl
+
+
+def simulate(
+    workspace: Workspace, *, count: int | None = None, waves: bool = False, stall: float = 0.0, seed: int = 0
+) -> Path:
+    """Run test images through the Verilated RTL and hold them against the golden model.
+
+    Twice: back to back with membranes and all spikes compared, then one at a time for the latency of each.
+
+    Parameters
+    ----------
+    workspace
+        With generated RTL.
+    count
+        How many test images; default: all.
+    waves
+        Write a VCD.
+    stall, seed
+        Chance that a stream pauses in a clock. With stalls, clocks are not compared with the prediction.
+
+    Raises
+    ------
+    FirstspikeError
+        if a tool is missing or the RTL is of another network.
+
+    """
+    from firstspike_rtl import cycles
+    from firstspike_verify import scoreboard
+    from firstspike_verify.verilated import VerilatedCore, compile_core
+
+    network, dataset = workspace.frozen, workspace.dataset
+    pictures = dataset.test_images[:count]
+    if not len(pictures):
+        raise FirstspikeError("no images to simulate", "ask for at least one")
+    with workspace.timed("compile"):
+        compile_core(workspace.rtl, workspace.verilated)
+    core = VerilatedCore(workspace.rtl, workspace.verilated, waves=workspace.waves if waves else None)
+    if core.manifest["network"]["digest"] != network.digest:
+        raise FirstspikeError(f"{workspace.rtl} was generated for another network", "run 'firstspike generate' again")
+    expected = golden.run(network, pictures)
+    with workspace.timed("simulate"), core:
+        streamed = core.run(pictures, network, stall=stall, seed=seed)
+        alone = core.run(pictures, network, send_membranes=False, one_at_a_time=True, stall=stall, seed=seed)
+    spikes = {"spike_times"} if core.hardware.monitor else set()
+    first = scoreboard.compare(expected, streamed.result, seed, parts=set(scoreboard.PARTS) - {"spike_times"} | spikes)
+    second = scoreboard.compare(expected, alone.result, seed, parts={"classes", "decision_steps"} | spikes)
+    predicted = [cycles.predict(network, core.hardware, expected, one_at_a_time=single) for single in (False, True)]
+    write_json(
+        workspace.simulation,
+        {
+            "network": network.digest,
+            "images": len(pictures),
+            "seed": seed,
+            "stall": stall,
+            "classes": streamed.result.classes.tolist(),
+            "mismatches": {
+                "spike_times": first.spike_times + second.spike_times if spikes else None,
+                "membranes": first.membranes,
+                "classes": first.classes + second.classes,
+                "decision_steps": first.decision_steps + second.decision_steps,
+                "missing": first.missing + second.missing,
+                "compared": first.compared + second.compared,
+            },
+            "first_difference": None if first.ok and second.ok else (second if first.ok else first).describe(),
+            "cycles": _cycles(streamed, alone, predicted) | ({"predicted_equal": None} if stall else {}),
+        },
+    )
+    return workspace.simulation
+
+
+def _cycles(streamed: Run, alone: Run, predicted: list[Any]) -> dict[str, Any]:
+    together, single = predicted
+    floor, interval = float(together.slowest_floor.mean()), _mean(streamed.intervals)
+    return {
+        "mean": float(alone.latencies.mean()),
+        "max": int(alone.latencies.max()),
+        "predicted_mean": float(single.latencies.mean()),
+        "interval_mean": interval,
+        "interval_predicted_mean": _mean(together.intervals),
+        "predicted_equal": bool(
+            np.array_equal(single.latencies, alone.latencies)
+            and np.array_equal(together.finished - together.started[0], streamed.finished - streamed.started[0])
+        ),
+        "floor_mean": floor,
+        "utilisation": floor / interval if interval else None,
+    }
+
+
+def check_simulation(workspace: Workspace, experiment_file: Path) -> None:
+    """Fail if the last simulation found a difference.
+
+    Raises
+    ------
+    MismatchError
+        with the first differences, the seed, and the command that repeats them.
+
+    """
+    simulation = read_json(workspace.simulation, "run 'firstspike simulate' first")
+    if simulation["first_difference"] is None and simulation["cycles"]["predicted_equal"] is not False:
+        return
+    problem = simulation["first_difference"] or "the clocks are not those predicted"
+    raise MismatchError(
+        f"{problem}\nrepeat with: firstspike simulate {experiment_file} --out {workspace.folder} "
+        f"--images {simulation['images']} --stall {simulation['stall']} --seed {simulation['seed']} --waves"
+    )
+
+
+def infer(workspace: Workspace, pictures: list[Path], *, rtl: bool = False, invert: bool = False) -> list[str]:
+    """Classify image files; writes ``inference.json`` and returns a line for each.
+
+    A picture is made grey, and scaled to the size of the data set's images.
+
+    Parameters
+    ----------
+    workspace
+        With a frozen network and, for ``rtl``, generated RTL.
+    pictures
+        Files of any common format.
+    rtl
+        By the Verilated RTL instead of the golden model.
+    invert
+        The pictures are dark on light.
+
+    Raises
+    ------
+    FirstspikeError
+        if a file is no picture, or a stage is missing.
+
+    """
+    network = workspace.frozen
+    bytes_in = np.stack([_picture(path, network, invert) for path in pictures])
+    with workspace.timed("infer"):
+        if rtl:
+            from firstspike_verify.verilated import VerilatedCore
+
+            with VerilatedCore(workspace.rtl, workspace.verilated) as core:
+                result = core.run(bytes_in, network).result
+        else:
+            result = golden.run(network, bytes_in)
+    classes, membranes = result.classes.tolist(), result.membranes.tolist()
+    write_json(
+        workspace.inference,
+        [{"image": str(p), "class": c, "membranes": v} for p, c, v in zip(pictures, classes, membranes, strict=True)],
+    )
+    return [f"{path}: class {chosen}" for path, chosen in zip(pictures, classes, strict=True)]
+
+
+def _picture(path: Path, network: Network, invert: bool) -> np.ndarray[Any, Any]:
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    shape = network.provenance.get("dataset", {}).get("image_shape")
+    if shape is None or len(shape) != 2:
+        raise FirstspikeError("the network's inputs are not pictures of rows and columns", "use the Python interface")
+    try:
+        with Image.open(path) as picture:
+            grey = picture.convert("L").resize((shape[1], shape[0]), Image.Resampling.BOX)
+    except (OSError, UnidentifiedImageError) as error:
+        raise FirstspikeError(f"{path} is not a picture: {error}", "give an image file, such as a PNG") from error
+    return np.asarray(ImageOps.invert(grey) if invert else grey, np.uint8).reshape(-1)
+
+
+def _mean(values: np.ndarray[Any, Any]) -> float | None:
+    return float(values.mean()) if len(values) else None

@@ -1,0 +1,162 @@
+"""The command line: one verb a stage, and ``run`` for the whole chain."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from firstspike import __version__, chain
+from firstspike.errors import FirstspikeError
+from firstspike.workspace import Workspace
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Deep spiking networks with time-to-first-spike coding, from PyTorch to an FPGA, bit-exactly.",
+)
+console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
+
+ExperimentFile = Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="TOML file, such as examples/digits.toml")]
+Out = Annotated[Path | None, typer.Option(help="Folder for the artefacts (default: build/<name>)")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint")]
+Count = Annotated[int | None, typer.Option("--images", min=1, help="How many test images (default: all)")]
+Waves = Annotated[bool, typer.Option("--waves", help="Write a VCD of the simulation")]
+Stall = Annotated[float, typer.Option(min=0, max=0.9, help="Chance that a stream pauses in a clock")]
+Seed = Annotated[int, typer.Option(help="Seed of the pauses")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        console.print(f"firstspike {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version")
+    ] = False,
+) -> None:
+    pass
+
+
+def _stage(stage: Callable[..., Path], workspace: Workspace, **settings: Any) -> None:
+    path = stage(workspace, **settings)
+    console.print(f"{stage.__name__}: {path}")
+
+
+@app.command(epilog="Example: firstspike train examples/digits.toml")
+def train(experiment: ExperimentFile, out: Out = None, resume: Resume = False) -> None:
+    """Train the TTFS surrogate; writes train/ (checkpoint and history)."""
+    _stage(chain.train, Workspace.open(experiment, out), resume=resume)
+
+
+@app.command(epilog="Example: firstspike quantize examples/digits.toml")
+def quantize(experiment: ExperimentFile, out: Out = None) -> None:
+    """Freeze the trained surrogate into the integer network; writes network/."""
+    _stage(chain.quantize, Workspace.open(experiment, out))
+
+
+@app.command(epilog="Example: firstspike export examples/digits.toml")
+def export(experiment: ExperimentFile, out: Out = None) -> None:
+    """Write FPGA memory images (.mem .coe .mif .hex, and one .bin to load at run time); writes images/."""
+    _stage(chain.export, Workspace.open(experiment, out))
+
+
+@app.command(epilog="Example: firstspike generate examples/digits.toml")
+def generate(experiment: ExperimentFile, out: Out = None) -> None:
+    """Generate the Verilog and its manifest; writes rtl/."""
+    _stage(chain.generate, Workspace.open(experiment, out))
+
+
+@app.command(epilog="Example: firstspike simulate examples/digits.toml --images 20 --waves")
+def simulate(
+    experiment: ExperimentFile,
+    out: Out = None,
+    count: Count = None,
+    waves: Waves = False,
+    stall: Stall = 0.0,
+    seed: Seed = 0,
+) -> None:
+    """Run the test images through the Verilated RTL against the golden model; writes simulation.json."""
+    workspace = Workspace.open(experiment, out)
+    _stage(chain.simulate, workspace, count=count, waves=waves, stall=stall, seed=seed)
+    if waves:
+        console.print(f"waves: {workspace.waves}")
+    chain.check_simulation(workspace, experiment)
+
+
+@app.command(epilog="Example: firstspike report examples/digits.toml")
+def report(experiment: ExperimentFile, out: Out = None) -> None:
+    """Sum up the stages; writes report.json, raster.png and kernels.png."""
+    _report(Workspace.open(experiment, out))
+
+
+@app.command(epilog="Example: firstspike run examples/digits.toml")
+def run(
+    experiment: ExperimentFile,
+    out: Out = None,
+    resume: Resume = False,
+    count: Count = None,
+    waves: Waves = False,
+    stall: Stall = 0.0,
+    seed: Seed = 0,
+) -> None:
+    """The whole chain: train, quantize, export, generate, simulate, report."""
+    workspace = Workspace.open(experiment, out)
+    _stage(chain.train, workspace, resume=resume)
+    for stage in (chain.quantize, chain.export, chain.generate):
+        _stage(stage, workspace)
+    _stage(chain.simulate, workspace, count=count, waves=waves, stall=stall, seed=seed)
+    if waves:
+        console.print(f"waves: {workspace.waves}")
+    _report(workspace)
+    chain.check_simulation(workspace, experiment)
+
+
+@app.command(epilog="Example: firstspike infer examples/digits.toml seven.png --rtl")
+def infer(
+    experiment: ExperimentFile,
+    pictures: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files, light on dark")],
+    out: Out = None,
+    rtl: Annotated[bool, typer.Option("--rtl", help="By the Verilated RTL instead of the golden model")] = False,
+    invert: Annotated[bool, typer.Option("--invert", help="The images are dark on light")] = False,
+) -> None:
+    """Classify image files; prints a line each, and writes inference.json."""
+    workspace = Workspace.open(experiment, out)
+    for line in chain.infer(workspace, pictures, rtl=rtl, invert=invert):
+        console.print(line)
+
+
+def _report(workspace: Workspace) -> None:
+    from firstspike import report as reporting
+
+    outcome = reporting.write(workspace)
+    console.print()
+    reporting.show(workspace, outcome, console)
+
+
+def main() -> None:
+    """Entry point: a user's error is one line on stderr and exit status 2; a bug keeps its traceback."""
+    try:
+        app()
+    except FirstspikeError as error:
+        print(f"error: {error.one_line()}", file=sys.stderr)
+        sys.exit(2)
+    except chain.MismatchError as error:
+        print(f"failed: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

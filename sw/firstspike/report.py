@@ -1,0 +1,116 @@
+"""The result of a run: ``report.json`` with stable keys, a table for people, and two pictures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from firstspike import __version__, golden, plots
+from firstspike.errors import FirstspikeError
+from firstspike.workspace import Workspace, read_json, write_json
+
+FORMAT = 1
+
+
+def write(workspace: Workspace) -> dict[str, Any]:
+    """Collect the stages' results; writes ``report.json`` and the pictures, and returns the report.
+
+    Raises
+    ------
+    FirstspikeError
+        if a stage is missing, or its result belongs to another network.
+
+    """
+    network, hardware, dataset = workspace.frozen, workspace.hardware, workspace.dataset
+    surrogate = read_json(workspace.surrogate, "run 'firstspike quantize' first")
+    simulation = read_json(workspace.simulation, "run 'firstspike simulate' first")
+    for path, part in ((workspace.surrogate, surrogate), (workspace.simulation, simulation)):
+        if part["network"] != network.digest:
+            raise FirstspikeError(f"{path} is of another network", "run the stages from 'firstspike quantize' again")
+    labels = dataset.test_labels
+    with workspace.timed("golden"):
+        result = golden.run(network, dataset.test_images)
+    spikes = result.spikes(network).mean(axis=0)
+    simulated = simulation["images"]
+    with workspace.timed("plots"):
+        plots.raster(network, result[:1], dataset.test_images[0], int(labels[0]), workspace.raster)
+        plots.kernels(network, workspace.kernels)
+    report = {
+        "format": FORMAT,
+        "firstspike": __version__,
+        "name": workspace.experiment.name,
+        "dataset": dataset.name,
+        "network": network.shape_name,
+        "digest": network.digest,
+        "bits": {
+            "weight": network.layers[0].weight_bits,
+            "kernel": max(layer.kernel_bits for layer in hardware.layers),
+            "membrane": [layer.membrane_bits for layer in hardware.layers],
+        },
+        "steps": network.steps,
+        "fire_start": network.fire_start,
+        "readout": network.readout,
+        "accuracy": {
+            "surrogate": surrogate["accuracy"],
+            "golden": float((result.classes == labels).mean()),
+            "rtl": float((np.array(simulation["classes"]) == labels[:simulated]).mean()),
+        },
+        "images": {"test": len(labels), "rtl": simulated},
+        "mismatches": simulation["mismatches"]
+        | {"surrogate_classes": int((np.array(surrogate["classes"]) != result.classes).sum())},
+        "spikes": {
+            "input": float(spikes[0]),
+            "hidden": [float(x) for x in spikes[1:]],
+            "per_neuron": float(spikes.sum() / sum(network.sizes[:-1])),
+        },
+        "synaptic_operations": float(result.synaptic_operations(network).mean()),
+        "cycles": simulation["cycles"],
+        "hardware": {
+            "lanes": [layer.lanes for layer in hardware.layers],
+            "clock_domain": "aclk",
+            "input": hardware.input,
+            "monitor": hardware.monitor,
+            "memory_bits": {memory.name: memory.depth * memory.row_bits for memory in hardware.memories},
+        },
+        "seconds": workspace.seconds,
+    }
+    write_json(workspace.report, report)
+    return report
+
+
+def show(workspace: Workspace, report: dict[str, Any], console: Console) -> None:
+    """Print the summary."""
+    cycles, accuracy, mismatches = report["cycles"], report["accuracy"], report["mismatches"]
+    table = Table(title=f"{report['name']}: {report['dataset']}, {report['network']}", show_header=False, box=None)
+    table.add_column(style="bold")
+    table.add_column()
+    rows = {
+        "accuracy": "   ".join(f"{name} {100 * value:.2f} %" for name, value in accuracy.items()),
+        "images": f"{report['images']['rtl']} of {report['images']['test']} test images through the RTL",
+        "mismatches": "   ".join(
+            f"{name.replace('_', ' ')} {'not observed' if mismatches[name] is None else mismatches[name]}"
+            for name in ("spike_times", "membranes", "classes", "surrogate_classes")
+        ),
+        "spikes": f"input {report['spikes']['input']:.1f}   hidden "
+        + ", ".join(f"{x:.1f}" for x in report["spikes"]["hidden"])
+        + f" an image   {report['spikes']['per_neuron']:.3f} a neuron   "
+        f"{report['synaptic_operations']:.0f} synaptic operations",
+        "clocks": f"{cycles['mean']:.1f} an image alone (predicted {cycles['predicted_mean']:.1f})",
+        "bits": f"weight {report['bits']['weight']}   kernel {report['bits']['kernel']}   "
+        f"membrane {', '.join(map(str, report['bits']['membrane']))}   lanes "
+        + ", ".join(map(str, report["hardware"]["lanes"])),
+        "seconds": "   ".join(f"{stage} {seconds:.1f}" for stage, seconds in report["seconds"].items()),
+    }
+    if cycles["interval_mean"] is not None:
+        rows["clocks"] += (
+            f"   {cycles['interval_mean']:.1f} back to back (predicted {cycles['interval_predicted_mean']:.1f}, "
+            f"floor {cycles['floor_mean']:.1f}, {100 * cycles['utilisation']:.0f} %)"
+        )
+    for name, value in rows.items():
+        table.add_row(name, value)
+    paths = [workspace.network, workspace.images, workspace.rtl, workspace.raster, workspace.kernels, workspace.report]
+    table.add_row("files", "\n".join(map(str, paths)))
+    console.print(table)

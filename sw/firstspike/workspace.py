@@ -1,0 +1,169 @@
+"""The folder of one experiment: where each stage of the chain leaves its artefact for the next."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from firstspike.artefact import write_file
+from firstspike.config import Experiment
+from firstspike.data import Dataset, load
+from firstspike.errors import FirstspikeError
+from firstspike.hardware import Hardware
+from firstspike.model import Network
+
+BUILD = Path("build")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Experiment and folder; every path below it is named here, and nowhere else."""
+
+    experiment: Experiment
+    folder: Path
+
+    @classmethod
+    def open(cls, experiment_file: Path, out: Path | None = None) -> Workspace:
+        """The workspace of an experiment file: ``out``, or ``build/<name>``.
+
+        Raises
+        ------
+        FirstspikeError
+            if the file is wrong.
+
+        """
+        experiment = Experiment.load(experiment_file)
+        return cls(experiment, out if out is not None else BUILD / experiment.name)
+
+    @property
+    def training(self) -> Path:
+        """Checkpoint and history."""
+        return self.folder / "train"
+
+    @property
+    def surrogate(self) -> Path:
+        """What the surrogate makes of the test images."""
+        return self.folder / "surrogate.json"
+
+    @property
+    def network(self) -> Path:
+        """The frozen integer network."""
+        return self.folder / "network"
+
+    @property
+    def images(self) -> Path:
+        """Memory images in every format."""
+        return self.folder / "images"
+
+    @property
+    def rtl(self) -> Path:
+        """Verilog, manifest, and the memory images that it reads."""
+        return self.folder / "rtl"
+
+    @property
+    def verilated(self) -> Path:
+        """The Verilated model, compiled."""
+        return self.folder / "verilated"
+
+    @property
+    def simulation(self) -> Path:
+        """What the Verilated RTL made of the test images."""
+        return self.folder / "simulation.json"
+
+    @property
+    def inference(self) -> Path:
+        """Classes of the user's own pictures."""
+        return self.folder / "inference.json"
+
+    @property
+    def waves(self) -> Path:
+        """VCD of a simulation."""
+        return self.folder / "simulation.vcd"
+
+    @property
+    def report(self) -> Path:
+        """The result, for machines."""
+        return self.folder / "report.json"
+
+    @property
+    def raster(self) -> Path:
+        """Picture: spikes of one image."""
+        return self.folder / "raster.png"
+
+    @property
+    def kernels(self) -> Path:
+        """Picture: kernel and threshold of each population."""
+        return self.folder / "kernels.png"
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The experiment's images."""
+        return load(self.experiment.data)
+
+    @cached_property
+    def frozen(self) -> Network:
+        """The network of :attr:`network`, checked."""
+        if not self.network.exists():
+            raise FirstspikeError(f"{self.network} does not exist", "run 'firstspike quantize' first")
+        return Network.load(self.network)
+
+    @cached_property
+    def hardware(self) -> Hardware:
+        """The hardware that the experiment asks for."""
+        settings = self.experiment.hardware
+        return Hardware.for_network(
+            self.frozen,
+            lanes=settings.lanes,
+            input=settings.input,
+            monitor=settings.monitor,
+            spare_membrane_bits=settings.spare_membrane_bits,
+        )
+
+    @contextlib.contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Note the wall time of a stage that succeeds, in ``seconds.json``."""
+        begin = time.perf_counter()
+        yield
+        seconds = self.seconds | {stage: round(time.perf_counter() - begin, 3)}
+        write_json(self.folder / "seconds.json", seconds)
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Wall time of each stage that has run."""
+        path = self.folder / "seconds.json"
+        return dict(read_json(path, "run the stage again")) if path.exists() else {}
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON, whole or not at all.
+
+    Raises
+    ------
+    FirstspikeError
+        if the file cannot be written.
+
+    """
+    write_file(path, json.dumps(value, indent=1) + "\n")
+
+
+def read_json(path: Path, remedy: str) -> Any:
+    """Read JSON.
+
+    Raises
+    ------
+    FirstspikeError
+        if the file is missing or damaged; ``remedy`` says what to do.
+
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise FirstspikeError(f"{path} does not exist", remedy) from error
+    except (OSError, ValueError) as error:
+        raise FirstspikeError(f"{path} is damaged: {error}", remedy) from error
