@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,7 @@ Words = NDArray[np.uint32]
 
 def image_words(images: NDArray[np.uint8]) -> Words:
     """Frames of the pixel input, shape (B, ceil(N/4)): four pixels a word, pixel 0 in the lowest byte."""
-    flat = images.reshape(len(images), -1)
+    flat = images.reshape(len(images), math.prod(images.shape[1:]))  # -1 would not do for no images
     padded = np.zeros((len(flat), -(-flat.shape[1] // PIXELS_PER_WORD) * PIXELS_PER_WORD), np.uint8)
     padded[:, : flat.shape[1]] = flat
     return padded.view("<u4")
@@ -41,7 +42,8 @@ def event_words(codes: NDArray[np.integer], none: int, rng: np.random.Generator 
 def field(layout: data.StructLayout, name: str, words: NDArray[np.integer]) -> NDArray[np.int64]:
     """One field of many words."""
     part = layout[name]
-    return np.bitwise_and(words.astype(np.int64) >> part.offset, (1 << part.width) - 1)
+    values: NDArray[np.int64] = words.astype(np.int64) >> part.offset & (1 << part.width) - 1
+    return values
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,138 @@
+"""The generated cores of these tests: small, and between them every feature of the hardware."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from firstspike import kernels
+from firstspike.hardware import Hardware
+from firstspike.model import Network, dense
+from firstspike_rtl.verilog import generate
+from firstspike_verify.cocotb_runner import locked
+
+
+@dataclass(frozen=True)
+class Design:
+    """Two networks of one shape, and the hardware that holds both."""
+
+    network: Network
+    other: Network
+    hardware: Hardware
+
+
+def random_network(
+    sizes: list[int],
+    tables: list[kernels.Kernel],
+    *,
+    steps: int,
+    fire_start: int,
+    first_spike: bool = False,
+    bits: int = 5,
+    seed: int = 0,
+) -> Network:
+    """Random weights and biases; thresholds such that about as many neurons fire early, late and never."""
+    rng = np.random.default_rng(seed)
+    span = 1 << (bits - 1)
+    weights = [rng.integers(-span, span, (n, m)) for m, n in pairwise(sizes)]
+    kernel_tables = [k.table() for k in tables[: len(weights)]]
+    spreads = [
+        max(1, int(k[0] * np.abs(w).sum(axis=1).mean()) // 4) for k, w in zip(kernel_tables, weights, strict=True)
+    ]
+    firing = len(weights) if first_spike else len(weights) - 1
+    return dense(
+        weights,
+        [rng.integers(-s // 2, s // 2 + 1, len(w)) for s, w in zip(spreads, weights, strict=True)],
+        weight_bits=bits,
+        kernels=kernel_tables,
+        thresholds=[tables[i + 1].integer_threshold(1 / spreads[i]) for i in range(firing)],
+        encoder=tables[0].encoder(),
+        steps=steps,
+        fire_start=fire_start,
+        simultaneous=tables[0].simultaneous,
+    )
+
+
+def build(make: Callable[[int], Network], **options: object) -> Design:
+    """Two networks of seeds 1 and 2; the second may need wider membranes."""
+    first, second = make(1), make(2)
+    spare = max(0, *(second.membrane_bits(i) - first.membrane_bits(i) for i in range(len(first.layers))))
+    return Design(first, second, Hardware.for_network(first, spare_membrane_bits=spare, **options))
+
+
+def window() -> Design:
+    """S = T, membrane readout, two layers; lanes do not divide N, and inputs are not a multiple of 4."""
+    kernel = kernels.PowerOfTwo(steps=8)
+    return build(
+        lambda seed: random_network([30, 13, 10], [kernel] * 3, steps=8, fire_start=8, seed=seed), lanes=[5, 4]
+    )
+
+
+def early() -> Design:
+    """S < T, first-spike readout, three layers of other kernels."""
+    tables = [
+        kernels.Exponential(steps=6, tau=2.5, kernel_fraction_bits=4),
+        kernels.PowerOfTwo(steps=6, steps_per_octave=2),
+        kernels.Linear(steps=6),
+        kernels.Linear(steps=6),
+    ]
+    return build(
+        lambda seed: random_network([14, 9, 7, 5], tables, steps=6, fire_start=2, first_spike=True, seed=seed),
+        lanes=[4, 7, 2],
+    )
+
+
+def events() -> Design:
+    """Event input, sorted in the core, since S < T; one lane."""
+    kernel = kernels.Linear(steps=5)
+    return build(
+        lambda seed: random_network([12, 8, 4], [kernel] * 3, steps=5, fire_start=1, seed=seed),
+        lanes=[3, 1],
+        input="events",
+    )
+
+
+def direct() -> Design:
+    """Direct input and early firing, first-spike readout."""
+    kernel = kernels.Exponential(steps=7, tau=3.0, kernel_fraction_bits=6)
+    return build(
+        lambda seed: random_network(
+            [17, 11, 6], [kernels.Direct(), kernel, kernel], steps=7, fire_start=3, first_spike=True, seed=seed
+        ),
+        lanes=[11, 4],
+    )
+
+
+def constant() -> Design:
+    """S = 0 and a constant kernel, events in; a layer without hidden population in between has its own case below."""
+    kernel = kernels.Constant(steps=6)
+    return build(
+        lambda seed: random_network([10, 9, 6, 3], [kernel] * 4, steps=6, fire_start=0, first_spike=True, seed=seed),
+        lanes=[9, 2, 3],
+        input="events",
+    )
+
+
+def single() -> Design:
+    """One layer, no hidden population, no monitor, one step."""
+    kernel = kernels.Constant(steps=1)
+    return build(
+        lambda seed: random_network([5, 3], [kernel] * 2, steps=1, fire_start=1, seed=seed), lanes=[2], monitor=False
+    )
+
+
+DESIGNS: dict[str, Callable[[], Design]] = {f.__name__: f for f in (window, early, events, direct, constant, single)}
+
+
+def folders(root: Path, name: str, design: Design) -> tuple[Path, Path, Path]:
+    """Generated folder, network, other network under ``root``; made once, whichever process comes first."""
+    generated, network, other = root / name / "rtl", root / name / "network", root / name / "other"
+    with locked(root / name):
+        if not other.is_dir():
+            generate(design.network, design.hardware, generated)
+            design.network.save(network)
+            design.other.save(other)
+    return generated, network, other
