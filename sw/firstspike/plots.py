@@ -72,7 +72,7 @@ def raster(network: Network, result: Result, picture: NDArray[np.uint8], label: 
     _save(figure, path)
 
 
-def _membranes(axes: plt.Axes, result: Result, label: int) -> None:
+def _membranes(axes: Axes, result: Result, label: int) -> None:
     values = result.membranes[0]
     colours = ["C2" if j == result.classes[0] else "0.7" for j in range(len(values))]
     axes.barh(np.arange(len(values)), values, color=colours)

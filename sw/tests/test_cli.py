@@ -1,0 +1,269 @@
+"""The commands as a user runs them: the chain end to end, and one line for each kind of wrong input."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from firstspike import chain, cli
+from firstspike.model import Network
+from firstspike.workspace import Workspace
+
+EXPERIMENT = """
+name = "tiny"
+[data]
+set = "digits"
+[network]
+hidden = [12]
+[train]
+epochs = 12
+batch_size = 128
+learning_rate = 0.02
+[hardware]
+lanes = [4, 3]
+"""
+
+REPORT_KEYS = {
+    "name": str, "dataset": str, "network": str, "bits": dict, "steps": int, "fire_start": int, "accuracy": dict,
+    "images": dict, "mismatches": dict, "spikes": dict, "synaptic_operations": float, "cycles": dict,
+    "hardware": dict, "seconds": dict,
+}  # fmt: skip
+
+
+def firstspike(*arguments: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "firstspike.cli", *map(str, arguments)],
+        cwd=cwd, env=os.environ | environment, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+
+
+def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    """A user's error: exit status 2 and one line on stderr that holds the words."""
+    assert done.returncode == 2, done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("error: ")
+    for word in words:
+        assert word in lines[0]
+
+
+@pytest.fixture(scope="module")
+def chain_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder in which the whole chain has run, and what it printed."""
+    folder = tmp_path_factory.mktemp("chain")
+    (folder / "tiny.toml").write_text(EXPERIMENT)
+    done = firstspike("run", "tiny.toml", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return folder, done.stdout
+
+
+@pytest.fixture
+def ran(chain_run: tuple[Path, str], tmp_path: Path) -> Path:
+    """A copy of that folder, to spoil."""
+    shutil.copytree(chain_run[0], tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+pytestmark = pytest.mark.xdist_group("cli")
+
+
+@pytest.mark.smoke
+def test_run_is_exact_and_says_so(chain_run: tuple[Path, str]) -> None:
+    folder, printed = chain_run
+    report = json.loads((folder / "build/tiny/report.json").read_text())
+    assert {key: type(report[key]) for key in REPORT_KEYS} == REPORT_KEYS
+    assert report["images"] == {"test": 360, "rtl": 360}
+    differing = {k: v for k, v in report["mismatches"].items() if k != "compared"}
+    assert set(differing.values()) == {0}
+    # Every spike time (input and hidden) twice, the membranes, and class and step of both passes.
+    assert report["mismatches"]["compared"] == 360 * (2 * (64 + 12) + 10 + 4)
+    assert report["accuracy"]["surrogate"] == report["accuracy"]["golden"] == report["accuracy"]["rtl"] > 0.9
+    assert report["cycles"]["predicted_equal"] is True
+    assert report["cycles"]["predicted_mean"] == report["cycles"]["mean"]
+    for word in ("accuracy", "360 of 360", "mismatches", "report.json"):
+        assert word in printed
+
+
+@pytest.mark.smoke
+def test_pictures_are_pictures(chain_run: tuple[Path, str]) -> None:
+    for name in ("raster.png", "kernels.png"):
+        with Image.open(chain_run[0] / "build/tiny" / name) as picture:
+            pixels = np.asarray(picture.convert("L"))
+        assert pixels.shape[1] > 600
+        assert 0.01 < (pixels < 200).mean() < 0.6
+
+
+def test_stages_one_by_one_give_the_same_network(chain_run: tuple[Path, str], tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(EXPERIMENT)
+    for verb in ("train", "quantize", "export", "generate", "simulate", "report"):
+        done = firstspike(verb, "tiny.toml", "--out", "elsewhere", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "elsewhere" in done.stdout
+    mine, before = tmp_path / "elsewhere", chain_run[0] / "build/tiny"
+    assert Network.load(mine / "network").digest == Network.load(before / "network").digest
+    for name in ("top.v", "top.json", "layer0_weight.mem"):
+        assert (mine / "rtl" / name).read_bytes() == (before / "rtl" / name).read_bytes()
+
+
+def test_simulation_with_stalls_and_waves(ran: Path) -> None:
+    done = firstspike("simulate", "tiny.toml", "--images", "5", "--stall", "0.3", "--seed", "7", "--waves", cwd=ran)
+    assert done.returncode == 0, done.stderr
+    assert "waves: build/tiny/simulation.vcd" in done.stdout
+    assert "s_axis_tvalid" in (ran / "build/tiny/simulation.vcd").read_text()
+    simulation = json.loads((ran / "build/tiny/simulation.json").read_text())
+    assert simulation["images"] == 5
+    assert simulation["mismatches"]["spike_times"] == 0
+
+
+def test_infer_by_golden_model_and_rtl(ran: Path) -> None:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    names = []
+    for n in range(3):
+        names.append(f"digit{n}.png")
+        Image.fromarray((digits.images[n] * 255 / 16).astype(np.uint8)).save(ran / names[-1])
+    golden = firstspike("infer", "tiny.toml", *names, cwd=ran)
+    rtl = firstspike("infer", "tiny.toml", *names, "--rtl", cwd=ran)
+    assert golden.returncode == rtl.returncode == 0, golden.stderr + rtl.stderr
+    assert golden.stdout == rtl.stdout
+    assert golden.stdout.splitlines() == [f"digit{n}.png: class {n}" for n in range(3)]
+    refused(firstspike("infer", "tiny.toml", "tiny.toml", cwd=ran), "tiny.toml is not a picture")
+
+
+def test_a_difference_fails_the_run(
+    ran: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another network in the RTL than in the golden model: the run fails, and tells how to repeat it."""
+    monkeypatch.chdir(ran)
+    workspace = Workspace.open(Path("tiny.toml"))
+    weights = workspace.rtl / "layer0_weight.mem"
+    lines = weights.read_text().splitlines()
+    lines[20], lines[21] = lines[21], lines[20]
+    weights.write_text("\n".join(lines) + "\n")
+    manifest = json.loads((workspace.rtl / "top.json").read_text())
+    import hashlib
+
+    manifest["files"]["layer0_weight.mem"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+    (workspace.rtl / "top.json").write_text(json.dumps(manifest))
+    monkeypatch.setattr(sys, "argv", ["firstspike", "simulate", "tiny.toml", "--images", "40", "--seed", "3"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 1
+    printed = capsys.readouterr().err
+    assert "membrane" in printed
+    assert "firstspike simulate tiny.toml" in printed
+    assert "--seed 3 --waves" in printed
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        pytest.param(("hidden = [12]", 'kernel = { kind = "sine" }'), ["tiny.toml", "unknown kernel 'sine'", "linear"],
+                     id="unknown kernel"),
+        pytest.param(("epochs = 12", "epochs = 0"), ["[train] epochs", "1.."], id="epochs"),
+        pytest.param(("lanes = [4, 3]", "lanes = [4, 3, 2]"), ["lanes", "2"], id="too many lanes"),
+        pytest.param(("lanes = [4, 3]", "lanes = [99, 3]"), ["99 lanes for 12 neurons"], id="lanes"),
+        pytest.param(("lanes =", "tracks ="), ["[hardware]", "tracks", "lanes"], id="unknown key"),
+        pytest.param(('set = "digits"', 'set = "npz"\npath = "none.npz"'), ["none.npz"], id="no data file"),
+    ],
+)  # fmt: skip
+def test_wrong_experiment(ran: Path, change: tuple[str, str], words: list[str]) -> None:
+    assert change[0] in EXPERIMENT
+    (ran / "tiny.toml").write_text(EXPERIMENT.replace(*change))
+    verb = "generate" if "lanes" in words[0] or "lanes" in change[1] else "train"
+    before = sorted(p.name for p in (ran / "build/tiny/rtl").iterdir())
+    refused(firstspike(verb, "tiny.toml", cwd=ran), *words)
+    assert sorted(p.name for p in (ran / "build/tiny/rtl").iterdir()) == before
+
+
+def test_missing_stage(tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(EXPERIMENT)
+    refused(firstspike("quantize", "tiny.toml", cwd=tmp_path), "run 'firstspike train' first")
+    refused(firstspike("generate", "tiny.toml", cwd=tmp_path), "run 'firstspike quantize' first")
+    refused(firstspike("train", "absent.toml", cwd=tmp_path), "absent.toml")
+    assert not (tmp_path / "build").exists()
+
+
+def test_changed_network(ran: Path) -> None:
+    path = ran / "build/tiny/network/network.json"
+    path.write_text(path.read_text().replace('"steps": 8', '"steps": 7'))
+    refused(firstspike("generate", "tiny.toml", cwd=ran), "network.json was changed", "again")
+
+
+def test_network_of_another_version(ran: Path) -> None:
+    path = ran / "build/tiny/network/network.json"
+    path.write_text(path.read_text().replace('"format": 1', '"format": 99'))
+    refused(firstspike("export", "tiny.toml", cwd=ran), "format 99")
+
+
+def test_changed_rtl(ran: Path) -> None:
+    path = ran / "build/tiny/rtl/top.v"
+    path.write_text(path.read_text() + "\n")
+    refused(firstspike("simulate", "tiny.toml", cwd=ran), "top.v was changed", "generate")
+
+
+def test_report_of_another_network(ran: Path) -> None:
+    path = ran / "build/tiny/simulation.json"
+    simulation = json.loads(path.read_text())
+    path.write_text(json.dumps(simulation | {"network": "0" * 64}))
+    refused(firstspike("report", "tiny.toml", cwd=ran), "another network")
+
+
+def test_unwritable_output(ran: Path) -> None:
+    (ran / "file").write_text("")
+    for verb in ("train", "run"):
+        refused(firstspike(verb, "tiny.toml", "--out", "file/below", cwd=ran), "cannot write", "--out")
+
+
+def test_missing_compiler(ran: Path, tmp_path: Path) -> None:
+    shutil.rmtree(ran / "build/tiny/verilated")
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("perl", "make"):
+        (tools / name).symlink_to(str(shutil.which(name)))
+    refused(firstspike("simulate", "tiny.toml", cwd=ran, PATH=str(tools)), "g++ is not installed")
+    assert not (ran / "build/tiny/verilated").exists()
+
+
+def test_truncated_mnist(tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(EXPERIMENT.replace('"digits"', '"mnist"'))
+    data = tmp_path / "data"
+    data.mkdir()
+    refused(firstspike("train", "tiny.toml", cwd=tmp_path, FIRSTSPIKE_DATA=str(data)), "FIRSTSPIKE_DATA", "-ubyte")
+    for part in ("train", "t10k"):
+        for kind in ("images-idx3", "labels-idx1"):
+            (data / f"{part}-{kind}-ubyte.gz").write_bytes(b"\x1f\x8b\x08\x00\x00")
+    refused(firstspike("train", "tiny.toml", cwd=tmp_path, FIRSTSPIKE_DATA=str(data)), "-ubyte.gz")
+
+
+@pytest.mark.smoke
+def test_every_verb_has_help_with_an_example() -> None:
+    from typer.testing import CliRunner
+
+    runner = CliRunner()
+    overview = runner.invoke(cli.app, ["--help"]).output
+    verbs = [command.name or command.callback.__name__ for command in cli.app.registered_commands if command.callback]
+    assert set(verbs) >= {"train", "quantize", "export", "generate", "simulate", "report", "run", "infer"}
+    for verb in verbs:
+        assert verb in overview
+        outcome = runner.invoke(cli.app, [verb, "--help"])
+        assert outcome.exit_code == 0
+        assert f"Example: firstspike {verb} examples/" in " ".join(outcome.output.split())
+
+
+@pytest.mark.smoke
+def test_nothing_to_simulate_is_no_success(ran: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ran)
+    workspace = Workspace.open(Path("tiny.toml"))
+    with pytest.raises(chain.FirstspikeError, match="no images"):
+        chain.simulate(workspace, count=0)
