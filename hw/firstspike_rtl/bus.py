@@ -5,9 +5,9 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+
 from firstspike import registers
 from firstspike.hardware import WORD_BITS, Hardware
-
 from firstspike_rtl.layouts import LoadSignature
 from firstspike_rtl.tables import Contents, add_table
 
@@ -33,7 +33,8 @@ class Registers(wiring.Component):
     """The register map of :mod:`firstspike.registers` on AXI4-Lite.
 
     A read of an address without a register, a write to one that cannot be written or with less than four bytes, and
-    ``load_data`` while enabled are answered with SLVERR and change nothing. Counters count modulo 2**32.
+    ``load_data`` while enabled or after the memory's last word are answered with SLVERR and change nothing. Counters
+    count modulo 2**32.
 
     Latency: 1 clock from address (and data) to the answer. Throughput: a read and a write every 2 clocks.
 
@@ -47,6 +48,7 @@ class Registers(wiring.Component):
     """
 
     LATENCY = 1
+    INTERVAL = 2
 
     def __init__(self, hardware: Hardware, contents: Contents) -> None:
         self._hardware, self._contents = hardware, contents
@@ -115,7 +117,7 @@ class Registers(wiring.Component):
     def _writes(self, m: Module, table: dict[str, registers.Register], clear: Signal) -> None:
         bus, load = self.bus, self.load
         write = Signal()
-        row, word = Signal.like(load.row), Signal.like(load.word)
+        row, word, full = Signal.like(load.row), Signal.like(load.word), Signal()
         m.d.comb += [write.eq(bus.awvalid & bus.wvalid & ~bus.bvalid), bus.awready.eq(write), bus.wready.eq(write)]
         m.d.sync += [clear.eq(0), load.valid.eq(0)]
         with m.If(bus.bvalid & bus.bready):
@@ -131,8 +133,8 @@ class Registers(wiring.Component):
                     bus.bresp.eq(OKAY),
                 ]
             with m.Case(table["load_memory"].address() >> 2), m.If(bus.wdata < len(self._hardware.memories)):
-                m.d.sync += [load.memory.eq(bus.wdata), row.eq(0), word.eq(0), bus.bresp.eq(OKAY)]
-            with m.Case(table["load_data"].address() >> 2), m.If(~self.enable):
+                m.d.sync += [load.memory.eq(bus.wdata), row.eq(0), word.eq(0), full.eq(0), bus.bresp.eq(OKAY)]
+            with m.Case(table["load_data"].address() >> 2), m.If(~self.enable & ~full):
                 m.d.sync += [
                     load.valid.eq(1),
                     load.row.eq(row),
@@ -140,9 +142,9 @@ class Registers(wiring.Component):
                     load.data.eq(bus.wdata),
                     bus.bresp.eq(OKAY),
                 ]
-                last = Signal()
+                last, last_row = Signal(), Signal()
                 with m.Switch(load.memory):
                     for memory in self._hardware.memories:
                         with m.Case(memory.index):
-                            m.d.comb += last.eq(word == memory.words - 1)
-                m.d.sync += [word.eq(Mux(last, 0, word + 1)), row.eq(row + last)]
+                            m.d.comb += [last.eq(word == memory.words - 1), last_row.eq(row == memory.depth - 1)]
+                m.d.sync += [word.eq(Mux(last, 0, word + 1)), row.eq(row + last), full.eq(last & last_row)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
-from firstspike.hardware import Hardware
 
+from firstspike.hardware import Hardware
 from firstspike_rtl.encoder import EventInput, PixelEncoder, Sorter, input_events
 from firstspike_rtl.layouts import WORD, LoadSignature, event_layout
 from firstspike_rtl.monitor import Fork, Monitor, monitor_layout

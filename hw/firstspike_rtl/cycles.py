@@ -11,11 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
 from firstspike.golden import Result
 from firstspike.hardware import Hardware
 from firstspike.model import Network
-from numpy.typing import NDArray
-
 from firstspike_rtl.layouts import PIXELS_PER_WORD
 
 LONG_AGO = -(1 << 40)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-from firstspike.hardware import Hardware
 
+from firstspike.hardware import Hardware
 from firstspike_rtl.layouts import EVENT_WORD, PIXELS_PER_WORD, WORD, LoadSignature, event_layout, number
 from firstspike_rtl.tables import Contents, add_table
 

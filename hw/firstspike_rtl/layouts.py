@@ -9,6 +9,7 @@ from amaranth.hdl import signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Out
 from amaranth.utils import bits_for
+
 from firstspike.hardware import WORD_BITS, Hardware, LayerShape
 
 

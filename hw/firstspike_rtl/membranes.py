@@ -6,8 +6,8 @@ from amaranth.hdl import Module, Signal, Value, signed
 from amaranth.lib import data
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import PureInterface
-from firstspike.hardware import Hardware
 
+from firstspike.hardware import Hardware
 from firstspike_rtl.layouts import number
 from firstspike_rtl.tables import Contents, add_table, fields
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-from firstspike.hardware import Hardware
 
+from firstspike.hardware import Hardware
 from firstspike_rtl.layouts import EVENT_WORD, event_layout
 
 

@@ -7,12 +7,17 @@ from collections.abc import Callable
 from amaranth.hdl import Array, Module, Mux, Signal, Value, ValueLike, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
-from firstspike.hardware import Hardware
 
+from firstspike.hardware import Hardware
 from firstspike_rtl import membranes
 from firstspike_rtl.layouts import RESULT_WORD, WORD, LoadSignature, number, update_layout
 from firstspike_rtl.membranes import FiringClock, Membranes
 from firstspike_rtl.tables import Contents, add_table
+
+
+def beats(membrane: Value, best: Value) -> Value:
+    """Whether a membrane replaces the best so far: of equal ones the first stays."""
+    return membrane > best
 
 
 class Readout(wiring.Component):
@@ -22,9 +27,9 @@ class Readout(wiring.Component):
     First-spike readout: such a scan for each time step; the first step at which the largest membrane reaches TH[k]
     decides; if none does, the scan of the last step decides.
 
-    Latency: 4 clocks and ``outputs`` from the final watermark to the class word (S = T, membrane readout), and at least
-    one clock a membrane sent.
-    Throughput: 1 clock an update; ``outputs + 2`` clocks a scan, and 1 to send the class.
+    Latency: ``n * (outputs + 2) + 1`` clocks from the final watermark to the class word, if it lets n scans begin (1
+    for the membrane readout). The membranes are sent in the ``outputs`` clocks before the class word.
+    Throughput: 1 clock an update; ``outputs + 2`` clocks a scan. After reset ``groups`` clocks for the first refill.
 
     Parameters
     ----------
@@ -41,6 +46,11 @@ class Readout(wiring.Component):
     send_membranes : In(1), read when a scan begins
     busy : Out(1), high while it scans
     """
+
+    #: Clocks of a scan beyond one a neuron: to compare the last membrane, and to decide.
+    SCAN_EXTRA = 2
+    #: Clocks beyond one a neuron from the final watermark to the class word (membrane readout).
+    LATENCY = SCAN_EXTRA + 1
 
     def __init__(self, hardware: Hardware, index: int, contents: Contents) -> None:
         self._hardware, self._index, self._contents = hardware, index, contents
@@ -82,7 +92,7 @@ class Readout(wiring.Component):
         with m.If(step_s1):
             m.d.sync += valid_s1.eq(0)
             with m.If(valid_s1):
-                with m.If((neuron_s1 == 0) | (v_s1 > best)):
+                with m.If((neuron_s1 == 0) | beats(v_s1, best)):
                     m.d.sync += [best.eq(v_s1), best_index.eq(neuron_s1)]
                 with m.If(sending & clock.last):
                     m.d.sync += [self.o.valid.eq(1), self.o.payload.data.eq(v_s1), self.o.payload.last.eq(0)]

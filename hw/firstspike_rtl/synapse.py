@@ -5,8 +5,8 @@ from __future__ import annotations
 from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
-from firstspike.hardware import Hardware
 
+from firstspike.hardware import Hardware
 from firstspike_rtl.layouts import LoadSignature, event_layout, number, update_layout
 from firstspike_rtl.tables import Contents, add_table, fields
 

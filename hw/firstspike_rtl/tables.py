@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from amaranth.hdl import Module, Mux, Value
 from amaranth.lib import memory as lib_memory
 from amaranth.lib.wiring import PureInterface
+
 from firstspike.hardware import WORD_BITS, Memory
 
 Contents = Mapping[str, Sequence[int]]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from amaranth.hdl import Cat, ClockDomain, Module, ResetInserter
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Member, Out, connect
-from firstspike.hardware import WORD_BITS, Hardware
 
+from firstspike.hardware import WORD_BITS, Hardware
 from firstspike_rtl.bus import LiteSignature, Registers
 from firstspike_rtl.core import Core
 from firstspike_rtl.tables import Contents

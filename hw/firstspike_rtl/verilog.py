@@ -12,18 +12,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import firstspike
 from amaranth.back import verilog
 from amaranth.hdl import Shape
 from amaranth.lib import data
 from amaranth.lib.wiring import Out
+
+import firstspike
 from firstspike import images
 from firstspike.artefact import new_folder
 from firstspike.errors import FirstspikeError
 from firstspike.hardware import Hardware, Memory
 from firstspike.model import Network
 from firstspike.registers import IDENTITY, INTERFACE_VERSION, register_map
-
 from firstspike_rtl.layouts import EVENT_WORD, PIXELS_PER_WORD, RESULT_WORD
 from firstspike_rtl.neurons import Neurons
 from firstspike_rtl.synapse import Synapse

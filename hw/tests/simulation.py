@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from amaranth.hdl import Elaboratable
+from amaranth.hdl import Elaboratable, Value
 from amaranth.sim import Simulator
 
 PERIOD = 1e-6
@@ -41,6 +42,27 @@ class Frames:
                 open_frame = not last
                 if last:
                     self.last.append(clock)
+            clock += 1
+
+
+class Transfers:
+    """Process that notes what passes on a stream, and the clocks at which items are offered and taken."""
+
+    def __init__(self, stream):
+        self._stream = stream
+        self.items: list[Any] = []
+        self.offered: list[int] = []
+        self.taken: list[int] = []
+
+    async def watch(self, ctx) -> None:
+        stream, clock, open_item = self._stream, 0, False
+        async for _, _, valid, ready, payload in ctx.tick().sample(stream.valid, stream.ready, stream.payload):
+            if valid and not open_item:
+                self.offered.append(clock)
+            open_item = valid and not ready
+            if valid and ready:
+                self.taken.append(clock)
+                self.items.append(payload)
             clock += 1
 
 
@@ -84,7 +106,7 @@ def protocol_checker(stream: Any, name: str):
     async def check(ctx: Any) -> None:
         waiting = None
         async for _, reset, valid, ready, payload in ctx.tick().sample(
-            stream.valid, stream.ready, stream.payload.as_value()
+            stream.valid, stream.ready, Value.cast(stream.payload)
         ):
             if reset:
                 waiting = None
@@ -131,3 +153,90 @@ def simulate(
             stack.enter_context(simulator.write_vcd(str(waves)))
             print(f"waves: {waves}")
         simulator.run()
+
+
+#: Clocks without an item after which nothing more is expected.
+QUIET_CLOCKS = 30
+
+
+def exchange(
+    dut: Any,
+    inputs: Mapping[str, Sequence[Any]],
+    outputs: Mapping[str, int | Callable[[list[Any]], bool]],
+    *,
+    stall: float | Mapping[str, float] = 0.0,
+    seed: int = 0,
+    wait: int = 0,
+    levels: Mapping[str, int] | None = None,
+    waves: Path | None = None,
+) -> dict[str, Transfers]:
+    """Send items into streams of ``dut``, take so many from others, and check that no more come.
+
+    Parameters
+    ----------
+    inputs, outputs
+        Items to send, and numbers of items to take (or a test whether the items are all), by name of the stream. The
+        protocol of outputs is checked.
+    stall
+        Chance of a pause before each item, of all streams or by name; without pauses a stream never waits.
+    wait
+        Clocks before the first item is sent.
+    levels
+        Values of other inputs of ``dut``, by name.
+
+    Returns
+    -------
+    What passed on each stream.
+    """
+    chance = stall if isinstance(stall, Mapping) else dict.fromkeys([*inputs, *outputs], stall)
+    streams = {name: getattr(dut, name) for name in (*inputs, *outputs)}
+    seen = {name: Transfers(stream) for name, stream in streams.items()}
+    missing = list(outputs)
+    taken: dict[str, list[Any]] = {name: [] for name in outputs}
+
+    async def configure(ctx: Any) -> None:
+        for name, value in (levels or {}).items():
+            ctx.set(attrgetter(name)(dut), value)
+
+    def complete(name: str, items: list[Any]) -> bool:
+        wanted = outputs[name]
+        return len(items) >= wanted if isinstance(wanted, int) else wanted(items)
+
+    def take(number: int, name: str) -> Any:
+        stream, stalls, items = streams[name], Stalls(seed + 100 + number, chance.get(name, 0.0)), taken[name]
+
+        async def bench(ctx: Any) -> None:
+            while not complete(name, items):
+                for _ in range(stalls.clocks()):
+                    ctx.set(stream.ready, 0)
+                    await ctx.tick()
+                ctx.set(stream.ready, 1)
+                (payload,) = await ctx.tick().sample(stream.payload).until(stream.valid)
+                items.append(payload)
+            await finish(name, ctx)
+
+        return bench
+
+    async def finish(name: str, ctx: Any) -> None:
+        missing.remove(name)
+        while missing:
+            await ctx.tick()
+        await ctx.tick().repeat(QUIET_CLOCKS)
+
+    simulate(
+        dut,
+        configure,
+        *(
+            send(streams[name], items, Stalls(seed + n, chance.get(name, 0.0)), wait=wait)
+            for n, (name, items) in enumerate(inputs.items())
+        ),
+        *(take(n, name) for n, name in enumerate(outputs)),
+        processes=[
+            *(transfers.watch for transfers in seen.values()),
+            *(protocol_checker(streams[name], name) for name in outputs),
+        ],
+        waves=waves,
+    )
+    for name, items in taken.items():
+        assert len(seen[name].items) == len(items), f"{name}: {len(seen[name].items)} items, not {len(items)}"
+    return seen

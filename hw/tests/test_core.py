@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from networks import images_for, networks
+from simulation import Frames, Stalls, protocol_checker, receive, send, simulate
+
 from firstspike import golden, images
 from firstspike.hardware import Hardware
 from firstspike.model import dense
 from firstspike_rtl.core import Core
 from firstspike_rtl.cycles import predict, refill_clocks
 from firstspike_verify import frames
-from hypothesis import Phase, given, settings
-from hypothesis import strategies as st
-from networks import images_for, networks
-from simulation import Frames, Stalls, protocol_checker, receive, send, simulate
 
 #: Without shrinking: a smaller example would take minutes of simulation to find.
 GENERATE = (Phase.explicit, Phase.reuse, Phase.generate)
