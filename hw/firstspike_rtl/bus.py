@@ -70,7 +70,8 @@ class Registers(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         bus, table = self.bus, registers.register_map(self._hardware)
-        clear, in_core = Signal(), Signal(8)
+        clear = Signal()
+        in_core = Signal(8)
         with m.If(self.started != self.finished):
             m.d.sync += in_core.eq(Mux(self.started, in_core + 1, in_core - 1))
         with m.If(~self.enable):
@@ -117,7 +118,9 @@ class Registers(wiring.Component):
     def _writes(self, m: Module, table: dict[str, registers.Register], clear: Signal) -> None:
         bus, load = self.bus, self.load
         write = Signal()
-        row, word, full = Signal.like(load.row), Signal.like(load.word), Signal()
+        row = Signal.like(load.row)
+        word = Signal.like(load.word)
+        full = Signal()
         m.d.comb += [write.eq(bus.awvalid & bus.wvalid & ~bus.bvalid), bus.awready.eq(write), bus.wready.eq(write)]
         m.d.sync += [clear.eq(0), load.valid.eq(0)]
         with m.If(bus.bvalid & bus.bready):
@@ -142,7 +145,8 @@ class Registers(wiring.Component):
                     load.data.eq(bus.wdata),
                     bus.bresp.eq(OKAY),
                 ]
-                last, last_row = Signal(), Signal()
+                last = Signal()
+                last_row = Signal()
                 with m.Switch(load.memory):
                     for memory in self._hardware.memories:
                         with m.Case(memory.index):

@@ -55,7 +55,11 @@ class PixelEncoder(wiring.Component):
         position = Signal(number(words))  # of the next word
         dropping = Signal()
         # What the stage holds: a word, or the watermark that follows the last word.
-        word_s1, busy_s1, token_s1, ending_s1, fault_s1 = Signal(number(words)), Signal(), Signal(), Signal(), Signal()
+        word_s1 = Signal(number(words))
+        busy_s1 = Signal()
+        token_s1 = Signal()
+        ending_s1 = Signal()
+        fault_s1 = Signal()
         done_s1 = Signal(PIXELS_PER_WORD)
 
         step = Signal()
@@ -141,7 +145,8 @@ class EventInput(wiring.Component):
         inside = Signal()
         m.d.comb += inside.eq((event.index < size) & (event.step < codes))
 
-        ending, fault = Signal(), Signal()
+        ending = Signal()
+        fault = Signal()
         step = Signal()
         m.d.comb += [step.eq(~self.o.valid | self.o.ready), self.i.ready.eq(step & ~ending)]
         with m.If(step):
@@ -214,7 +219,8 @@ class Sorter(wiring.Component):
         used = Signal(steps)
         fault = Signal()
         k = Signal(number(steps))
-        first, ended = Signal(init=1), Signal()
+        first = Signal(init=1)
+        ended = Signal()
         i, o = self.i.payload, self.o.payload
         step = Signal()
         m.d.comb += step.eq(~self.o.valid | self.o.ready)

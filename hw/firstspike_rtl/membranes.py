@@ -93,7 +93,8 @@ class FiringClock:
 
     def allows(self, watermark: Value) -> Value:
         """Step after the last one that a watermark allows to be tested."""
-        m, count = self._m, Signal(number(self._steps + 1))
+        m = self._m
+        count = Signal(number(self._steps + 1))
         with m.If(watermark == self._final):
             m.d.comb += count.eq(self._steps)
         with m.Elif(watermark >= self._start):

@@ -73,7 +73,8 @@ class Neurons(wiring.Component):
         threshold = add_table(m, spec, self._contents, self.load).read_port(domain="comb")
         m.d.comb += threshold.addr.eq(clock.k)
 
-        group, base = Signal(number(shape.groups)), Signal(number(shape.groups * shape.lanes))
+        group = Signal(number(shape.groups))
+        base = Signal(number(shape.groups * shape.lanes))
         last_group = group == shape.groups - 1
         fault = Signal()
 
@@ -81,9 +82,13 @@ class Neurons(wiring.Component):
             m.d.sync += [group.eq(Mux(last_group, 0, group + 1)), base.eq(Mux(last_group, 0, base + shape.lanes))]
 
         # Stage 1 is free when its last spike, or its watermark, moves on; an empty group needs no extra clock.
-        hits_s1, mark_s1 = Signal(shape.lanes), Signal()
-        k_s1, base_s1, fault_s1 = Signal(number(self._hardware.steps)), Signal.like(base), Signal()
-        step_s1, step_s2 = Signal(), Signal()
+        hits_s1 = Signal(shape.lanes)
+        mark_s1 = Signal()
+        k_s1 = Signal(number(self._hardware.steps))
+        base_s1 = Signal.like(base)
+        fault_s1 = Signal()
+        step_s1 = Signal()
+        step_s2 = Signal()
         lowest = Signal(shape.lanes)
         m.d.comb += [
             lowest.eq(hits_s1 & -hits_s1),

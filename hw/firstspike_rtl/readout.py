@@ -73,15 +73,24 @@ class Readout(wiring.Component):
         reached = self._reached(m, clock)
 
         # Stage 0: scan position; refills each group behind its last neuron.
-        neuron, group, lane = Signal(number(shape.outputs)), Signal(number(shape.groups)), Signal(number(shape.lanes))
+        neuron = Signal(number(shape.outputs))
+        group = Signal(number(shape.groups))
+        lane = Signal(number(shape.lanes))
         last_neuron = neuron == shape.outputs - 1
         end_of_group = last_neuron | (lane == shape.lanes - 1)
         # Stage 1: one membrane. Stage 2: the best so far, and the word on the output.
-        valid_s1, v_s1, neuron_s1 = Signal(), Signal(signed(shape.membrane_bits)), Signal.like(neuron)
-        best, best_index = Signal.like(v_s1), Signal.like(neuron)
-        step_s1, step_o = Signal(), Signal()
-        sending, fault = Signal(), Signal()
-        decided, decision, decision_step = Signal(), Signal.like(neuron), Signal(number(steps + 1), init=steps)
+        valid_s1 = Signal()
+        v_s1 = Signal(signed(shape.membrane_bits))
+        neuron_s1 = Signal.like(neuron)
+        best = Signal.like(v_s1)
+        best_index = Signal.like(neuron)
+        step_s1 = Signal()
+        step_o = Signal()
+        sending = Signal()
+        fault = Signal()
+        decided = Signal()
+        decision = Signal.like(neuron)
+        decision_step = Signal(number(steps + 1), init=steps)
 
         m.d.comb += [
             step_o.eq(~self.o.valid | self.o.ready),

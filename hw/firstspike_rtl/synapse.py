@@ -61,9 +61,12 @@ class Synapse(wiring.Component):
         kernel = add_table(m, kernel_spec, self._contents, self.load).read_port()
 
         event = self.i.payload
-        group, base = Signal(number(shape.groups)), Signal(number(weights_spec.depth))
-        valid_s1, meta_s1 = Signal(), Signal(update_layout(shape))
-        step_s1, step_s2 = Signal(), Signal()
+        group = Signal(number(shape.groups))
+        base = Signal(number(weights_spec.depth))
+        valid_s1 = Signal()
+        meta_s1 = Signal(update_layout(shape))
+        step_s1 = Signal()
+        step_s2 = Signal()
         last = event.mark | (group == shape.groups - 1)
 
         m.d.comb += [
