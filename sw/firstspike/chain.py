@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -176,6 +177,22 @@ def _cycles(streamed: Run, alone: Run, predicted: list[Any]) -> dict[str, Any]:
         "floor_mean": floor,
         "utilisation": floor / interval if interval else None,
     }
+
+
+def bitstream(workspace: Workspace, *, device: str, seed: int, progress: Callable[[str], None]) -> Path:
+    """Synthesise, place and route the generated core by itself, and pack the bitstream.
+
+    Raises
+    ------
+    FirstspikeError
+        if a tool is missing, or the core does not fit the device.
+
+    """
+    from firstspike_rtl import bitstream as flow
+
+    with workspace.timed("bitstream"):
+        flow.build(workspace.rtl, workspace.bitstream, device=device, seed=seed, progress=progress)
+    return workspace.bitstream
 
 
 def check_simulation(workspace: Workspace, experiment_file: Path) -> None:

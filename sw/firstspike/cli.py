@@ -12,7 +12,7 @@ from rich.console import Console
 
 from firstspike import __version__, chain
 from firstspike.errors import FirstspikeError
-from firstspike.workspace import Workspace
+from firstspike.workspace import Workspace, read_json
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -91,6 +91,22 @@ def simulate(
     if waves:
         console.print(f"waves: {workspace.waves}")
     chain.check_simulation(workspace, experiment)
+
+
+@app.command(epilog="Example: firstspike bitstream examples/digits.toml --device ecp5-85k")
+def bitstream(
+    experiment: ExperimentFile,
+    out: Out = None,
+    device: Annotated[str, typer.Option(help="ecp5-25k, ecp5-45k or ecp5-85k")] = "ecp5-85k",
+    seed: Annotated[int, typer.Option(help="Seed of placement")] = 1,
+) -> None:
+    """Place and route the core with open tools; writes bitstream/. Its pins are the router's choice, for no board."""
+    workspace = Workspace.open(experiment, out)
+    with Console(stderr=True).status("bitstream") as status:
+        _stage(chain.bitstream, workspace, device=device, seed=seed, progress=status.update)
+    figures = read_json(workspace.bitstream / "figures.json", "run 'firstspike bitstream' again")
+    cells = "   ".join(f"{kind} {use['used']} of {use['available']}" for kind, use in figures["resources"].items())
+    console.print(f"{figures['device']}: {figures['fmax_mhz']} MHz   {cells}")
 
 
 @app.command(epilog="Example: firstspike report examples/digits.toml")

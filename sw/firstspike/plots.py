@@ -5,18 +5,15 @@ from __future__ import annotations
 from io import BytesIO
 from pathlib import Path
 
-import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from firstspike.artefact import write_file
 from firstspike.golden import Result
 from firstspike.model import Network
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 
 def raster(network: Network, result: Result, picture: NDArray[np.uint8], label: int, path: Path) -> None:
@@ -43,10 +40,9 @@ def raster(network: Network, result: Result, picture: NDArray[np.uint8], label: 
     """
     spiking = network.populations[:-1]
     heights = [max(1.0, np.sqrt(p.size) / 4) for p in spiking]
-    figure, grid = plt.subplots(
-        len(spiking), 2, figsize=(11, 1.6 + 1.3 * sum(heights)), squeeze=False,
-        gridspec_kw={"height_ratios": heights[::-1], "width_ratios": [3, 1]}, layout="constrained",
-    )  # fmt: skip
+    figure = Figure(figsize=(11, 1.6 + 1.3 * sum(heights)), layout="constrained")
+    ratios = {"height_ratios": heights[::-1], "width_ratios": [3, 1]}
+    grid = figure.subplots(len(spiking), 2, squeeze=False, gridspec_kw=ratios)
     end = network.latency_steps
     for level, (population, times) in enumerate(zip(spiking, result.spike_times, strict=True)):
         axes = grid[len(spiking) - 1 - level, 0]
@@ -92,7 +88,8 @@ def kernels(network: Network, path: Path) -> None:
         if the file cannot be written.
 
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
+    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    left, right = figure.subplots(1, 2)
     for level, population in enumerate(network.populations):
         # Equal tables lie on each other: later ones are thinner, so that all show.
         width = 3.5 - 2.5 * level / len(network.populations)
@@ -123,5 +120,4 @@ def kernels(network: Network, path: Path) -> None:
 def _save(figure: Figure, path: Path) -> None:
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
-    plt.close(figure)
     write_file(path, buffer.getvalue())

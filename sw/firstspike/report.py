@@ -74,11 +74,19 @@ def write(workspace: Workspace) -> dict[str, Any]:
             "input": hardware.input,
             "monitor": hardware.monitor,
             "memory_bits": {memory.name: memory.depth * memory.row_bits for memory in hardware.memories},
+            **_routed(workspace),
         },
         "seconds": workspace.seconds,
     }
     write_json(workspace.report, report)
     return report
+
+
+def _routed(workspace: Workspace) -> dict[str, Any]:
+    """Resources and fmax, if this network was placed and routed."""
+    path = workspace.bitstream / "figures.json"
+    figures = read_json(path, "run 'firstspike bitstream' again") if path.exists() else {}
+    return figures if figures.get("network") == workspace.frozen.digest else {}
 
 
 def show(workspace: Workspace, report: dict[str, Any], console: Console) -> None:

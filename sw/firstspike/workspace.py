@@ -87,6 +87,11 @@ class Workspace:
         return self.folder / "simulation.vcd"
 
     @property
+    def bitstream(self) -> Path:
+        """Bitstream, and the figures of place and route."""
+        return self.folder / "bitstream"
+
+    @property
     def report(self) -> Path:
         """The result, for machines."""
         return self.folder / "report.json"

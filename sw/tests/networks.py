@@ -5,10 +5,11 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
-from firstspike import kernels
-from firstspike.model import Network, dense
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+
+from firstspike import kernels
+from firstspike.model import Network, dense
 
 STEPS = st.integers(1, 9)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from firstspike.artefact import MARKER, new_folder, write_file
 from firstspike.errors import FirstspikeError
 

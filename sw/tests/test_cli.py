@@ -267,3 +267,18 @@ def test_nothing_to_simulate_is_no_success(ran: Path, monkeypatch: pytest.Monkey
     workspace = Workspace.open(Path("tiny.toml"))
     with pytest.raises(chain.FirstspikeError, match="no images"):
         chain.simulate(workspace, count=0)
+
+
+def test_bitstream(ran: Path) -> None:
+    refused(firstspike("bitstream", "tiny.toml", "--device", "abacus", cwd=ran), "unknown device 'abacus'", "ecp5-25k")
+    # The core by itself has more pins than the smallest device.
+    refused(firstspike("bitstream", "tiny.toml", "--device", "ecp5-25k", cwd=ran), "TRELLIS_IO", "does not fit")
+    assert not (ran / "build/tiny/bitstream").exists()
+    done = firstspike("bitstream", "tiny.toml", cwd=ran)
+    assert done.returncode == 0, done.stderr
+    assert (ran / "build/tiny/bitstream/top.bit").stat().st_size > 100_000
+    assert firstspike("report", "tiny.toml", cwd=ran).returncode == 0
+    hardware = json.loads((ran / "build/tiny/report.json").read_text())["hardware"]
+    # Both weight memories are too small for more than one block each.
+    assert hardware["resources"]["DP16KD"]["used"] >= 1
+    assert hardware["fmax_mhz"] > 20

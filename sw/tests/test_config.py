@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from firstspike import kernels
 from firstspike.config import DataConfig, Experiment, HardwareConfig, NetworkConfig, TrainConfig
 from firstspike.errors import FirstspikeError

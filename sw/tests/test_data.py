@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from firstspike import data
 from firstspike.config import DataConfig
 from firstspike.errors import FirstspikeError

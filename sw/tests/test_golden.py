@@ -7,13 +7,14 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from firstspike import golden, kernels, naive
-from firstspike.errors import FirstspikeError
-from firstspike.model import Network, dense
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import images_for, networks
 from numpy.typing import NDArray
+
+from firstspike import golden, kernels, naive
+from firstspike.errors import FirstspikeError
+from firstspike.model import Network, dense
 
 KERNELS = {
     "exponential_ceil": kernels.Exponential(steps=8, tau=2.5, delay=0.7, rounding="ceil", kernel_fraction_bits=6),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from firstspike import golden, images, kernels, naive
 from firstspike.hardware import Hardware
 from firstspike.image_formats import TEXT_FORMATS

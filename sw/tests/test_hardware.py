@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from networks import networks
+
 from firstspike import golden, kernels
 from firstspike.errors import FirstspikeError
 from firstspike.hardware import Hardware, LayerShape
 from firstspike.model import Network, dense, signed_bits
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from networks import networks
 
 
 def network(*, sizes: tuple[int, ...] = (5, 7, 3), first_spike: bool = False, **changes: Any) -> Network:

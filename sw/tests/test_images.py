@@ -6,14 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from networks import images_for, networks
+
 from firstspike import golden, images, kernels
 from firstspike.errors import FirstspikeError
 from firstspike.hardware import Hardware
 from firstspike.image_formats import TEXT_FORMATS
 from firstspike.model import Network, dense
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from networks import images_for, networks
 
 TEXT = sorted(TEXT_FORMATS)
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from firstspike import kernels
-from firstspike.errors import FirstspikeError
 from hypothesis import given
 from hypothesis import strategies as st
 from networks import kernel_specs
+
+from firstspike import kernels
+from firstspike.errors import FirstspikeError
 
 # The per-layer kernels that T2FSNN's gradient-based optimisation published (VGG-16, T = 80): tau, t_d, and the largest
 # value a spike can carry, exp(t_d/tau), to the three digits given.

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from firstspike import golden, network_files
-from firstspike.errors import FirstspikeError
-from firstspike.model import Layer, Network, Population, dense, signed_bits, unsigned_bits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import images_for, networks
+
+from firstspike import golden, network_files
+from firstspike.errors import FirstspikeError
+from firstspike.model import Layer, Network, Population, dense, signed_bits, unsigned_bits
 
 ENCODER = (4, *[3] * 63, *[2] * 64, *[1] * 64, *[0] * 64)
 

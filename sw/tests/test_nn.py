@@ -5,15 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from networks import kernel_specs
+
 from firstspike import golden, kernels
 from firstspike.errors import FirstspikeError
 from firstspike.nn import TTFS, FoldedLinear, Surrogate
 from firstspike.nn.inference import exact_matmul
 from firstspike.nn.quantise import quantised, straight_through, weight_scale
 from firstspike.quantize import freeze
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from networks import kernel_specs
 
 KERNELS = [
     pytest.param(kernels.Exponential(steps=8, tau=2.0), id="exponential"),

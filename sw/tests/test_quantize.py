@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from firstspike import kernels
 from firstspike.errors import FirstspikeError
 from firstspike.model import Network

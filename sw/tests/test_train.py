@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from firstspike import data, golden, train
 from firstspike.config import DataConfig, Experiment, NetworkConfig, TrainConfig
 from firstspike.errors import FirstspikeError
