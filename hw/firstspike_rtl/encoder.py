@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -71,7 +71,7 @@ class PixelEncoder(wiring.Component):
             lookups.append(read.data)
 
         exists = [
-            (word_s1 < words - 1) | (lane < size - (words - 1) * PIXELS_PER_WORD) for lane in range(PIXELS_PER_WORD)
+            (word_s1 != words - 1) | (lane < size - (words - 1) * PIXELS_PER_WORD) for lane in range(PIXELS_PER_WORD)
         ]
         pending = Signal(PIXELS_PER_WORD)
         lowest = Signal(PIXELS_PER_WORD)
@@ -216,7 +216,8 @@ class Sorter(wiring.Component):
         head_write, tail_write, next_write = head.write_port(), tail.write_port(), following.write_port()
 
         sending = Signal()
-        used = Signal(steps)
+        used = Signal(steps)  # steps that have an event
+        flags = Array(used)
         fault = Signal()
         k = Signal(number(steps))
         first = Signal(init=1)
@@ -245,15 +246,15 @@ class Sorter(wiring.Component):
 
         with m.If(~sending & self.i.valid):
             with m.If(~i.mark):
-                occupied = used.bit_select(i.step, 1)
+                occupied = flags[i.step]
                 m.d.comb += [head_write.en.eq(~occupied), next_write.en.eq(occupied), tail_write.en.eq(1)]
-                m.d.sync += used.bit_select(i.step, 1).eq(1)
+                m.d.sync += flags[i.step].eq(1)
             with m.Elif(i.step == steps - 1):
                 m.d.sync += [sending.eq(1), fault.eq(i.fault)]
 
         with m.If(sending & step):
             m.d.sync += [self.o.valid.eq(1), o.step.eq(k)]
-            with m.If(used.bit_select(k, 1) & ~ended):
+            with m.If(flags[k] & ~ended):
                 m.d.sync += [
                     o.mark.eq(0),
                     o.fault.eq(0),

