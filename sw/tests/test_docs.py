@@ -1,0 +1,67 @@
+"""What the documents say is what the code does."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+from dataclasses import MISSING, fields
+from pathlib import Path
+
+import pytest
+from test_cli import firstspike
+
+from firstspike import config
+from firstspike.kernels import KINDS
+
+ROOT = Path(__file__).parents[2]
+EXPERIMENTS = (ROOT / "docs/experiments.md").read_text()
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(
+    "section", [config.DataConfig, config.NetworkConfig, config.TrainConfig, config.HardwareConfig]
+)
+def test_every_key_is_documented_with_its_default(section) -> None:
+    part = EXPERIMENTS.split(f"## [{section.section}]")[1].split("\n## ")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", part, re.MULTILINE))
+    names = [field.name for field in fields(section)]
+    assert [name for name in rows if name not in KINDS] == names
+    for field in fields(section):
+        default = field.default if field.default is not MISSING else field.default_factory()
+        if isinstance(default, int | float) and not isinstance(default, bool):
+            assert rows[field.name] == f"`{default}`"
+
+
+@pytest.mark.smoke
+def test_every_kernel_is_documented() -> None:
+    assert set(
+        re.findall(r"^\| `(\w+)` \|", EXPERIMENTS.split("## Kernels")[1].split("\n## ")[0], re.MULTILINE)
+    ) == set(KINDS)
+
+
+@pytest.mark.smoke
+def test_links_lead_somewhere() -> None:
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("*/*.md"), *ROOT.glob("docs/*/*.md")]
+    assert len(pages) > 8
+    for page in pages:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.xdist_group("cli")
+def test_own_data_as_documented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (script,), (experiment,) = blocks(EXPERIMENTS, "python"), blocks(EXPERIMENTS, "toml")
+    (tmp_path / "make.py").write_text(script)
+    runpy.run_path(str(tmp_path / "make.py"))
+    (tmp_path / "own.toml").write_text(experiment)
+    done = firstspike("run", "own.toml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "build/own/report.json").read_text())
+    assert report["images"] == {"test": 100, "rtl": 100}
+    assert report["accuracy"]["rtl"] > 0.9
