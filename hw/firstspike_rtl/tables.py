@@ -30,7 +30,9 @@ def add_table(m: Module, spec: Memory, contents: Contents, load: PureInterface) 
         if row < 0 or row >> spec.row_bits:
             raise ValueError(f"memory {spec.name}: row {index} is {row:#x}, outside {spec.row_bits} bits")
     # A memory of one row would have an address of no bits, which Verilog cannot write.
-    memory = lib_memory.Memory(shape=spec.row_bits, depth=max(2, spec.depth), init=rows)
+    # Synthesis would put a short weight memory into look-up tables, of which there are fewer to spare.
+    attributes = {"ram_style": "block"} if spec.role == "weight" else {}
+    memory = lib_memory.Memory(shape=spec.row_bits, depth=max(2, spec.depth), init=rows, attrs=attributes)
     m.submodules[spec.name] = memory
     selected = load.valid & (load.memory == spec.index)
     if spec.words == 1:

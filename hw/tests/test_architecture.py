@@ -28,7 +28,8 @@ def imports(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0 and node.module, f"{path}: imports are absolute"
+            assert node.level == 0, f"{path}: imports are absolute"
+            assert node.module
             found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     return found
 
