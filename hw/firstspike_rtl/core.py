@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module
+from amaranth.hdl import Cat, Module, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -72,6 +72,7 @@ class Core(wiring.Component):
             m.submodules.sorter = sorter = Sorter(hardware.sizes[0], hardware.steps)
             connect(m, events, sorter.i)
             events = sorter.o
+        inputs = events
         if hardware.monitor:
             m.submodules.monitor = monitor = Monitor(hardware)
             connect(m, flipped(self.monitor), monitor.o)
@@ -97,15 +98,16 @@ class Core(wiring.Component):
             events = end.o
         connect(m, end.o, flipped(self.o))
 
-        first = source.o
-        final = hardware.layers[0].input_codes - 1
-        ends = first.valid & first.ready & first.payload.mark & (first.payload.step == final)
+        def ends(population) -> Value:
+            event, final = population.payload, hardware.layers[0].input_codes - 1
+            return population.valid & population.ready & event.mark & (event.step == final)
+
         m.d.comb += [
             end.send_membranes.eq(self.send_membranes),
             self.spikes.eq(Cat(spikes)),
             self.active.eq(Cat(active)),
-            self.started.eq(ends),
-            self.faulty.eq(ends & first.payload.fault),
+            self.started.eq(ends(source.o)),
+            self.faulty.eq(ends(inputs) & inputs.payload.fault),
             self.finished.eq(self.o.valid & self.o.ready & self.o.payload.last),
         ]
         return m

@@ -121,8 +121,8 @@ class EventInput(wiring.Component):
     """Spikes from words: one event a word (``EVENT_WORD``, fields ``index``, ``step`` and ``mark``).
 
     A frame is one image, ``last`` in its last word; a word with ``mark`` carries no spike (an image without spikes is
-    one such word). Spikes may come in any order; no neuron may come twice. A spike outside the population or the
-    window is dropped and sets ``fault`` in the final watermark.
+    one such word). Spikes may come in any order; no neuron may come twice (the result of such an image is undefined). A
+    spike outside the population or the window is dropped and sets ``fault`` in the final watermark.
 
     Latency: 1 clock. Throughput: 1 clock a word, and 1 for the watermark.
 
@@ -177,7 +177,8 @@ class Sorter(wiring.Component):
     """Events of an image in order of time, with a watermark after every step.
 
     A bucket sort: each step has a linked list of neurons, threaded through one memory of N entries. It stores a whole
-    image, then sends it; events of the same step keep their order.
+    image, then sends it; events of the same step keep their order. If a neuron comes twice in an image, the lists are
+    damaged: no more events are sent than came, and ``fault`` is set in the final watermark if their number is wrong.
 
     Latency: 2 clocks from the final watermark in to the first event out.
     Throughput: 1 clock an event while storing, then ``spikes + T`` clocks while sending.
@@ -219,6 +220,8 @@ class Sorter(wiring.Component):
         used = Signal(steps)  # steps that have an event
         flags = Array(used)
         fault = Signal()
+        left = Signal(range(self._neurons + 1))  # events stored and not yet sent
+        too_many = Signal()
         k = Signal(number(steps))
         first = Signal(init=1)
         ended = Signal()
@@ -249,23 +252,30 @@ class Sorter(wiring.Component):
                 occupied = flags[i.step]
                 m.d.comb += [head_write.en.eq(~occupied), next_write.en.eq(occupied), tail_write.en.eq(1)]
                 m.d.sync += flags[i.step].eq(1)
+                with m.If(left == self._neurons):
+                    m.d.sync += too_many.eq(1)
+                with m.Else():
+                    m.d.sync += left.eq(left + 1)
             with m.Elif(i.step == steps - 1):
-                m.d.sync += [sending.eq(1), fault.eq(i.fault)]
+                m.d.sync += [sending.eq(1), fault.eq(i.fault | too_many), too_many.eq(0)]
 
         with m.If(sending & step):
             m.d.sync += [self.o.valid.eq(1), o.step.eq(k)]
-            with m.If(flags[k] & ~ended):
+            pending = flags[k] & ~ended
+            with m.If(pending & (left != 0)):
                 m.d.sync += [
                     o.mark.eq(0),
                     o.fault.eq(0),
                     o.index.eq(current),
                     first.eq(0),
                     ended.eq(current == tail_read.data),
+                    left.eq(left - 1),
                 ]
             with m.Else():
-                m.d.sync += [o.mark.eq(1), first.eq(1), ended.eq(0), o.fault.eq(fault & (k == steps - 1))]
+                wrong = fault | pending | (left != 0)
+                m.d.sync += [o.mark.eq(1), first.eq(1), ended.eq(0), o.fault.eq(wrong & (k == steps - 1))]
                 with m.If(k == steps - 1):
-                    m.d.sync += [k.eq(0), used.eq(0), sending.eq(0)]
+                    m.d.sync += [k.eq(0), used.eq(0), left.eq(0), sending.eq(0)]
                 with m.Else():
-                    m.d.sync += k.eq(k + 1)
+                    m.d.sync += [k.eq(k + 1), fault.eq(fault | pending)]
         return m

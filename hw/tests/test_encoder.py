@@ -252,3 +252,36 @@ def test_sorter_clocks(neurons, steps, seed, waves) -> None:
         begin = offered[-1]  # stores again while the last event is on the output
     assert seen["i"].taken == taken
     assert seen["o"].offered == offered
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("stall", [0.0, 0.4])
+@pytest.mark.parametrize(
+    ("twice", "fault"),
+    [
+        pytest.param([(5, 0), (7, 0), (5, 1), (8, 1)], 1, id="lists_joined"),
+        pytest.param([(5, 2), (3, 2), (5, 2)], 1, id="list_cut"),
+        pytest.param([(5, 1), (5, 1)], 1, id="same_step"),
+        pytest.param([(n % 3, n % 4) for n in range(60)], 1, id="more_than_neurons"),
+        pytest.param([(5, 1), (5, 2)], 0, id="not_noticed"),
+    ],
+)
+def test_a_neuron_that_comes_twice_harms_only_its_image(twice, fault, stall, seed, waves) -> None:
+    """Such an image ends, with no more spikes than came; those around it are sorted as ever."""
+    steps = 4
+    good = [(n, n % steps) for n in range(10)]
+    images, faults = [good, twice, good], [0, 0, 0]
+    whole = in_order([good], [0], steps)
+
+    def complete(items) -> bool:
+        return sum(e.mark and e.step == steps - 1 for e in items) == len(images)
+
+    seen = exchange(
+        Sorter(10, steps), {"i": stream_of(images, faults, steps)}, {"o": complete}, stall=stall, seed=seed, waves=waves
+    )  # fmt: skip
+    got = events(seen["o"])
+    assert got[: len(whole)] == got[-len(whole) :] == whole
+    damaged = got[len(whole) : -len(whole)]
+    assert [e[2] for e in damaged if e[0]] == list(range(steps))
+    assert [e[1] for e in damaged if e[0]] == [0] * (steps - 1) + [fault]
+    assert sum(not e[0] for e in damaged) <= len(twice)

@@ -6,7 +6,7 @@ import random
 
 import parts
 import pytest
-from simulation import exchange
+from simulation import Stalls, Transfers, exchange, send, simulate
 
 from firstspike_rtl.synapse import Synapse
 
@@ -109,3 +109,18 @@ def test_extreme_products_fit(waves) -> None:
         items = [{"index": index, "step": step} for step in (0, 1) for index in (0, 1)]
         seen = exchange(Synapse(core, 0, rows), {"i": items}, {"o": len(items)}, waves=waves)
         assert [u.products[0] for u in seen["o"].items] == [low * largest, high * largest, 0, 0]
+
+
+@pytest.mark.smoke
+def test_a_waiting_output_does_not_stop_the_stages_before(waves) -> None:
+    """While nothing is taken, as many updates enter as there are stages."""
+    core = parts.hardware(parts.layer(inputs=2, outputs=2, lanes=2))
+    dut = Synapse(core, 0, parts.contents(core))
+    entered = Transfers(dut.i)
+
+    async def wait(ctx) -> None:
+        await ctx.tick().repeat(20)
+
+    sender = send(dut.i, [{"index": 0}] * 9, Stalls(5, 0.5))
+    simulate(dut, wait, background=[sender], processes=[entered.watch], waves=waves)
+    assert len(entered.items) == Synapse.LATENCY

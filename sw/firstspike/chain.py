@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,7 +95,13 @@ def generate(workspace: Workspace) -> Path:
 
 
 def simulate(
-    workspace: Workspace, *, count: int | None = None, waves: bool = False, stall: float = 0.0, seed: int = 0
+    workspace: Workspace,
+    *,
+    count: int | None = None,
+    waves: bool = False,
+    stall: float = 0.0,
+    seed: int = 0,
+    reload: Path | None = None,
 ) -> Path:
     """Run test images through the Verilated RTL and hold them against the golden model.
 
@@ -110,25 +117,29 @@ def simulate(
         Write a VCD.
     stall, seed
         Chance that a stream pauses in a clock. With stalls, clocks are not compared with the prediction.
+    reload
+        Folder of another network, loaded into the same RTL at run time; the result goes to ``reloaded.json``.
 
     Raises
     ------
     FirstspikeError
-        if a tool is missing or the RTL is of another network.
+        if a tool is missing, the RTL is of another network, or the network to load does not fit it.
 
     """
     from firstspike_rtl import cycles
     from firstspike_verify import scoreboard
     from firstspike_verify.verilated import VerilatedCore, compile_core
 
-    network, dataset = workspace.frozen, workspace.dataset
-    pictures = dataset.test_images[:count]
+    network = workspace.frozen if reload is None else Network.load(reload)
+    pictures = workspace.dataset.test_images[:count]
     if not len(pictures):
         raise FirstspikeError("no images to simulate", "ask for at least one")
     with workspace.timed("compile"):
         compile_core(workspace.rtl, workspace.verilated)
     core = VerilatedCore(workspace.rtl, workspace.verilated, waves=workspace.waves if waves else None)
-    if core.manifest["network"]["digest"] != network.digest:
+    if reload is not None:
+        core.load(network)
+    elif core.manifest["network"]["digest"] != network.digest:
         raise FirstspikeError(f"{workspace.rtl} was generated for another network", "run 'firstspike generate' again")
     expected = golden.run(network, pictures)
     with workspace.timed("simulate"), core:
@@ -138,8 +149,9 @@ def simulate(
     first = scoreboard.compare(expected, streamed.result, seed, parts=set(scoreboard.PARTS) - {"spike_times"} | spikes)
     second = scoreboard.compare(expected, alone.result, seed, parts={"classes", "decision_steps"} | spikes)
     predicted = [cycles.predict(network, core.hardware, expected, one_at_a_time=single) for single in (False, True)]
+    target = workspace.simulation if reload is None else workspace.reloaded
     write_json(
-        workspace.simulation,
+        target,
         {
             "network": network.digest,
             "images": len(pictures),
@@ -158,7 +170,7 @@ def simulate(
             "cycles": _cycles(streamed, alone, predicted) | ({"predicted_equal": None} if stall else {}),
         },
     )
-    return workspace.simulation
+    return target
 
 
 def _cycles(streamed: Run, alone: Run, predicted: list[Any]) -> dict[str, Any]:
@@ -195,7 +207,7 @@ def bitstream(workspace: Workspace, *, device: str, seed: int, progress: Callabl
     return workspace.bitstream
 
 
-def check_simulation(workspace: Workspace, experiment_file: Path) -> None:
+def check_simulation(workspace: Workspace, experiment_file: Path, reload: Path | None = None) -> None:
     """Fail if the last simulation found a difference.
 
     Raises
@@ -204,14 +216,15 @@ def check_simulation(workspace: Workspace, experiment_file: Path) -> None:
         with the first differences, the seed, and the command that repeats them.
 
     """
-    simulation = read_json(workspace.simulation, "run 'firstspike simulate' first")
+    path = workspace.simulation if reload is None else workspace.reloaded
+    simulation = read_json(path, "run 'firstspike simulate' first")
     if simulation["first_difference"] is None and simulation["cycles"]["predicted_equal"] is not False:
         return
     problem = simulation["first_difference"] or "the clocks are not those predicted"
-    raise MismatchError(
-        f"{problem}\nrepeat with: firstspike simulate {experiment_file} --out {workspace.folder} "
-        f"--images {simulation['images']} --stall {simulation['stall']} --seed {simulation['seed']} --waves"
-    )
+    again = ["firstspike", "simulate", experiment_file, "--out", workspace.folder, "--images", simulation["images"]]
+    again += ["--stall", simulation["stall"], "--seed", simulation["seed"], "--waves"]
+    again += [] if reload is None else ["--reload", reload]
+    raise MismatchError(f"{problem}\nrepeat with: {shlex.join(map(str, again))}")
 
 
 def infer(workspace: Workspace, pictures: list[Path], *, rtl: bool = False, invert: bool = False) -> list[str]:

@@ -84,13 +84,15 @@ def simulate(
     waves: Waves = False,
     stall: Stall = 0.0,
     seed: Seed = 0,
+    reload: Annotated[Path | None, typer.Option(help="Network folder to load into the same RTL at run time")] = None,
 ) -> None:
     """Run the test images through the Verilated RTL against the golden model; writes simulation.json."""
     workspace = Workspace.open(experiment, out)
-    _stage(chain.simulate, workspace, count=count, waves=waves, stall=stall, seed=seed)
+    _stage(chain.simulate, workspace, count=count, waves=waves, stall=stall, seed=seed, reload=reload)
     if waves:
         console.print(f"waves: {workspace.waves}")
-    chain.check_simulation(workspace, experiment)
+    chain.check_simulation(workspace, experiment, reload)
+    console.print("RTL and golden model agree")
 
 
 @app.command(epilog="Example: firstspike bitstream examples/digits.toml --device ecp5-85k")

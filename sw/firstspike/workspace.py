@@ -77,6 +77,11 @@ class Workspace:
         return self.folder / "simulation.json"
 
     @property
+    def reloaded(self) -> Path:
+        """What the Verilated RTL made of the test images with another network loaded at run time."""
+        return self.folder / "reloaded.json"
+
+    @property
     def inference(self) -> Path:
         """Classes of the user's own pictures."""
         return self.folder / "inference.json"

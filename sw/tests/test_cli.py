@@ -124,6 +124,33 @@ def test_simulation_with_stalls_and_waves(ran: Path) -> None:
     assert simulation["mismatches"]["spike_times"] == 0
 
 
+def test_reload_of_another_network(ran: Path) -> None:
+    """A second training of the same shape runs in the RTL that was generated for the first."""
+    other = EXPERIMENT.replace('"tiny"', '"other"').replace("epochs = 12", "epochs = 12\nseed = 5")
+    (ran / "other.toml").write_text(other)
+    for verb in ("train", "quantize"):
+        assert firstspike(verb, "other.toml", cwd=ran).returncode == 0
+    networks = [Network.load(ran / f"build/{name}/network") for name in ("tiny", "other")]
+    assert networks[0].digest != networks[1].digest
+    arguments = ["simulate", "tiny.toml", "--reload", "build/other/network"]
+    done = firstspike(*arguments, cwd=ran)
+    if done.returncode:  # the second network's sums may need a bit more than the first one's
+        refused(done, "needs membrane_bits", "the hardware has")
+        wider = EXPERIMENT + "spare_membrane_bits = 2\n"
+        (ran / "tiny.toml").write_text(wider)
+        assert firstspike("generate", "tiny.toml", cwd=ran).returncode == 0
+        done = firstspike(*arguments, cwd=ran)
+    assert done.returncode == 0, done.stderr
+    reloaded = json.loads((ran / "build/tiny/reloaded.json").read_text())
+    assert reloaded["network"] == networks[1].digest
+    assert reloaded["images"] == 360
+    assert {v for k, v in reloaded["mismatches"].items() if k != "compared"} == {0}
+    (ran / "other.toml").write_text(other.replace("hidden = [12]", "hidden = [11]"))
+    for verb in ("train", "quantize"):
+        assert firstspike(verb, "other.toml", cwd=ran).returncode == 0
+    refused(firstspike(*arguments, cwd=ran), "11 outputs, the hardware 12")
+
+
 def test_infer_by_golden_model_and_rtl(ran: Path) -> None:
     from sklearn.datasets import load_digits
 

@@ -20,14 +20,14 @@ from amaranth.lib import data
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, FallingEdge
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiStreamBus, AxiStreamFrame, AxiStreamSink, AxiStreamSource
+from numpy.typing import NDArray
+
 from firstspike import golden, images
 from firstspike.hardware import WORD_BITS
 from firstspike.model import Network
 from firstspike.registers import CLEAR_COUNTERS, ENABLE, SEND_MEMBRANES, load_writes, register_map
 from firstspike_rtl.layouts import EVENT_WORD
 from firstspike_rtl.verilog import load_manifest
-from numpy.typing import NDArray
-
 from firstspike_verify import cocotb_runner, frames
 from firstspike_verify.protocol import LiteChecker, StreamChecker
 from firstspike_verify.scoreboard import Scoreboard

@@ -6,10 +6,10 @@ from typing import Any
 
 import cocotb
 import numpy as np
-from firstspike import golden
-from firstspike_rtl.layouts import EVENT_WORD, PIXELS_PER_WORD
 from numpy.typing import NDArray
 
+from firstspike import golden
+from firstspike_rtl.layouts import EVENT_WORD, PIXELS_PER_WORD
 from firstspike_verify.bench import KINDS, Bench, Stalls
 
 Pictures = NDArray[np.uint8]

@@ -7,10 +7,10 @@ from typing import Any
 import cocotb
 import numpy as np
 import pytest
+
 from firstspike import images
 from firstspike.errors import FirstspikeError
 from firstspike.model import dense
-
 from firstspike_verify.bench import SLVERR, Bench, Stalls
 
 

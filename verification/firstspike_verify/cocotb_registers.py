@@ -6,6 +6,7 @@ from typing import Any
 
 import cocotb
 import numpy as np
+
 from firstspike import images
 from firstspike.registers import (
     ADDRESS_BITS,
@@ -16,7 +17,6 @@ from firstspike.registers import (
     SEND_MEMBRANES,
     shape_word,
 )
-
 from firstspike_verify.bench import OKAY, SLVERR, WORD_BYTES, Bench, Stalls
 
 COUNTERS = ("images", "faults", "clocks", "spikes", "active")

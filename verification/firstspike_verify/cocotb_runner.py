@@ -13,7 +13,6 @@ from unittest import mock
 from xml.etree import ElementTree
 
 from firstspike.errors import FirstspikeError
-
 from firstspike_verify import toolchain
 
 #: The bench's settings; it reads them from its environment.

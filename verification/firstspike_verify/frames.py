@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from amaranth.lib import data
+from numpy.typing import NDArray
+
 from firstspike.golden import Result
 from firstspike.hardware import Hardware
 from firstspike.model import Network
 from firstspike_rtl.layouts import EVENT_WORD, PIXELS_PER_WORD, RESULT_WORD
-from numpy.typing import NDArray
 
 Words = NDArray[np.uint32]
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from firstspike.golden import Result
 from numpy.typing import NDArray
+
+from firstspike.golden import Result
 
 #: What can be compared, and what one value of it is called.
 PARTS = {

@@ -15,6 +15,8 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+from numpy.typing import NDArray
+
 from firstspike import images
 from firstspike.errors import FirstspikeError
 from firstspike.golden import Result
@@ -24,8 +26,6 @@ from firstspike_rtl.cycles import refill_clocks
 from firstspike_rtl.layouts import EVENT_WORD
 from firstspike_rtl.top import NAME
 from firstspike_rtl.verilog import load_manifest
-from numpy.typing import NDArray
-
 from firstspike_verify import frames, toolchain
 
 DRIVER = Path(__file__).with_name("driver.cpp")
@@ -175,7 +175,6 @@ class VerilatedCore:
         self.clock = 0
         with contextlib.chdir(folder):  # $readmemh reads from here, when the model is first evaluated
             self._simulator = library.PyVerilator(str(shared_object))
-        # Several models of one process share no code: each has its own library handle.
         self._library: Any = self._simulator.lib
         self._trace: int | None = None
         if waves is not None:

@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+
 from firstspike import kernels
 from firstspike.hardware import Hardware
 from firstspike.model import Network, dense
@@ -45,7 +46,7 @@ def random_network(
     firing = len(weights) if first_spike else len(weights) - 1
     return dense(
         weights,
-        [rng.integers(-s // 2, s // 2 + 1, len(w)) for s, w in zip(spreads, weights, strict=True)],
+        [rng.integers(-s // 4, s // 4 + 1, len(w)) for s, w in zip(spreads, weights, strict=True)],
         weight_bits=bits,
         kernels=kernel_tables,
         thresholds=[tables[i + 1].integer_threshold(1 / spreads[i]) for i in range(firing)],
@@ -107,7 +108,7 @@ def direct() -> Design:
 
 
 def constant() -> Design:
-    """S = 0 and a constant kernel, events in; a layer without hidden population in between has its own case below."""
+    """S = 0 and a constant kernel, events in."""
     kernel = kernels.Constant(steps=6)
     return build(
         lambda seed: random_network([10, 9, 6, 3], [kernel] * 4, steps=6, fire_start=0, first_spike=True, seed=seed),
@@ -124,7 +125,20 @@ def single() -> Design:
     )
 
 
-DESIGNS: dict[str, Callable[[], Design]] = {f.__name__: f for f in (window, early, events, direct, constant, single)}
+def ties() -> Design:
+    """Small numbers, so that equality happens all the time: for the tests with wrong hardware."""
+    kernel = kernels.Linear(steps=4, theta0=0.5)
+    return build(
+        lambda seed: random_network(
+            [9, 8, 7, 5], [kernel] * 4, steps=4, fire_start=2, first_spike=True, bits=3, seed=seed
+        ),
+        lanes=[3, 4, 2],
+    )
+
+
+DESIGNS: dict[str, Callable[[], Design]] = {
+    f.__name__: f for f in (window, early, events, direct, constant, single, ties)
+}
 
 
 def folders(root: Path, name: str, design: Design) -> tuple[Path, Path, Path]:

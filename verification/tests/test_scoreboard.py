@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from firstspike.golden import Result
 from firstspike_verify.scoreboard import Mismatches, Scoreboard, ScoreboardError, compare, repeat_command
 
