@@ -118,9 +118,13 @@ def test_a_waiting_output_does_not_stop_the_stages_before(waves) -> None:
     dut = Synapse(core, 0, parts.contents(core))
     entered = Transfers(dut.i)
 
+    held = []
+
     async def wait(ctx) -> None:
         await ctx.tick().repeat(20)
+        held.extend(entered.items)
+        ctx.set(dut.o.ready, 1)
 
     sender = send(dut.i, [{"index": 0}] * 9, Stalls(5, 0.5))
-    simulate(dut, wait, background=[sender], processes=[entered.watch], waves=waves)
-    assert len(entered.items) == Synapse.LATENCY
+    simulate(dut, wait, sender, processes=[entered.watch], waves=waves)
+    assert len(held) == Synapse.LATENCY
