@@ -378,8 +378,8 @@ def test_load_port_writes_its_memory_only(name, seed, waves) -> None:
         for row, value in enumerate(loaded):
             for word in range(spec.words):
                 other = rng.choice([m.index for m in core.memories if m is not spec])
-                await write(other, row, word, rng.getrandbits(32))
                 await write(spec.index, row, word, value >> (32 * word) & 0xFFFFFFFF)
+                await write(other, row, word, rng.getrandbits(32))
             ctx.set(dut.address, row)
             await ctx.tick()
             assert ctx.get(dut.next) == value

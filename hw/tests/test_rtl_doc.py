@@ -1,0 +1,74 @@
+"""docs/rtl.md against the code: registers, words and latencies."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import parts
+import pytest
+
+from firstspike.registers import ADDRESS_BITS, IDENTITY, register_map
+from firstspike_rtl.bus import Registers
+from firstspike_rtl.encoder import EventInput, PixelEncoder, Sorter
+from firstspike_rtl.layouts import EVENT_WORD, RESULT_WORD
+from firstspike_rtl.monitor import Monitor
+from firstspike_rtl.neurons import Neurons
+from firstspike_rtl.readout import Readout
+from firstspike_rtl.synapse import Synapse
+from firstspike_rtl.verilog import LINT_EXCEPTIONS
+
+TEXT = (Path(__file__).parents[2] / "docs" / "rtl.md").read_text()
+COUNTS = {"one a spiking population": 2, "one a layer": 2, "one a population": 3}
+
+
+def table(title: str) -> dict[str, list[str]]:
+    """Rows of the table whose first heading is ``title``: name, without back quotes, to the other cells."""
+    lines = TEXT[TEXT.index(f"\n| {title} |") :].strip().split("\n\n")[0].splitlines()[2:]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return {name.strip("`"): cells for name, *cells in rows}
+
+
+@pytest.mark.smoke
+def test_registers() -> None:
+    core = parts.hardware(parts.layer(inputs=9, outputs=3), parts.layer(inputs=3))
+    listed = {
+        name: (int(offset, 16), COUNTS.get(count) or int(count), access)
+        for name, (offset, count, access, _) in table("register").items()
+    }
+    assert listed == {name: (r.offset, r.count, r.access) for name, r in register_map(core).items()}
+    assert f"{IDENTITY:#x}" in TEXT
+    assert f"{ADDRESS_BITS} address bits" in TEXT
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(("title", "layout"), [("event word", EVENT_WORD), ("result word", RESULT_WORD)])
+def test_words(title, layout) -> None:
+    expected = {}
+    for name, field in layout:
+        high = field.offset + field.width - 1
+        expected[name] = f"{high}:{field.offset}" if field.width > 1 else str(high)
+    assert {name: bits for name, (bits, *_) in table(title).items()} == expected
+
+
+@pytest.mark.smoke
+def test_latencies() -> None:
+    numbers = {name: [int(n) for n in re.findall(r"\b\d+\b", latency)] for name, (latency, _) in table("part").items()}
+    assert numbers == {
+        "PixelEncoder": [PixelEncoder.LATENCY],
+        "EventInput": [EventInput.LATENCY],
+        "Sorter": [Sorter.LATENCY],
+        "Synapse": [Synapse.LATENCY],
+        "Neurons": [Neurons.LATENCY_SCAN, Neurons.LATENCY_EVENT],
+        "Readout": [Readout.SCAN_EXTRA, Readout.LATENCY - Readout.SCAN_EXTRA],
+        "Fork": [0],
+        "Monitor": [Monitor.LATENCY],
+        "Registers": [Registers.LATENCY],
+    }
+    assert f"every {Registers.INTERVAL} clocks" in table("part")["Registers"][1]
+
+
+@pytest.mark.smoke
+def test_lint_exceptions() -> None:
+    words = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight")
+    assert f"{words[len(LINT_EXCEPTIONS)]} rules are switched off" in TEXT
