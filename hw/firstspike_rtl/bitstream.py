@@ -68,7 +68,8 @@ def build(
     Returns
     -------
     dict
-        ``network``: its digest; ``device``; ``resources``: for each kind of cell {used, available}; ``fmax_mhz``; ``seed``.
+        ``network``: its digest; ``device``; ``resources``: for each kind of cell {used, available}; ``fmax_mhz``;
+        ``seed``.
 
     Raises
     ------
@@ -122,6 +123,7 @@ def _tool(folder: Path, package: str, function: str, *arguments: str) -> str:
     short = re.findall(r"^Info:\s+(\w+):\s+(\d+)/\s*(\d+)", done.stderr, re.MULTILINE)
     over = [f"{kind} {used} of {there}" for kind, used, there in short if int(used) > int(there)]
     if over:
-        raise FirstspikeError(f"the core does not fit: {', '.join(over)}", "use fewer lanes, no monitor, or a larger device")
+        remedy = "use fewer lanes, no monitor, or a larger device"
+        raise FirstspikeError(f"the core does not fit: {', '.join(over)}", remedy)
     errors = re.findall(r"^ERROR: (.*)", done.stderr, re.MULTILINE) or [done.stderr.strip()[-200:]]
     raise FirstspikeError(f"{function.removeprefix('run_')} failed: {errors[0]}", "see docs/troubleshooting.md")

@@ -66,7 +66,12 @@ def register_map(hardware: Hardware) -> dict[str, Register]:
             description="bit 0: enable; while 0 the datapath is held in reset and memories may be loaded. "
             "bit 1: send output membranes before each class. bit 2: clear the counters (reads 0)",
         ),
-        Register(name="status", offset=0x10, access="ro", description="bit 0: an image is in the core"),
+        Register(
+            name="status",
+            offset=0x10,
+            access="ro",
+            description="bit 0: an image was read whole and its result was not yet sent",
+        ),
         Register(
             name="load_memory",
             offset=0x14,
@@ -77,7 +82,8 @@ def register_map(hardware: Hardware) -> dict[str, Register]:
             name="load_data",
             offset=0x18,
             access="wo",
-            description="next word of that memory, lowest word of row 0 first; an error while enabled",
+            description="next word of that memory, lowest word of row 0 first; an error while enabled, or when it "
+            "is full",
         ),
         Register(name="images", offset=0x20, access="ro", description="results sent"),
         Register(name="faults", offset=0x24, access="ro", description="malformed input frames"),
