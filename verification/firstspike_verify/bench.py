@@ -16,10 +16,11 @@ from typing import Any, Literal
 
 import cocotb
 import numpy as np
-from amaranth.lib import data
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, FallingEdge
-from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiStreamBus, AxiStreamFrame, AxiStreamSink, AxiStreamSource
+from cocotbext.axi.axil_channels import AxiLiteBus
+from cocotbext.axi.axil_master import AxiLiteMaster
+from cocotbext.axi.axis import AxiStreamBus, AxiStreamFrame, AxiStreamSink, AxiStreamSource
 from numpy.typing import NDArray
 
 from firstspike import golden, images
@@ -107,7 +108,7 @@ class Bench:
         self.clock = dut.aclk
         dut.aresetn.value = 0
         dut.s_axis_tvalid.value = 0
-        cocotb.start_soon(Clock(self.clock, CLOCK_NS, unit="ns").start())
+        Clock(self.clock, CLOCK_NS, unit="ns").start()
         await ClockCycles(self.clock, 2)
         reset = {"reset": dut.aresetn, "reset_active_level": False}
         self.source = AxiStreamSource(AxiStreamBus.from_prefix(dut, "s_axis"), self.clock, **reset)
@@ -129,7 +130,8 @@ class Bench:
 
     def stall(self, stalls: Stalls) -> None:
         """Change how the streams pause."""
-        write, read = self.lite.write_if, self.lite.read_if
+        write: Any = self.lite.write_if
+        read: Any = self.lite.read_if
         for streams, kind in (
             ((self.source,), stalls.input),
             ((self.sink,), stalls.output),
@@ -310,16 +312,10 @@ class Bench:
 
     def _event(self, word: int, codes: Sequence[int]) -> None:
         event = EVENT_WORD.from_bits(word)
-        self.scoreboard.note(describe_event(event))
+        self.scoreboard.note(frames.describe_event(word))
         self._slots[event.population].append(word)
         if event.mark and event.step == codes[event.population] - 1:
             times, faults = frames.spike_times(self.hardware, np.array(self._slots[event.population]))
             self._slots[event.population] = []
             self._faults[event.population].append(bool(faults[event.population][0]))
             self.scoreboard.spike_times(event.population, times[event.population][0])
-
-
-def describe_event(event: data.Const) -> str:
-    """An event word, for people."""
-    what = "watermark" if event.mark else f"spike of neuron {event.index}"
-    return f"population {event.population}: {what} at step {event.step}{', fault' if event.fault else ''}"

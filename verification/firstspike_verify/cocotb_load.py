@@ -65,7 +65,7 @@ async def refused_network(dut: Any) -> None:
     await bench.start()
     await run_images(bench, 1)
     first = bench.network
-    parts = {
+    parts: dict[str, Any] = {
         "weights": [layer.weight for layer in first.layers],
         "biases": [layer.bias for layer in first.layers],
         "weight_bits": first.layers[0].weight_bits,
@@ -79,7 +79,10 @@ async def refused_network(dut: Any) -> None:
     wide = [bias * 0 + (1 << 28) for bias in parts["biases"]]
     smaller = [np.delete(parts["weights"][0], 0, axis=1), *parts["weights"][1:]]
     before = len(bench.lite_checker.writes)
-    for change in ({"biases": wide}, {"weights": smaller}, {"fire_start": (first.fire_start + 1) % first.steps}):
+    changes: list[dict[str, Any]] = [
+        {"biases": wide}, {"weights": smaller}, {"fire_start": (first.fire_start + 1) % first.steps}
+    ]  # fmt: skip
+    for change in changes:
         misfit = dense(**(parts | change))
         with pytest.raises(FirstspikeError, match="the network"):
             await bench.load(misfit)

@@ -69,7 +69,7 @@ async def drive(dut: Any, checker: Checker, clocks: Clocks) -> None:
         if handle._name.startswith("i_"):
             handle.value = 0
     dut.aresetn.value = 1
-    cocotb.start_soon(Clock(dut.aclk, 10, unit="ns").start())
+    Clock(dut.aclk, 10, unit="ns").start()
     await ClockCycles(dut.aclk, 2)
     found: list[ProtocolError] = []
 

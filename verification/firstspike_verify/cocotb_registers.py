@@ -118,8 +118,8 @@ async def errors(dut: Any) -> None:
         for length in (1, 2, 3):
             assert await bench.try_write(register.address(), 1, length) == SLVERR, f"{length} bytes to {register.name}"
     too_high = len(bench.hardware.memories)
-    for memory in (too_high, too_high + 1, 1 << 31):
-        assert await bench.try_write(bench.registers["load_memory"].address(), memory) == SLVERR
+    for number in (too_high, too_high + 1, 1 << 31):
+        assert await bench.try_write(bench.registers["load_memory"].address(), number) == SLVERR
     assert await readable(bench) == before
 
     await bench.enable()

@@ -24,6 +24,9 @@ inline uint32_t slot(uint64_t data, uint32_t p) { return static_cast<uint32_t>(d
 template <std::size_t N>
 uint32_t slot(const VlWide<N>& data, uint32_t p) { return data[p]; }
 
+// Nothing may come in this time after all that is expected.
+constexpr int QUIET_CLOCKS = 64;
+
 struct Bench {
     Vtop* top;
     VerilatedVcdC* trace;
@@ -69,14 +72,15 @@ struct Stream {
     uint32_t final_mask;
 };
 
-// 0: all records and final watermarks came. 1: patience ran out. 2: a buffer is full. 3: extra output.
+// 0: all words went in, all records and final watermarks came, and nothing else. 1: patience ran out.
+// 2: a buffer is full. 3: extra output.
 int firstspike_stream(Vtop* top, VerilatedVcdC* trace, Stream* s) {
     Bench bench{top, trace, s->clock};
     Random random{s->seed * 2654435761u + 88172645463325252ULL};
     uint64_t next = 0, quiet = 0;
     bool first = true, offered = false, record_open = false;
     int status = 0;
-    while (s->record_count < s->records_wanted || s->finals_count < s->finals_wanted) {
+    while (s->record_count < s->records_wanted || s->finals_count < s->finals_wanted || next < s->word_count) {
         const bool wait = s->one_at_a_time && first && s->record_count < s->frame_count;
         if (!offered) offered = next < s->word_count && !wait && !random.chance(s->stall_in);
         top->s_axis_tvalid = offered;
@@ -124,6 +128,18 @@ int firstspike_stream(Vtop* top, VerilatedVcdC* trace, Stream* s) {
         if (quiet > s->patience) { status = 1; break; }
     }
     top->s_axis_tvalid = 0;
+    top->m_axis_tready = 1;
+#ifdef FIRSTSPIKE_MONITOR
+    top->m_axis_monitor_tready = 1;
+#endif
+    for (int i = 0; i < QUIET_CLOCKS && !status; ++i) {
+        bench.settle();
+        if (top->m_axis_tvalid) status = 3;
+#ifdef FIRSTSPIKE_MONITOR
+        if (top->m_axis_monitor_tvalid) status = 3;
+#endif
+        bench.rise();
+    }
     s->clock = bench.clock;
     return status;
 }

@@ -142,6 +142,26 @@ def spike_times(
     return times, faults
 
 
+def describe_event(word: int) -> str:
+    """An event word, for people."""
+    event = EVENT_WORD.from_bits(word)
+    what = "watermark" if event.mark else f"spike of neuron {event.index}"
+    return f"population {event.population}: {what} at step {event.step}{', fault' if event.fault else ''}"
+
+
+def describe_events(hardware: Hardware, words: NDArray[np.integer], image: int) -> list[str]:
+    """The events of one image, of all populations, in the order the monitor showed them."""
+    words = np.asarray(words)
+    population = field(EVENT_WORD, "population", words)
+    codes = np.array(codes_of(hardware))[population]
+    final = field(EVENT_WORD, "mark", words).astype(bool) & (field(EVENT_WORD, "step", words) == codes - 1)
+    wanted = np.zeros(len(words), bool)
+    for p in range(len(hardware.layers)):
+        mine = population == p
+        wanted[mine] = np.cumsum(final[mine]) - final[mine] == image
+    return [describe_event(word) for word in words[wanted].tolist()]
+
+
 def result(hardware: Hardware, records: Records, times: list[NDArray[np.int16]]) -> Result:
     """Records and spike times in the form of the golden model."""
     return Result(tuple(times), records.membranes, records.classes, records.decision_steps)

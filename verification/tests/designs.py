@@ -130,7 +130,7 @@ def ties() -> Design:
     kernel = kernels.Linear(steps=4, theta0=0.5)
     return build(
         lambda seed: random_network(
-            [9, 8, 7, 5], [kernel] * 4, steps=4, fire_start=2, first_spike=True, bits=3, seed=seed
+            [9, 8, 7, 5], [kernel] * 4, steps=4, fire_start=2, first_spike=True, bits=2, seed=seed + 4
         ),
         lanes=[3, 4, 2],
     )

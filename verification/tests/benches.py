@@ -1,0 +1,49 @@
+"""Running a cocotb bench from a test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from firstspike_verify.cocotb_runner import GENERATED, NETWORK, OTHER_NETWORK, REPEAT, SEED, Case, run_bench
+from firstspike_verify.scoreboard import repeat_command
+
+if TYPE_CHECKING:
+    from conftest import Generated
+
+
+def run(
+    core: Generated,
+    module: str,
+    seed: int,
+    request: pytest.FixtureRequest,
+    waves: Path | None = None,
+    *,
+    only: str | None = None,
+    check: bool = True,
+) -> list[Case]:
+    """The cases of bench ``cocotb_<module>`` on a core; with ``check`` any that fails fails the test."""
+    build = core.compile_bench(waves is not None)
+    repeat = repeat_command(request.node.nodeid, seed)
+    cases = run_bench(
+        [f"firstspike_verify.cocotb_{module}"],
+        build,
+        core.rtl,
+        settings={
+            GENERATED: str(core.rtl),
+            NETWORK: str(core.network),
+            OTHER_NETWORK: str(core.other),
+            SEED: str(seed),
+            REPEAT: repeat,
+        },
+        test_filter=only,
+        waves=waves,
+        name=f"{module}-{abs(hash(request.node.nodeid)) % 10**6}",
+    )
+    failed = [case for case in cases if not case.passed]
+    if check and failed:
+        text = "\n".join(f"{case.name}: {case.message}" for case in failed)
+        pytest.fail(f"{len(failed)} of {len(cases)} cases of cocotb_{module} on {core.name}\n{text}\n{repeat}")
+    return cases

@@ -1,0 +1,46 @@
+"""The cocotb benches, on cores that differ in input, fire start, readout, depth and lanes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from benches import run
+
+from firstspike_verify.cocotb_runner import compile_bench, run_bench
+
+MODULES = ("streams", "reset", "registers", "load", "frames")
+CASES = {"streams": 31, "reset": 4, "registers": 6, "load": 5, "frames": 11}
+
+
+@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("design", ["window", "early", "events"])
+def test_bench(
+    design: str, module: str, generated, seed: int, waves: Path | None, request: pytest.FixtureRequest
+) -> None:
+    assert len(run(generated(design), module, seed, request, waves)) == CASES[module]
+
+
+@pytest.mark.smoke
+def test_one_bench(generated, seed: int, waves: Path | None, request: pytest.FixtureRequest) -> None:
+    cases = run(generated("ties"), "streams", seed, request, waves, only=r"back_to_back|idle=long/output=random")
+    assert len(cases) == 4
+
+
+def test_protocol_checkers(session_folder: Path, waves: Path | None) -> None:
+    """They find each broken rule on bare wires, and nothing else."""
+    build = session_folder / f"wires{'-waves' if waves else ''}"
+    compile_bench(Path(__file__).with_name("wires.v"), build, top="wires", waves=waves is not None)
+    cases = run_bench(
+        ["firstspike_verify.cocotb_protocol"], build, build, top="wires", settings={}, waves=waves, name="protocol"
+    )
+    assert [case for case in cases if not case.passed] == []
+    assert len(cases) == 32
+
+
+def test_crash_is_not_a_pass(session_folder: Path, generated) -> None:
+    """A module that cannot be imported, or has no such test, is an error with the end of its log."""
+    build = generated("ties").compile_bench()
+    for module, only in (("firstspike_verify.no_such_bench", None), ("firstspike_verify.cocotb_streams", "no_such")):
+        with pytest.raises(RuntimeError, match="ran no test"):
+            run_bench([module], build, session_folder, settings={}, test_filter=only, name="crash")
