@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from firstspike.errors import FirstspikeError
@@ -65,3 +66,9 @@ def environment(*, fast: bool = True) -> dict[str, str]:
             )
     variables = MAKE_VARIABLES if fast else QUICK_MAKE_VARIABLES
     return dict(os.environ) | {"PATH": path, "MAKEFLAGS": f"-j{os.cpu_count() or 1} -- {variables}"}
+
+
+def programs(env: Mapping[str, str]) -> list[str]:
+    """Paths of Verilator and the C++ compiler in an environment: what a compiled model depends on."""
+    compiler = env.get("CXX", "g++").split()[0]
+    return [str(shutil.which(program, path=env["PATH"])) for program in ("verilator", compiler)]

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 import numpy as np
@@ -103,10 +103,8 @@ def compile_core(folder: Path, build: Path) -> Path:
     load_manifest(folder)
     verilog = (folder / f"{NAME}.v").read_bytes()
     env = toolchain.environment()
-    key = hashlib.sha256(
-        b"\0".join([verilog, DRIVER.read_bytes(), " ".join(FLAGS).encode(), COMPILER_FLAGS.encode(),
-                    env["PATH"].encode()])
-    ).hexdigest()  # fmt: skip
+    settings = [*FLAGS, COMPILER_FLAGS, *toolchain.programs(env)]
+    key = hashlib.sha256(b"\0".join([verilog, DRIVER.read_bytes(), *(x.encode() for x in settings)])).hexdigest()
     shared_object, stamp = build / f"V{NAME}", build / "inputs.sha256"
     if shared_object.is_file() and stamp.is_file() and stamp.read_text() == key:
         return shared_object
@@ -183,7 +181,7 @@ class VerilatedCore:
             copy = shutil.copy(shared_object, private)
             with contextlib.chdir(folder):  # $readmemh reads from here, when the model is first evaluated
                 self._simulator: Any = library.PyVerilator(str(copy))
-        self._library: Any = self._simulator.lib
+        self._library = cast(Any, self._simulator.lib)
         self._trace: int | None = None
         if waves is not None:
             try:

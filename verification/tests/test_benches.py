@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from benches import run
 
+from firstspike.errors import FirstspikeError
 from firstspike_verify.cocotb_runner import compile_bench, run_bench
 
 MODULES = ("streams", "reset", "registers", "load", "frames")
@@ -36,6 +37,39 @@ def test_protocol_checkers(session_folder: Path, waves: Path | None) -> None:
     )
     assert [case for case in cases if not case.passed] == []
     assert len(cases) == 32
+
+
+def test_waves_of_a_bench(session_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The VCD is where the output says, with the signals and more than one moment."""
+    build, path = session_folder / "wires-waves", tmp_path / "waves" / "bench.vcd"
+    wires = Path(__file__).with_name("wires.v")
+    compile_bench(wires, build, top="wires", waves=True)
+    (case,) = run_bench(
+        ["firstspike_verify.cocotb_protocol"], build, build, top="wires", settings={}, waves=path,
+        test_filter="stream.*held", name="waves",
+    )  # fmt: skip
+    assert case.passed
+    assert f"waves: {path}" in capsys.readouterr().out
+    text = path.read_text()
+    assert " i_tvalid" in text
+    assert "#100\n" in text
+
+
+def test_missing_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    with pytest.raises(FirstspikeError, match="is not installed; Verilator needs it"):
+        compile_bench(Path(__file__).with_name("wires.v"), tmp_path / "build", top="wires")
+    assert not (tmp_path / "build").exists()
+
+
+def test_wrong_verilog(tmp_path: Path) -> None:
+    """The message names the log, and nothing is left that looks up to date."""
+    (tmp_path / "top.v").write_text("module top (input aclk); nonsense\n")
+    for _ in range(2):
+        with pytest.raises(FirstspikeError, match="compiling") as caught:
+            compile_bench(tmp_path / "top.v", tmp_path / "build")
+        assert "build.log" in caught.value.one_line()
 
 
 def test_crash_is_not_a_pass(session_folder: Path, generated) -> None:
