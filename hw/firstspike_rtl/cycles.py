@@ -21,32 +21,44 @@ from firstspike_rtl.layouts import PIXELS_PER_WORD
 LONG_AGO = -(1 << 40)
 
 
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """Clocks of B images, counted from the first word of the first image.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Clocks:
+    """Clocks at which B images came and went, predicted or seen.
 
     Parameters
     ----------
     started, finished
         Clock of the first input word and of the last result word of each image, shape (B,).
-    floor
-        For each image and layer the clocks that its synaptic operations alone need, ``spikes * ceil(N / lanes)``,
-        shape (B, layers).
     """
 
     started: NDArray[np.int64]
     finished: NDArray[np.int64]
-    floor: NDArray[np.int64]
 
     @property
     def latencies(self) -> NDArray[np.int64]:
-        """Clocks from the first input word to the last result word, both counted. Shape (B,)."""
+        """Clocks from the first input word to the last result word of each image, both counted. Shape (B,)."""
         return self.finished - self.started + 1
 
     @property
     def intervals(self) -> NDArray[np.int64]:
         """Clocks from one result to the next, shape (B - 1,)."""
         return np.diff(self.finished)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Prediction(Clocks):
+    """Clocks of B images, counted from the first word of the first image.
+
+    Parameters
+    ----------
+    started, finished
+        As in :class:`Clocks`.
+    floor
+        For each image and layer the clocks that its synaptic operations alone need, ``spikes * ceil(N / lanes)``,
+        shape (B, layers).
+    """
+
+    floor: NDArray[np.int64]
 
     @property
     def slowest_floor(self) -> NDArray[np.int64]:
@@ -97,10 +109,11 @@ def predict(
         started.append(first)
         finished.append(last)
         begin = last + 1
+    origin = started[0] if started else 0
     return Prediction(
-        np.array(started, np.int64) - started[0] if started else np.zeros(0, np.int64),
-        np.array(finished, np.int64) - (started[0] if started else 0),
-        floor(hardware, result.spikes(network)),
+        started=np.array(started, np.int64) - origin,
+        finished=np.array(finished, np.int64) - origin,
+        floor=floor(hardware, result.spikes(network)),
     )
 
 

@@ -23,7 +23,7 @@ from firstspike.errors import FirstspikeError
 from firstspike.golden import Result
 from firstspike.model import Network, check_images
 from firstspike.registers import ENABLE, SEND_MEMBRANES, load_writes, register_map
-from firstspike_rtl.cycles import refill_clocks
+from firstspike_rtl.cycles import Clocks, refill_clocks
 from firstspike_rtl.layouts import EVENT_WORD
 from firstspike_rtl.top import NAME
 from firstspike_rtl.verilog import load_manifest
@@ -59,8 +59,8 @@ def _pointer(array: NDArray[Any], kind: type) -> Any:
     return array.ctypes.data_as(ctypes.POINTER(kind))
 
 
-@dataclass(frozen=True, eq=False)
-class Run:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Run(Clocks):
     """What the core made of B frames.
 
     Parameters
@@ -68,7 +68,7 @@ class Run:
     result
         In the form of the golden model; membranes are empty if they were not sent.
     started, finished
-        Clock of the first input word and of the last result word of each image, shape (B,).
+        As in :class:`firstspike_rtl.cycles.Clocks`, counted from the start of the model.
     faults
         Fault bit of each record, shape (B,).
     events
@@ -76,20 +76,8 @@ class Run:
     """
 
     result: Result
-    started: NDArray[np.int64]
-    finished: NDArray[np.int64]
     faults: NDArray[np.bool_]
     events: NDArray[np.uint32]
-
-    @property
-    def latencies(self) -> NDArray[np.int64]:
-        """Clocks from the first input word to the last result word of each image, both counted. Shape (B,)."""
-        return self.finished - self.started + 1
-
-    @property
-    def intervals(self) -> NDArray[np.int64]:
-        """Clocks from one result to the next, shape (B - 1,)."""
-        return np.diff(self.finished)
 
 
 def compile_core(folder: Path, build: Path) -> Path:
@@ -384,6 +372,9 @@ class VerilatedCore:
         seen = events[: arguments.event_count]
         times = frames.spike_times(self.hardware, seen)[0] if monitored else []
         return Run(
-            frames.result(self.hardware, records, times),
-            started[: arguments.frame_count].astype(np.int64), finished.astype(np.int64), records.faults, seen,
-        )  # fmt: skip
+            result=frames.result(self.hardware, records, times),
+            started=started[: arguments.frame_count].astype(np.int64),
+            finished=finished.astype(np.int64),
+            faults=records.faults,
+            events=seen,
+        )
