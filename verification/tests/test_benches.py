@@ -52,7 +52,7 @@ def test_waves_of_a_bench(session_folder: Path, tmp_path: Path, capsys: pytest.C
     assert f"waves: {path}" in capsys.readouterr().out
     text = path.read_text()
     assert " i_tvalid" in text
-    assert "#100\n" in text
+    assert "#50\n" in text
 
 
 def test_missing_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
