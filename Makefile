@@ -29,11 +29,11 @@ mnist: $(READY)
 	$(BIN)/firstspike run examples/mnist.toml
 
 test: $(READY)
-	$(BIN)/pytest -q -n $(WORKERS) --dist loadgroup
+	$(BIN)/pytest -q -n $(WORKERS) --dist loadfile
 
 # The fast subset.
 smoke: $(READY)
-	$(BIN)/pytest -q -n $(WORKERS) --dist loadgroup -m smoke
+	$(BIN)/pytest -q -n $(WORKERS) --dist loadfile -m smoke
 
 # Format, style and types, by the hooks of pre-commit.
 lint: $(READY)

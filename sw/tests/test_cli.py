@@ -73,9 +73,6 @@ def ran(chain_run: tuple[Path, str], tmp_path: Path) -> Path:
     return tmp_path / "copy"
 
 
-pytestmark = pytest.mark.xdist_group("cli")
-
-
 @pytest.mark.smoke
 def test_run_is_exact_and_says_so(chain_run: tuple[Path, str]) -> None:
     folder, printed = chain_run

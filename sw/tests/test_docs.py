@@ -53,7 +53,6 @@ def test_links_lead_somewhere() -> None:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-@pytest.mark.xdist_group("cli")
 def test_own_data_as_documented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (script,), (experiment,) = blocks(EXPERIMENTS, "python"), blocks(EXPERIMENTS, "toml")
