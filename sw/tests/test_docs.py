@@ -8,11 +8,13 @@ import runpy
 from dataclasses import MISSING, fields
 from pathlib import Path
 
+import numpy as np
 import pytest
 from test_cli import firstspike
 
 from firstspike import config
 from firstspike.kernels import KINDS
+from firstspike.model import dense
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = (ROOT / "docs/experiments.md").read_text()
@@ -64,3 +66,17 @@ def test_own_data_as_documented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     report = json.loads((tmp_path / "build/own/report.json").read_text())
     assert report["images"] == {"test": 100, "rtl": 100}
     assert report["accuracy"]["rtl"] > 0.9
+
+
+@pytest.mark.smoke
+def test_readme_snippet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    falling = tuple(range(8, 0, -1))
+    dense(
+        [np.eye(10, 64, dtype=np.int64)], [np.zeros(10, np.int64)], weight_bits=2, kernels=[falling], thresholds=[],
+        encoder=(8,) * 255 + (0,), steps=8, fire_start=8,
+    ).save("build/digits/network")  # fmt: skip
+    names = {"images": np.eye(4, 64, dtype=np.uint8) * 255}
+    (snippet,) = blocks((ROOT / "README.md").read_text(), "python")
+    exec(snippet, names)
+    assert names["result"].classes.tolist() == [0, 1, 2, 3]
