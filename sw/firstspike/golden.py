@@ -14,12 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firstspike.errors import FirstspikeError
-from firstspike.model import IntArray, Network, check_images
+from firstspike.model import Conv2d, IntArray, Network, check_images
+from firstspike.sums import Convolution, FloatArray, Product
 
 BATCH = 1024
-
-# float32, or float64 where a layer needs it: one of the two at run time.
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,9 +82,11 @@ class Result:
         )
 
     def synaptic_operations(self, network: Network) -> IntArray:
-        """Additions of a weight to a membrane in each image: spikes times fan-out, shape (B,)."""
-        fan_out = np.array([layer.outputs for layer in network.layers], np.int64)
-        return np.asarray(self.spikes(network) @ fan_out)
+        """Additions of a weight to a membrane in each image: the sum of the spikes' fan-outs, shape (B,)."""
+        total = np.zeros(len(self), np.int64)
+        for times, population, layer in zip(self.spike_times, network.populations, network.layers, strict=False):
+            total += (times < population.codes) @ layer.fan_out(population.shape)
+        return total
 
 
 class Golden:
@@ -130,15 +130,19 @@ class Golden:
 
 
 class _Layer:
+    """Membranes, shape (B, M), and what fires. M counts the membranes before pooling, in the order of the sums."""
+
     def __init__(self, network: Network, index: int) -> None:
         layer, pre, post = network.layers[index], network.populations[index], network.populations[index + 1]
-        bound = pre.kernel[0] * int(np.abs(layer.weight).sum(axis=1).max()) + int(np.abs(layer.bias).max())
+        rows = np.abs(layer.weight).reshape(len(layer.weight), -1).sum(axis=1)
+        bound = pre.kernel[0] * int(rows.max()) + int(np.abs(layer.bias).max())
         bound = max(bound, *post.threshold, 0)
         if bound >= 1 << 53:
             raise FirstspikeError(f"layer {layer.name}: membranes reach {bound}, beyond the exact range of 2**53")
         self._float: Any = np.float32 if bound < 1 << 24 else np.float64
-        self._weight: FloatArray = np.ascontiguousarray(layer.weight.T, self._float)
-        self._bias: FloatArray = layer.bias.astype(self._float)
+        self._sums = (
+            Convolution(layer, pre.shape, self._float) if isinstance(layer, Conv2d) else Product(layer, self._float)
+        )
         self._threshold: FloatArray = np.array(post.threshold, self._float)
         self._steps, self._fire_start = network.steps, network.fire_start
         # One entry more, worth 0, for the code that means "no spike".
@@ -149,30 +153,31 @@ class _Layer:
         self._added = [values if values.any() else None for values in added]
 
     def _complete(self, times: NDArray[np.int16]) -> FloatArray:
-        """V when every spike has arrived, shape (B, outputs)."""
-        return self._kernel[times] @ self._weight + self._bias
+        """V when every spike has arrived."""
+        return self._sums.add(self._kernel[times]) + self._sums.bias
 
     def _membranes(self, times: NDArray[np.int16]) -> Iterator[tuple[int, FloatArray]]:
         """(k, V(k)) for each step k; V is the same array, updated in place."""
-        v = np.tile(self._bias, (len(times), 1))
+        v = np.tile(self._sums.bias, (len(times), 1))
         for k, values in enumerate(self._added):
             if values is not None:
-                v += values[times] @ self._weight
+                v += self._sums.add(values[times])
             yield k, v
 
     def fire(self, times: NDArray[np.int16]) -> NDArray[np.int16]:
-        """Spike steps, shape (B, outputs), of a population with thresholds."""
+        """Spike steps, shape (B, N), of a population with thresholds."""
         if self._fire_start >= self._steps:
             # V is constant while the threshold falls: as many steps are late enough as thresholds are <= V.
-            v = self._complete(times)
+            # The first spike of a pooling window is that of its largest membrane.
+            v = self._sums.pool(self._complete(times), np.max)
             reached = np.zeros(v.shape, np.int16)
             for threshold in self._threshold:
                 reached += v >= threshold
             return np.int16(self._steps) - reached
-        fired = np.full((len(times), self._weight.shape[1]), self._steps, np.int16)
+        fired = np.full((len(times), len(self._sums.bias)), self._steps, np.int16)
         for k, v in self._membranes(times):
             fired[(v >= self._threshold[k]) & (fired == self._steps)] = k
-        return fired
+        return self._sums.pool(fired, np.min)
 
     def read(self, times: NDArray[np.int16]) -> tuple[IntArray, IntArray, IntArray]:
         """Output membranes after the whole window, classes, and decision steps."""

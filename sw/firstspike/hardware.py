@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from firstspike.errors import FirstspikeError
-from firstspike.model import PIXEL_LEVELS, Network, Readout, unsigned_bits
+from firstspike.model import PIXEL_LEVELS, Dense, Network, Readout, unsigned_bits
 
 WORD_BITS = 32
 DIGEST_WORDS = 8
@@ -187,10 +187,16 @@ class Hardware:
         Raises
         ------
         FirstspikeError
-            if the lanes do not fit the layers.
+            if the lanes do not fit the layers, or the network has convolutions.
 
         """
-        outputs = [layer.outputs for layer in network.layers]
+        layers = [layer for layer in network.layers if isinstance(layer, Dense)]
+        if len(layers) != len(network.layers):
+            raise FirstspikeError(
+                f"network {network.shape_name} has convolutions, which the core cannot compute yet",
+                "use dense layers for hardware; train, quantize and the golden model take convolutions",
+            )
+        outputs = [layer.outputs for layer in layers]
         if lanes is None:
             lanes = 64
         chosen = [min(lanes, n) for n in outputs] if isinstance(lanes, int) else list(lanes)
@@ -212,7 +218,7 @@ class Hardware:
                     membrane_bits=network.membrane_bits(i) + spare_membrane_bits,
                     fires=bool(network.populations[i + 1].threshold),
                 )
-                for i, layer in enumerate(network.layers)
+                for i, layer in enumerate(layers)
             ),
             input=input,
             monitor=monitor,

@@ -28,7 +28,7 @@ from firstspike.image_formats import (
     render_binary,
     words_of,
 )
-from firstspike.model import IntArray, Layer, Network, Population
+from firstspike.model import Dense, IntArray, Network, Population
 
 Contents = dict[str, list[int]]
 Rows = TypeVar("Rows")
@@ -87,7 +87,7 @@ def network(
     populations = tuple(
         Population(
             name="input" if i == 0 else "output" if i == last else f"hidden{i}",
-            size=size,
+            shape=(size,),
             kernel=tuple(tables["kernel", i][:, 0].tolist()) if i < last else (),
             threshold=tuple(tables["threshold", i - 1][:, 0].tolist()) if ("threshold", i - 1) in tables else (),
             simultaneous=hardware.simultaneous and i == 0,
@@ -102,7 +102,7 @@ def network(
         if weight[shape.outputs :].any() or bias[shape.outputs :].any():
             raise FirstspikeError(f"layer {i}: a neuron beyond the {shape.outputs} that exist is not zero", AGAIN)
         layers.append(
-            Layer(
+            Dense(
                 name=f"layer{i}",
                 weight=weight[: shape.outputs],
                 bias=bias[: shape.outputs],

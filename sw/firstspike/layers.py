@@ -6,7 +6,7 @@ import math
 import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import SupportsIndex
+from typing import Any, ClassVar, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,8 +52,9 @@ class Population:
     ----------
     name
         For reports and file names.
-    size
-        N, the number of neurons (>= 1).
+    shape
+        (N,) or, for a feature map, (channels, rows, columns); each >= 1; neurons are numbered with the
+        last axis fastest.
     kernel
         K, what a spike with code k is worth to the next layer: non-negative, non-increasing. Empty for the output.
         For a hidden population the code is the time step; its length is T.
@@ -71,14 +72,17 @@ class Population:
     """
 
     name: str
-    size: int
+    shape: tuple[int, ...]
     kernel: tuple[int, ...] = ()
     threshold: tuple[int, ...] = ()
     simultaneous: bool = False
 
     def __post_init__(self) -> None:
-        if self.size < 1:
-            raise FirstspikeError(f"population {self.name}: size is {self.size}, not >= 1")
+        object.__setattr__(self, "shape", integers(f"population {self.name}: shape", self.shape))
+        if len(self.shape) not in (1, 3) or min(self.shape) < 1:
+            raise FirstspikeError(
+                f"population {self.name}: shape is {self.shape}, not (N,) or (channels, rows, columns), each >= 1"
+            )
         for table, least in (("kernel", 0), ("threshold", 1)):
             values = integers(f"population {self.name}: {table}", getattr(self, table))
             object.__setattr__(self, table, values)
@@ -89,6 +93,11 @@ class Population:
                     raise FirstspikeError(
                         f"population {self.name}: {table}[{k}] is {value}, above {table}[{k - 1}] = {values[k - 1]}"
                     )
+
+    @property
+    def size(self) -> int:
+        """N, the number of neurons."""
+        return math.prod(self.shape)
 
     @property
     def codes(self) -> int:
@@ -102,14 +111,14 @@ class Population:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Layer:
-    """Weights and biases between two populations.
+    """Weights and biases between two populations: :class:`Dense` or :class:`Conv2d`.
 
     Parameters
     ----------
     weight
-        W, integers, shape (outputs, inputs), in the range of signed ``weight_bits``.
+        W, integers, in the range of signed ``weight_bits``.
     bias
-        b, integers, shape (outputs,).
+        b, integers, one for each row of W (each output neuron or channel).
     weight_bits
         Width of a weight in two's complement (2..16).
     scale
@@ -118,9 +127,14 @@ class Layer:
     Raises
     ------
     FirstspikeError
-        if a shape is wrong or a value is out of range; the message names layer, row, column, value and range.
+        if a shape is wrong or a value is out of range; the message names layer, index, value and range.
 
     """
+
+    #: Name of the kind in files.
+    kind: ClassVar[str] = ""
+    #: What the axes of the weight are.
+    axes: ClassVar[tuple[str, ...]] = ()
 
     name: str
     weight: IntArray
@@ -140,21 +154,59 @@ class Layer:
             values = values.astype(np.int64)
             values.setflags(write=False)
             object.__setattr__(self, name, values)
-        if self.weight.ndim != 2 or self.bias.shape != self.weight.shape[:1]:
+        if self.weight.ndim != len(self.axes) or not self.weight.size or self.bias.shape != self.weight.shape[:1]:
             raise FirstspikeError(
                 f"layer {self.name}: weight has shape {self.weight.shape} and bias {self.bias.shape}, "
-                "not (outputs, inputs) and (outputs,)"
+                f"not ({', '.join(self.axes)}) and ({self.axes[0]},)"
             )
         low, high = -(1 << (self.weight_bits - 1)), (1 << (self.weight_bits - 1)) - 1
         outside = np.argwhere((self.weight < low) | (self.weight > high))
         if len(outside):
-            row, column = outside[0]
+            index = tuple(outside[0])
             raise FirstspikeError(
-                f"layer {self.name}: weight[{row}][{column}] is {self.weight[row, column]}, "
+                f"layer {self.name}: weight{''.join(f'[{i}]' for i in index)} is {self.weight[index]}, "
                 f"outside [{low}, {high}] of signed({self.weight_bits})"
             )
         if np.abs(self.bias).max(initial=0) >= 1 << 62:
             raise FirstspikeError(f"layer {self.name}: a bias does not fit 63 bits")
+
+    @property
+    def label(self) -> str:
+        """The layer in the notation of the field: ``10``, ``64C5``, ``12C5-P2``."""
+        raise NotImplementedError
+
+    @property
+    def geometry(self) -> dict[str, Any]:
+        """What a layer's result depends on besides its weights and biases; JSON values."""
+        return {"kind": self.kind}
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of the population after this layer, for one of ``shape`` before it.
+
+        Raises
+        ------
+        FirstspikeError
+            if a population of this shape does not fit the layer.
+
+        """
+        raise NotImplementedError
+
+    def fan_out(self, shape: tuple[int, ...]) -> IntArray:
+        """Synapses of each neuron of a population of ``shape`` before the layer; shape (neurons,)."""
+        raise NotImplementedError
+
+    def _misfit(self, shape: tuple[int, ...]) -> FirstspikeError:
+        return FirstspikeError(
+            f"layer {self.name}: weight has shape {self.weight.shape}, but the population before it {shape}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Dense(Layer):
+    """A synapse from every neuron to every neuron; ``weight`` has shape (outputs, inputs)."""
+
+    kind: ClassVar[str] = "dense"
+    axes: ClassVar[tuple[str, ...]] = ("outputs", "inputs")
 
     @property
     def inputs(self) -> int:
@@ -165,3 +217,111 @@ class Layer:
     def outputs(self) -> int:
         """Neurons of the population after."""
         return int(self.weight.shape[0])
+
+    @property
+    def label(self) -> str:
+        """The number of outputs."""
+        return str(self.outputs)
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """(outputs,), for any shape of as many neurons as the layer has inputs."""
+        if math.prod(shape) != self.inputs:
+            raise self._misfit(shape)
+        return (self.outputs,)
+
+    def fan_out(self, shape: tuple[int, ...]) -> IntArray:
+        """``outputs`` for every neuron."""
+        return np.full(math.prod(shape), self.outputs, np.int64)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Conv2d(Layer):
+    """A convolution (cross-correlation, as in torch) over rows and columns, and max pooling of what it makes fire.
+
+    Parameters
+    ----------
+    weight
+        Shape (channels_out, channels_in, kernel_rows, kernel_columns).
+    stride
+        Rows and columns between two neighbouring outputs (>= 1).
+    padding
+        Silent rows and columns around the input (>= 0, below the size of the kernel).
+    pool
+        Max pooling (>= 1): of ``pool`` x ``pool`` neighbouring neurons of a channel only the first spike goes on.
+        Rows and columns at the end that fill no window are left out.
+
+    """
+
+    kind: ClassVar[str] = "conv2d"
+    axes: ClassVar[tuple[str, ...]] = ("channels_out", "channels_in", "kernel_rows", "kernel_columns")
+
+    stride: int = 1
+    padding: int = 0
+    pool: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        limits = {"stride": (1, 1 << 16), "padding": (0, min(self.kernel_shape) - 1), "pool": (1, 1 << 16)}
+        for name, (low, high) in limits.items():
+            value = integers(f"layer {self.name}: {name}", [getattr(self, name)])[0]
+            if not low <= value <= high:
+                raise FirstspikeError(f"layer {self.name}: {name} is {value}, outside {low}..{high}")
+
+    @property
+    def kernel_shape(self) -> tuple[int, int]:
+        """Rows and columns of the convolution's kernel."""
+        return self.weight.shape[2], self.weight.shape[3]
+
+    @property
+    def label(self) -> str:
+        """Channels, C, kernel; then s and p where stride and padding are not 1 and 0; then the pooling."""
+        rows, columns = self.kernel_shape
+        kernel = f"{rows}" if rows == columns else f"{rows}x{columns}"
+        stride = f"s{self.stride}" if self.stride > 1 else ""
+        padding = f"p{self.padding}" if self.padding else ""
+        pool = f"-P{self.pool}" if self.pool > 1 else ""
+        return f"{self.weight.shape[0]}C{kernel}{stride}{padding}{pool}"
+
+    @property
+    def geometry(self) -> dict[str, Any]:
+        """Kind, stride, padding and pooling."""
+        return {"kind": self.kind, "stride": self.stride, "padding": self.padding, "pool": self.pool}
+
+    def grid(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        """Rows and columns of membranes, before pooling.
+
+        Raises
+        ------
+        FirstspikeError
+            if a population of this shape does not fit the layer.
+
+        """
+        if len(shape) != 3 or shape[0] != self.weight.shape[1]:
+            raise self._misfit(shape)
+        rows, columns = (
+            (size + 2 * self.padding - kernel) // self.stride + 1
+            for size, kernel in zip(shape[1:], self.kernel_shape, strict=True)
+        )
+        if min(rows, columns) < self.pool:
+            raise self._misfit(shape)
+        return rows, columns
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """(channels_out, rows, columns) after pooling."""
+        rows, columns = self.grid(shape)
+        return (self.weight.shape[0], rows // self.pool, columns // self.pool)
+
+    def fan_out(self, shape: tuple[int, ...]) -> IntArray:
+        """Channels times the places of the kernel that cover the neuron, of the membranes that are used."""
+        used = [n // self.pool * self.pool for n in self.grid(shape)]
+        cover = []
+        for size, kernel, places in zip(shape[1:], self.kernel_shape, used, strict=True):
+            count = np.zeros(size + 2 * self.padding, np.int64)
+            for place in range(places):
+                count[place * self.stride : place * self.stride + kernel] += 1
+            cover.append(count[self.padding : self.padding + size])
+        one = np.multiply.outer(*cover).ravel() * self.weight.shape[0]
+        return np.tile(one, shape[0])
+
+
+LAYER_KINDS: dict[str, type[Layer]] = {cls.kind: cls for cls in (Dense, Conv2d)}

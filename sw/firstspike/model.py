@@ -19,8 +19,11 @@ from numpy.typing import NDArray
 from firstspike import network_files
 from firstspike.errors import FirstspikeError
 from firstspike.layers import (
+    LAYER_KINDS,
     MAX_STEPS,
     PIXEL_LEVELS,
+    Conv2d,
+    Dense,
     IntArray,
     Layer,
     Population,
@@ -32,11 +35,14 @@ from firstspike.layers import (
 __all__ = [
     "MAX_STEPS",
     "PIXEL_LEVELS",
+    "Conv2d",
+    "Dense",
     "IntArray",
     "Layer",
     "Network",
     "Population",
     "Readout",
+    "chain",
     "check_images",
     "dense",
     "signed_bits",
@@ -111,11 +117,13 @@ class Network:
         if len(self.encoder) != PIXEL_LEVELS or not all(0 <= c <= first.codes for c in self.encoder):
             raise FirstspikeError(f"the encoder table needs {PIXEL_LEVELS} codes in 0..{first.codes}")
         for layer, pre, post in zip(self.layers, self.populations, self.populations[1:], strict=False):
-            if (layer.inputs, layer.outputs) != (pre.size, post.size):
+            if layer.output_shape(pre.shape) != post.shape:
                 raise FirstspikeError(
-                    f"layer {layer.name}: weight has shape {layer.weight.shape}, "
-                    f"but joins {pre.size} to {post.size} neurons"
+                    f"layer {layer.name} makes {layer.output_shape(pre.shape)} of {pre.shape}, "
+                    f"but the population after it has shape {post.shape}"
                 )
+        if not isinstance(self.layers[-1], Dense):
+            raise FirstspikeError(f"the last layer, {self.layers[-1].name}, is not dense")
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -124,8 +132,8 @@ class Network:
 
     @property
     def shape_name(self) -> str:
-        """For example ``784-128-10``."""
-        return "-".join(map(str, self.sizes))
+        """For example ``784-128-10`` or ``1x28x28-12C5-P2-10``."""
+        return "-".join(["x".join(map(str, self.populations[0].shape)), *(layer.label for layer in self.layers)])
 
     @property
     def readout(self) -> Readout:
@@ -141,8 +149,9 @@ class Network:
         """Least and greatest value any membrane of layer ``index`` can take, over all spike patterns and orders."""
         layer, largest = self.layers[index], self.populations[index].kernel[0]
         # Python integers from here on: no product overflows, whatever the kernel.
-        low = np.minimum(layer.weight, 0).sum(axis=1).tolist()
-        high = np.maximum(layer.weight, 0).sum(axis=1).tolist()
+        rows = layer.weight.reshape(len(layer.weight), -1)
+        low = np.minimum(rows, 0).sum(axis=1).tolist()
+        high = np.maximum(rows, 0).sum(axis=1).tolist()
         bias = layer.bias.tolist()
         return (
             min(b + largest * w for b, w in zip(bias, low, strict=True)),
@@ -158,7 +167,8 @@ class Network:
     def digest(self) -> str:
         """SHA-256 (hex) of everything the result depends on; names, scales and provenance play no part."""
         content = {
-            "populations": [(p.size, p.kernel, p.threshold, p.simultaneous) for p in self.populations],
+            "populations": [(p.shape, p.kernel, p.threshold, p.simultaneous) for p in self.populations],
+            "layers": [layer.geometry for layer in self.layers],
             "encoder": self.encoder,
             "steps": self.steps,
             "fire_start": self.fire_start,
@@ -184,7 +194,9 @@ class Network:
             "fire_start": self.fire_start,
             "encoder": self.encoder,
             "populations": [asdict(population) for population in self.populations],
-            "layers": [{"name": x.name, "weight_bits": x.weight_bits, "scale": x.scale} for x in self.layers],
+            "layers": [
+                {"name": x.name, "weight_bits": x.weight_bits, "scale": x.scale, **x.geometry} for x in self.layers
+            ],
             "provenance": dict(self.provenance),
         }
         arrays = {
@@ -209,7 +221,11 @@ class Network:
         network = cls(
             populations=tuple(Population(**population) for population in body["populations"]),
             layers=tuple(
-                Layer(weight=arrays[f"layers.{i}.weight"], bias=arrays[f"layers.{i}.bias"], **x)
+                LAYER_KINDS[x["kind"]](
+                    weight=arrays[f"layers.{i}.weight"],
+                    bias=arrays[f"layers.{i}.bias"],
+                    **{key: value for key, value in x.items() if key != "kind"},
+                )
                 for i, x in enumerate(body["layers"])
             ),
             encoder=body["encoder"],
@@ -242,19 +258,72 @@ def check_images(network: Network, images: NDArray[np.uint8]) -> NDArray[np.uint
     return flat
 
 
-def dense(
-    weights: Sequence[NDArray[np.integer[Any]]],
-    biases: Sequence[NDArray[np.integer[Any]]],
+def chain(
+    layers: Sequence[Layer],
     *,
-    weight_bits: int,
+    input_shape: Sequence[int],
     kernels: Sequence[tuple[int, ...]],
     thresholds: Sequence[tuple[int, ...]],
     encoder: tuple[int, ...],
     steps: int,
     fire_start: int,
     simultaneous: bool = False,
-    scales: Sequence[float] | None = None,
     provenance: Mapping[str, Any] | None = None,
+) -> Network:
+    """A network of ``layers``, one after the other; the shapes of the populations follow from them.
+
+    Parameters
+    ----------
+    layers
+        First to last; the last is dense.
+    input_shape
+        (N,), or (channels, rows, columns) for a convolution.
+    kernels
+        K of the input and of each hidden population.
+    thresholds
+        TH of each hidden population and, for the first-spike readout, of the output.
+    encoder, steps, fire_start, provenance
+        As for :class:`Network`.
+    simultaneous
+        Direct input.
+
+    Raises
+    ------
+    FirstspikeError
+        if parts do not fit each other.
+
+    """
+    shapes = [tuple(input_shape)]
+    for layer in layers:
+        shapes.append(layer.output_shape(shapes[-1]))
+    names = ["input", *(f"hidden{i}" for i in range(1, len(layers))), "output"]
+    populations = tuple(
+        Population(
+            name=name,
+            shape=shape,
+            kernel=kernels[i] if i < len(layers) else (),
+            threshold=thresholds[i - 1] if 0 < i <= len(thresholds) else (),
+            simultaneous=simultaneous and i == 0,
+        )
+        for i, (name, shape) in enumerate(zip(names, shapes, strict=True))
+    )
+    return Network(
+        populations=populations,
+        layers=tuple(layers),
+        encoder=encoder,
+        steps=steps,
+        fire_start=fire_start,
+        provenance=provenance or {},
+    )
+
+
+def dense(
+    weights: Sequence[NDArray[np.integer[Any]]],
+    biases: Sequence[NDArray[np.integer[Any]]],
+    *,
+    weight_bits: int,
+    scales: Sequence[float] | None = None,
+    **rest: Any,
 ) -> Network:
     """A fully connected network from plain arrays.
 
@@ -264,16 +333,11 @@ def dense(
         Of each layer, shapes (outputs, inputs) and (outputs,).
     weight_bits
         Of every layer.
-    kernels
-        K of the input and of each hidden population.
-    thresholds
-        TH of each hidden population and, for the first-spike readout, of the output.
-    encoder, steps, fire_start, provenance
-        As for :class:`Network`.
-    simultaneous
-        Direct input.
     scales
         Real value of a unit of each layer's membrane.
+    rest
+        ``kernels``, ``thresholds``, ``encoder``, ``steps``, ``fire_start``, ``simultaneous``, ``provenance`` of
+        :func:`chain`.
 
     Raises
     ------
@@ -281,20 +345,8 @@ def dense(
         if parts do not fit each other.
 
     """
-    sizes = [weights[0].shape[1], *(w.shape[0] for w in weights)]
-    names = ["input", *(f"hidden{i}" for i in range(1, len(weights))), "output"]
-    populations = tuple(
-        Population(
-            name=name,
-            size=int(size),
-            kernel=kernels[i] if i < len(weights) else (),
-            threshold=thresholds[i - 1] if 0 < i <= len(thresholds) else (),
-            simultaneous=simultaneous and i == 0,
-        )
-        for i, (name, size) in enumerate(zip(names, sizes, strict=True))
-    )
-    layers = tuple(
-        Layer(
+    layers = [
+        Dense(
             name=f"layer{i}",
             weight=np.asarray(w),
             bias=np.asarray(b),
@@ -302,12 +354,5 @@ def dense(
             scale=1.0 if scales is None else float(scales[i]),
         )
         for i, (w, b) in enumerate(zip(weights, biases, strict=True))
-    )
-    return Network(
-        populations=populations,
-        layers=layers,
-        encoder=encoder,
-        steps=steps,
-        fire_start=fire_start,
-        provenance=provenance or {},
-    )
+    ]
+    return chain(layers, input_shape=layers[0].weight.shape[1:], **rest)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from firstspike.artefact import new_folder
 from firstspike.errors import FirstspikeError
 
-FORMAT = 1
+FORMAT = 2
 AGAIN = "train or export the network again"
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from firstspike import kernels
-from firstspike.model import Network, dense
+from firstspike.model import Conv2d, Dense, Network, chain
 
 STEPS = st.integers(1, 9)
 
@@ -33,32 +35,63 @@ def kernel_specs(draw: st.DrawFn, steps: int) -> kernels.Kernel:
 
 
 @st.composite
-def networks(draw: st.DrawFn, *, max_size: int = 9, fire_start: int | None = None) -> Network:
+def dense_shapes(draw: st.DrawFn, max_size: int = 9) -> tuple[tuple[int, ...], list[dict[str, Any]]]:
+    """Shape of the input, and of one to three dense layers the arguments besides name, weights and biases."""
+    sizes = draw(st.lists(st.integers(1, max_size), min_size=2, max_size=4))
+    return (sizes[0],), [{"shape": (n, m)} for m, n in pairwise(sizes)]
+
+
+@st.composite
+def convolution_shapes(draw: st.DrawFn) -> tuple[tuple[int, ...], list[dict[str, Any]]]:
+    """As :func:`dense_shapes`, of one or two convolutions and a dense layer."""
+    shape = first = draw(st.tuples(st.integers(1, 3), st.integers(1, 7), st.integers(1, 7)))
+    layers: list[dict[str, Any]] = []
+    for _ in range(draw(st.integers(1, 2))):
+        padding = draw(st.integers(0, min(2, *shape[1:])))
+        kernel = [draw(st.integers(padding + 1, max(padding + 1, min(5, n)))) for n in shape[1:]]
+        kernel = [min(k, n + 2 * padding) for k, n in zip(kernel, shape[1:], strict=True)]
+        stride = draw(st.integers(1, 3))
+        grid = [(n + 2 * padding - k) // stride + 1 for n, k in zip(shape[1:], kernel, strict=True)]
+        pool = draw(st.integers(1, min(3, *grid)))
+        channels = draw(st.integers(1, 4))
+        layers.append({"shape": (channels, shape[0], *kernel), "stride": stride, "padding": padding, "pool": pool})
+        shape = (channels, grid[0] // pool, grid[1] // pool)
+    layers.append({"shape": (draw(st.integers(1, 5)), math.prod(shape))})
+    return first, layers
+
+
+@st.composite
+def networks(
+    draw: st.DrawFn, *, max_size: int = 9, fire_start: int | None = None, convolutional: bool = False
+) -> Network:
     """A network of one to three layers, any kernel, any S, either readout; weights are often at their extremes."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     steps = draw(STEPS)
     start = draw(st.one_of(st.just(steps), st.integers(0, steps))) if fire_start is None else min(fire_start, steps)
-    sizes = draw(st.lists(st.integers(1, max_size), min_size=2, max_size=4))
+    input_shape, shapes = draw(convolution_shapes() if convolutional else dense_shapes(max_size))
     bits = draw(st.integers(2, 8))
     low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
     style = draw(st.sampled_from(["uniform", "extreme", "small"]))
     choices = {"uniform": np.arange(low, high + 1), "extreme": np.array([low, high]), "small": np.array([-1, 0, 1])}
-    weights = [rng.choice(choices[style], size=(n, m)) for m, n in pairwise(sizes)]
-    hidden = [draw(kernel_specs(steps)) for _ in sizes[1:-1]]
+    weights = [rng.choice(choices[style], size=x.pop("shape")) for x in shapes]
+    hidden = [draw(kernel_specs(steps)) for _ in weights[1:]]
     first = kernels.Direct() if draw(st.integers(0, 3)) == 0 else draw(kernel_specs(steps))
     tables = [first.table(), *(k.table() for k in hidden)]
     first_spike = draw(st.booleans())
     firing = [*hidden, draw(kernel_specs(steps))] if first_spike else hidden
     thresholds, biases = [], []
     for i, weight in enumerate(weights):
-        spread = max(1, int(tables[i][0] * np.abs(weight).sum(axis=1).mean()) // 2)
+        spread = max(1, int(tables[i][0] * np.abs(weight).reshape(len(weight), -1).sum(axis=1).mean()) // 2)
         biases.append(rng.integers(-spread, spread + 1, size=weight.shape[0]))
         if i < len(firing):
             thresholds.append(firing[i].integer_threshold(firing[i].theta0 / spread))
-    return dense(
-        weights,
-        biases,
-        weight_bits=bits,
+    kinds = [Conv2d if weight.ndim == 4 else Dense for weight in weights]
+    return chain(
+        [
+            kind(name=f"layer{i}", weight=weights[i], bias=biases[i], weight_bits=bits, **shapes[i])
+            for i, kind in enumerate(kinds)
+        ],
+        input_shape=input_shape,
         kernels=tables,
         thresholds=thresholds,
         encoder=first.encoder(),

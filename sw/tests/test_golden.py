@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +13,9 @@ from hypothesis import strategies as st
 from networks import images_for, networks
 from numpy.typing import NDArray
 
-from firstspike import golden, kernels, naive
+from firstspike import golden, kernels, naive, sums
 from firstspike.errors import FirstspikeError
-from firstspike.model import Network, dense
+from firstspike.model import Conv2d, Network, dense
 
 KERNELS = {
     "exponential_ceil": kernels.Exponential(steps=8, tau=2.5, delay=0.7, rounding="ceil", kernel_fraction_bits=6),
@@ -92,11 +93,39 @@ def compare(data: st.DataObject) -> None:
     check(network, data.draw(images_for(network)))
 
 
+def compare_convolutions(data: st.DataObject) -> None:
+    network = data.draw(networks(convolutional=True))
+    result = check(network, data.draw(images_for(network, max_images=2)))
+    assert result.synaptic_operations(network).tolist() == [count_operations(network, times) for times in rows(result)]
+
+
+def rows(result: golden.Result) -> list[list[NDArray[np.int16]]]:
+    """Spike times of each image."""
+    return [[times[i] for times in result.spike_times] for i in range(len(result))]
+
+
+def count_operations(network: Network, times: list[NDArray[np.int16]]) -> int:
+    """Synapses that a spike uses, one by one, from the definition's list of synapses."""
+    count = 0
+    for index, codes in enumerate(times):
+        places = [p for n in range(network.populations[index + 1].size) for p in naive._window(network, index, n)]
+        for place in places:
+            count += sum(codes[i] < network.populations[index].codes for i, _ in naive._synapses(network, index, place))
+    return count
+
+
 @pytest.mark.smoke
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_golden_is_the_definition(data: st.DataObject) -> None:
     compare(data)
+
+
+@pytest.mark.smoke
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_golden_is_the_definition_for_convolutions(data: st.DataObject) -> None:
+    compare_convolutions(data)
 
 
 @pytest.mark.smoke
@@ -320,12 +349,12 @@ Fire = Callable[[golden._Layer, NDArray[np.int16]], NDArray[np.int16]]
 
 
 def _fire(self: golden._Layer, times: NDArray[np.int16], *, strict: bool = False, last: int = 0) -> NDArray[np.int16]:
-    fired = np.full((len(times), self._weight.shape[1]), self._steps, np.int16)
+    fired = np.full((len(times), len(self._sums.bias)), self._steps, np.int16)
     for k, v in self._membranes(times):
         if k < self._steps - last:
             reached = v > self._threshold[k] if strict else v >= self._threshold[k]
             fired[reached & (fired == self._steps)] = k
-    return fired
+    return self._sums.pool(fired, np.min)
 
 
 def _greater(self: golden._Layer, times: NDArray[np.int16]) -> NDArray[np.int16]:
@@ -345,7 +374,7 @@ def _window_too_long(self: golden._Layer, times: NDArray[np.int16]) -> NDArray[n
 
 
 def _refires(self: golden._Layer, times: NDArray[np.int16]) -> NDArray[np.int16]:
-    fired = np.full((len(times), self._weight.shape[1]), self._steps, np.int16)
+    fired = np.full((len(times), len(self._sums.bias)), self._steps, np.int16)
     for k, v in self._membranes(times):
         fired[v >= self._threshold[k]] = k
     return fired
@@ -363,3 +392,47 @@ def test_a_wrong_golden_model_is_caught(wrong: Fire, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(golden._Layer, "fire", wrong)
     with pytest.raises(AssertionError):
         search()
+
+
+Pool = Callable[..., NDArray[Any]]
+Add = Callable[[Any, Any], Any]
+
+
+def _latest_spike(self: sums.Convolution, array: NDArray[Any], reduce: Pool) -> NDArray[Any]:
+    return RIGHT_POOL(self, array, np.min if reduce is np.max else np.max)
+
+
+def _first_neuron(self: sums.Convolution, array: NDArray[Any], reduce: Pool) -> NDArray[Any]:
+    return RIGHT_POOL(self, array, lambda grid, axis: grid[:, :, 0, :, 0])
+
+
+def _mirrored(self: sums.Convolution, values: Any) -> Any:
+    return RIGHT_ADD(self, values[:, ::-1])
+
+
+def _pixels_wrap(self: sums.Convolution, values: Any) -> Any:
+    return RIGHT_ADD(self, np.roll(values, 1, axis=1))
+
+
+RIGHT_POOL, RIGHT_ADD = sums.Convolution.pool, sums.Convolution.add
+
+
+@pytest.mark.parametrize(
+    ("method", "wrong"),
+    [("pool", _latest_spike), ("pool", _first_neuron), ("add", _mirrored), ("add", _pixels_wrap)],
+)
+def test_a_wrong_convolution_is_caught(method: str, wrong: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    random = settings(max_examples=150, deadline=None, database=None, derandomize=True)
+    search = random(given(st.data())(compare_convolutions))
+    monkeypatch.setattr(sums.Convolution, method, wrong)
+    with pytest.raises(AssertionError):
+        search()
+
+
+def test_large_batches_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    layer = Conv2d(name="c", weight=rng.integers(-8, 8, (3, 2, 3, 3)), bias=np.zeros(3, int), weight_bits=4)
+    values = rng.integers(0, 9, (7, 2 * 6 * 5)).astype(np.float32)
+    whole = sums.Convolution(layer, (2, 6, 5), np.float32).add(values)
+    monkeypatch.setattr(sums, "PATCH_ENTRIES", 2 * 4 * 3 * 18)
+    assert np.array_equal(sums.Convolution(layer, (2, 6, 5), np.float32).add(values), whole)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from networks import images_for, networks
 
 from firstspike import golden, network_files
 from firstspike.errors import FirstspikeError
-from firstspike.model import Layer, Network, Population, dense, signed_bits, unsigned_bits
+from firstspike.hardware import Hardware
+from firstspike.model import Conv2d, Dense, Network, Population, chain, dense, signed_bits, unsigned_bits
 
 ENCODER = (4, *[3] * 63, *[2] * 64, *[1] * 64, *[0] * 64)
 
@@ -63,7 +65,9 @@ def test_widths() -> None:
         pytest.param({"biases": [np.ones(3, int), np.ones(2, int)]}, r"bias \(3,\)", id="bias_shape"),
         pytest.param({"biases": [np.full(2, 1 << 62), np.ones(2, int)]}, "does not fit 63 bits", id="bias_size"),
         pytest.param(
-            {"weights": [np.ones((2, 3), int), np.ones((2, 5), int)]}, r"layer1: weight.*joins 2 to 2", id="chain"
+            {"weights": [np.ones((2, 3), int), np.ones((2, 5), int)]},
+            r"layer1: weight.*\(2, 5\).*before it \(2,\)",
+            id="chain",
         ),
         pytest.param({"scales": [1.0, float("nan")]}, "layer layer1: scale is nan", id="scale"),
         pytest.param({"steps": 0, "fire_start": 0}, "steps is 0, outside 1..1024", id="no_steps"),
@@ -94,8 +98,9 @@ def test_what_a_network_refuses(changes: dict[str, Any], message: str) -> None:
 @pytest.mark.smoke
 def test_other_refusals_of_the_parts() -> None:
     good = network()
-    with pytest.raises(FirstspikeError, match="size is 0, not >= 1"):
-        Population(name="p", size=0)
+    for shape in ((0,), (2, 2), (1, 0, 3)):
+        with pytest.raises(FirstspikeError, match=re.escape(f"shape is {shape}, not (N,) or (channels, rows")):
+            Population(name="p", shape=shape)
     with pytest.raises(FirstspikeError, match="3 populations cannot be joined by 1 layers"):
         replace(good, layers=good.layers[:1])
     first, hidden, last = good.populations
@@ -104,7 +109,70 @@ def test_other_refusals_of_the_parts() -> None:
     with pytest.raises(FirstspikeError, match="the output has no kernel"):
         replace(good, populations=(first, hidden, replace(last, kernel=(1, 1, 1, 1))))
     with pytest.raises(FirstspikeError, match=r"not \(outputs, inputs\)"):
-        Layer(name="x", weight=np.ones(3, int), bias=np.ones(3, int), weight_bits=4)
+        Dense(name="x", weight=np.ones(3, int), bias=np.ones(3, int), weight_bits=4)
+
+
+def convolution(**changes: Any) -> Conv2d:
+    arguments: dict[str, Any] = {"weight": np.ones((4, 2, 3, 2), int), "bias": np.zeros(4, int), "weight_bits": 4}
+    return Conv2d(name="conv", **(arguments | changes))
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"weight": np.ones((4, 2), int)}, "not (channels_out, channels_in, kernel_rows, kernel_columns)"),
+        ({"weight": np.full((4, 2, 3, 2), 8)}, "weight[0][0][0][0] is 8, outside [-8, 7]"),
+        ({"bias": np.zeros(3, int)}, "bias (3,)"),
+        ({"stride": 0}, "stride is 0, outside 1..65536"),
+        ({"padding": 2}, "padding is 2, outside 0..1"),
+        ({"pool": 0}, "pool is 0, outside 1..65536"),
+        ({"pool": 1.5}, "pool is not a table of integers"),
+    ],
+)
+def test_what_a_convolution_refuses(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(FirstspikeError, match=re.escape(message)):
+        convolution(**changes)
+
+
+@pytest.mark.smoke
+def test_shapes_of_a_convolution() -> None:
+    layer = convolution(stride=2, padding=1, pool=2)
+    assert layer.label == "4C3x2s2p1-P2"
+    assert (layer.grid((2, 7, 9)), layer.output_shape((2, 7, 9))) == ((4, 5), (4, 2, 2))
+    for shape in ((3, 7, 9), (126,), (2, 1, 3)):
+        with pytest.raises(FirstspikeError, match=re.escape("layer conv: weight has shape (4, 2, 3, 2), but the popu")):
+            layer.output_shape(shape)
+    # Of 4 x 5 places 4 x 4 are pooled: rows 0..7 and columns 0..8 of the padded input; a middle row is covered by two.
+    fan_out = layer.fan_out((2, 7, 9)).reshape(2, 7, 9)
+    assert fan_out[1, :, 0].tolist() == [4, 8, 4, 8, 4, 8, 4]
+    assert fan_out[0, 0].tolist() == [4, 4, 4, 4, 4, 4, 4, 0, 0]
+
+
+@pytest.mark.smoke
+def test_a_network_of_convolutions() -> None:
+    tables = {"kernels": [(8, 4, 2, 1)] * 2, "thresholds": [(40, 20, 10, 5)], "encoder": ENCODER}
+    last = Dense(name="last", weight=np.ones((10, 4 * 2 * 2), int), bias=np.zeros(10, int), weight_bits=4)
+    layers = [convolution(stride=2, padding=1, pool=2), last]
+    rest: dict[str, Any] = {"input_shape": (2, 7, 9), "steps": 4, "fire_start": 4, **tables}
+    good = chain(layers, **rest)
+    assert (good.shape_name, good.sizes) == ("2x7x9-4C3x2s2p1-P2-10", (126, 16, 10))
+    digests = {
+        chain([convolution(**{"stride": 2, "padding": 1, "pool": 2} | x), last], **rest).digest
+        for x in ({}, {"weight": np.full((4, 2, 3, 2), 2)})
+    }
+    shapes = [{"stride": 2, "padding": 1, "pool": 1}, {"stride": 2, "padding": 0, "pool": 1}]
+    for changes in shapes:
+        layer = convolution(**changes)
+        outputs = int(np.prod(layer.output_shape((2, 7, 9))))
+        digests.add(chain([layer, replace(last, weight=np.ones((10, outputs), int))], **rest).digest)
+    assert len(digests) == 4
+    with pytest.raises(FirstspikeError, match="the last layer, conv, is not dense"):
+        chain([convolution()], **(rest | {"kernels": tables["kernels"][:1], "thresholds": []}))
+    with pytest.raises(FirstspikeError, match="layer last makes"):
+        replace(good, populations=(*good.populations[:2], replace(good.populations[2], shape=(9,))))
+    with pytest.raises(FirstspikeError, match="has convolutions, which the core cannot compute yet"):
+        Hardware.for_network(good)
 
 
 @pytest.mark.smoke
@@ -162,21 +230,21 @@ def test_the_digest_ignores_names_scales_and_provenance() -> None:
 @pytest.mark.smoke
 def test_the_digest_is_stable() -> None:
     """It stands in reports and in generated cores, so that it must not change with a version by accident."""
-    assert network().digest == "1c84896945eb7028d2e8d96e299fa037b40a5f2bc242825e7021ef25ce6e7a60"
+    assert network().digest == "32c69e51e608eb741690f175041146d6614d333434fbff7e1a08d7381a7a439b"
 
 
 @settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_save_and_load_are_the_identity(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
-    original = data.draw(networks())
+    original = data.draw(networks(convolutional=data.draw(st.booleans())))
     original = replace(original, provenance={"seed": 1, "accuracy": 0.1 + 0.2, "names": ["a", "ä"]})
     path = original.save(tmp_path_factory.mktemp("network") / "n")
     loaded = Network.load(path)
     assert loaded.digest == original.digest
     assert loaded.populations == original.populations
     assert loaded.provenance == original.provenance
-    assert [(x.name, x.weight_bits, x.scale) for x in loaded.layers] == [
-        (x.name, x.weight_bits, x.scale) for x in original.layers
+    assert [(x.name, x.weight_bits, x.scale, x.geometry) for x in loaded.layers] == [
+        (x.name, x.weight_bits, x.scale, x.geometry) for x in original.layers
     ]
     again = loaded.save(path.with_name("again"))
     for name in ("network.json", "tensors.safetensors"):
@@ -220,9 +288,9 @@ def test_a_truncated_or_missing_file_is_refused(name: str, saved: Path) -> None:
 @pytest.mark.smoke
 def test_another_format_version_is_refused(saved: Path) -> None:
     document = json.loads((saved / "network.json").read_text())
-    document["format"] = 2
+    document["format"] = 1
     (saved / "network.json").write_text(json.dumps(document))
-    with pytest.raises(FirstspikeError, match="network format 2; this version reads format 1") as error:
+    with pytest.raises(FirstspikeError, match="network format 1; this version reads format 2") as error:
         Network.load(saved)
     assert error.value.hint is not None
     assert "version of firstspike" in error.value.hint
