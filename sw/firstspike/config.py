@@ -14,7 +14,7 @@ from firstspike.errors import FirstspikeError
 from firstspike.hardware import InputKind
 from firstspike.model import Readout
 
-DataSet = Literal["digits", "mnist", "npz"]
+DataSet = Literal["digits", "mnist", "cifar10", "npz"]
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class DataConfig(_Section):
     Parameters
     ----------
     set
-        ``digits`` (embedded), ``mnist``, or ``npz``: one's own arrays, see :mod:`firstspike.data`.
+        ``digits`` (embedded), ``mnist``, ``cifar10``, or ``npz``: one's own arrays, see :mod:`firstspike.data`.
     path
         The npz file, relative to the experiment's file.
 
@@ -96,7 +96,7 @@ class DataConfig(_Section):
     section: ClassVar[str] = "data"
 
     #: Embedded in scikit-learn, so that a first run needs no download.
-    set: DataSet = field(default="digits", metadata=_choice("digits", "mnist", "npz"))
+    set: DataSet = field(default="digits", metadata=_choice("digits", "mnist", "cifar10", "npz"))
     path: Path | None = field(default=None, metadata=_allow("the path of an npz file", str, Path, optional=True))
 
     def __post_init__(self) -> None:
@@ -200,10 +200,12 @@ class TrainConfig(_Section):
     weight_decay: float = field(default=0.0, metadata=_real(0.0, 10.0))
     #: Keeps output membranes apart without growing them, which also saves hidden spikes (a tenth on MNIST).
     label_smoothing: float = field(default=0.05, metadata=_real(0.0, 0.99))
-    #: Seeds weights, order and shifts.
+    #: Seeds weights, order, shifts and flips.
     seed: int = field(default=0, metadata=_whole(0, 2**32 - 1))
     #: Random shifts of training images, in pixels along both axes; 0 for none, as not every input is a picture.
     shift: int = field(default=0, metadata=_whole(0, 64))
+    #: Every second training image, at random, left-right mirrored; off, as a mirrored digit is another sign.
+    flip: bool = field(default=False, metadata=_allow("true or false", bool))
     #: Range of the weight quantiser as part of the largest weight: few are that large, and all gain from finer steps.
     weight_clip: float = field(default=0.7, metadata=_real(0.01, 1.0))
     #: Weight of the newest batch in the running statistics of batch norm (torch's default).

@@ -92,7 +92,7 @@ class Training(lightning.LightningModule):
     experiment
         The recipe.
     images
-        Told of each epoch, which its random shifts follow.
+        Told of each epoch, which its random shifts and flips follow.
 
     Raises
     ------
@@ -244,7 +244,9 @@ def train(experiment: Experiment, dataset: Dataset, out: Path | str, resume: boo
         )
     _make_writable(out)
     checkpoint = _checkpoint(out, experiment) if resume else None
-    images = ImageBatches(dataset.train_images, dataset.train_labels, shift=recipe.shift, seed=recipe.seed)
+    images = ImageBatches(
+        dataset.train_images, dataset.train_labels, shift=recipe.shift, flip=recipe.flip, seed=recipe.seed
+    )
     with isolate_rng(), _quiet_lightning():
         lightning.seed_everything(recipe.seed, workers=True, verbose=False)
         training = Training(surrogate(experiment, inputs=dataset.inputs, classes=dataset.classes), experiment, images)

@@ -116,7 +116,7 @@ def test_both_examples_are_there() -> None:
         ('[network]\nkernel = { kind = "linear", tau = 2 }', "has no parameter 'tau'", "theta0"),
         ('[network]\nkernel = { kind = "linear", steps = 4 }', "[network] kernel has 4 steps", "use 8"),
         ('[network]\nkernel = { kind = "direct" }', "[network] kernel is 'direct'", "input_kernel"),
-        ('[data]\nset = "cifar"', "[data] set is 'cifar'", "digits, mnist, npz"),
+        ('[data]\nset = "cifar"', "[data] set is 'cifar'", "digits, mnist, cifar10, npz"),
         ('[data]\nset = "npz"', "[data] path is None", "npz"),
         ('[data]\npath = "x.npz"', "[data] path is", "npz"),
         ("[hardware]\nlanes = 0", "[hardware] lanes is 0", "or a list"),

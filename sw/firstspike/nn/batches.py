@@ -18,33 +18,45 @@ _T = TypeVar("_T")
 
 
 class ImageBatches(Dataset[Batch]):
-    """Images and labels whose ``__getitems__`` gathers a batch in one operation, with random shifts.
+    """Images and labels whose ``__getitems__`` gathers a batch in one operation, augmented at random.
 
     Parameters
     ----------
     images
-        uint8, shape (N, ...); the last two axes are rows and columns if ``shift`` is not 0.
+        uint8, shape (N, ...); the last two axes are rows and columns if they shift or flip.
     labels
         int64, shape (N,).
     shift
         Each image of a batch moves by -shift..shift pixels along both axes; what comes in is 0.
+    flip
+        Each image of a batch is mirrored left-right with probability 1/2.
     seed
-        Shifts follow from it, the epoch, and the indices of the batch alone: a resumed run sees the same images.
+        Shifts and flips follow from it, the epoch, and the sizes of the batches so far alone: a resumed run sees the
+        same images.
 
     Raises
     ------
     FirstspikeError
-        if images without rows and columns shall be shifted.
+        if images without rows and columns shall be shifted or flipped.
 
     """
 
-    def __init__(self, images: NDArray[np.uint8], labels: NDArray[np.int64], *, shift: int = 0, seed: int = 0) -> None:
-        if shift and images.ndim < 3:
-            raise FirstspikeError(
-                f"[train] shift is {shift}, but an image of shape {images.shape[1:]} has no rows and columns",
-                "use shift = 0",
-            )
-        self._shift, self._seed = shift, seed
+    def __init__(
+        self,
+        images: NDArray[np.uint8],
+        labels: NDArray[np.int64],
+        *,
+        shift: int = 0,
+        flip: bool = False,
+        seed: int = 0,
+    ) -> None:
+        for name, value, off in (("shift", shift, "0"), ("flip", flip, "false")):
+            if value and images.ndim < 3:
+                raise FirstspikeError(
+                    f"[train] {name} is on, but an image of shape {images.shape[1:]} has no rows and columns",
+                    f"use {name} = {off}",
+                )
+        self._shift, self._flip, self._seed = shift, flip, seed
         self._labels = torch.tensor(labels)
         self._images = torch.tensor(images)  # a copy: the caller's array may be read-only
         if shift:
@@ -57,7 +69,7 @@ class ImageBatches(Dataset[Batch]):
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
-        """Start the random shifts of an epoch."""
+        """Start the random shifts and flips of an epoch."""
         self._generator.manual_seed(self._seed * 1_000_003 + epoch)
 
     def __len__(self) -> int:
@@ -69,10 +81,15 @@ class ImageBatches(Dataset[Batch]):
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         """Images, uint8 (B, ...), and labels, int64 (B,)."""
         chosen = torch.as_tensor(indices)
-        if not self._shift:
-            return self._images[chosen], self._labels[chosen]
-        rows, columns = torch.randint(0, 2 * self._shift + 1, (2, len(chosen)), generator=self._generator)
-        return self._images[chosen, rows, columns], self._labels[chosen]
+        if self._shift:
+            rows, columns = torch.randint(0, 2 * self._shift + 1, (2, len(chosen)), generator=self._generator)
+            images = self._images[chosen, rows, columns]
+        else:
+            images = self._images[chosen]
+        if self._flip:
+            mirrored = torch.randint(0, 2, (len(chosen),), generator=self._generator).bool()
+            images[mirrored] = images[mirrored].flip(-1)
+        return images, self._labels[chosen]
 
 
 class _Shuffle(Sampler[int]):
