@@ -1,4 +1,4 @@
-"""What the values before a layer add to its membranes, in float32: the torch side of :class:`firstspike.ann.FloatLayer`."""
+"""What values before a layer add to its membranes, in float32: the torch side of :class:`firstspike.ann.FloatLayer`."""
 
 from __future__ import annotations
 
