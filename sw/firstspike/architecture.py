@@ -174,3 +174,8 @@ def shapes(input_shape: Iterable[int], stages: Iterable[Stage]) -> list[tuple[in
     for stage in stages:
         result.append(stage.output_shape(result[-1]))
     return result
+
+
+def needs_map(architecture: str) -> bool:
+    """Whether the input must be a map of channels, rows and columns: any layer convolves or averages."""
+    return any(stage.kernel or stage.average > 1 for stage in parse(architecture))

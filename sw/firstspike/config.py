@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from firstspike import kernels
+from firstspike.architecture import NAMED, parse
 from firstspike.errors import FirstspikeError
 from firstspike.hardware import InputKind
 from firstspike.model import Readout
@@ -114,7 +115,8 @@ class NetworkConfig(_Section):
     Parameters
     ----------
     hidden
-        Neurons of each hidden population; may be empty.
+        Neurons of each hidden population; may be empty. Or an architecture without its output, in the notation of
+        :mod:`firstspike.architecture`, such as ``12C5-P2-64C5-P2``, or the name of one.
     steps
         T.
     fire_start
@@ -130,8 +132,16 @@ class NetworkConfig(_Section):
     section: ClassVar[str] = "network"
 
     #: 64-48-10 reaches 98 % of the digits and takes few blocks of memory.
-    hidden: tuple[int, ...] = field(
-        default=(48,), metadata=_allow("a list of integers in 1..65536", int, low=1, high=1 << 16, items=True)
+    hidden: tuple[int, ...] | str = field(
+        default=(48,),
+        metadata=_allow(
+            f"a list of integers in 1..65536, {', '.join(NAMED)}, or an architecture such as 12C5-P2-64C5-P2",
+            int,
+            str,
+            low=1,
+            high=1 << 16,
+            items=True,
+        ),
     )
     #: Eight steps hold seven octaves of a pixel: as good as sixteen on MNIST to 0.1 %, in half the time.
     steps: int = field(default=8, metadata=_whole(1, 1024))
@@ -146,6 +156,10 @@ class NetworkConfig(_Section):
         super().__post_init__()
         if isinstance(self.hidden, int):
             raise self._wrong("hidden", f"is {self.hidden!r}", "a list, such as [128]")
+        try:
+            parse(self.architecture(1))
+        except FirstspikeError as error:
+            raise FirstspikeError(f"[{self.section}] hidden: {error}", error.hint) from error
         if self.fire_start is not None and self.fire_start > self.steps:
             raise self._wrong("fire_start", f"is {self.fire_start}", f"0..{self.steps}, at most the steps")
         for key in ("input_kernel", "kernel"):
@@ -154,6 +168,13 @@ class NetworkConfig(_Section):
                 raise self._wrong(key, "is 'direct'", "it only as input_kernel")
             if not made.simultaneous and made.steps != self.steps:
                 raise self._wrong(key, f"has {made.steps} steps", f"{self.steps}, as [network] steps, or leave it out")
+
+    def architecture(self, classes: int) -> str:
+        """All layers in the notation of :mod:`firstspike.architecture`, with an output of ``classes`` neurons."""
+        hidden = (
+            NAMED.get(self.hidden, self.hidden) if isinstance(self.hidden, str) else "-".join(map(str, self.hidden))
+        )
+        return f"{hidden}-{classes}" if hidden else str(classes)
 
     @property
     def spiking_input(self) -> kernels.Kernel:

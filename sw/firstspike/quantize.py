@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from firstspike.model import Network, dense
+from firstspike.model import Conv2d, Dense, Layer, Network, chain
 from firstspike.nn import Surrogate
+from firstspike.nn.layers import Folded, Integers
 
 
 def freeze(model: Surrogate, provenance: Mapping[str, Any]) -> Network:
@@ -29,18 +30,32 @@ def freeze(model: Surrogate, provenance: Mapping[str, Any]) -> Network:
         if a weight or bias has no finite value.
 
     """
-    layers = [layer.integers() for layer in model.folded_layers()]
-    firing = layers if model.readout == "first_spike" else layers[:-1]
-    return dense(
-        [layer.weight for layer in layers],
-        [layer.bias for layer in layers],
-        weight_bits=model.folded_layers()[0].weight_bits,
-        kernels=[model.input_kernel.table(), *([model.kernel.table()] * (len(layers) - 1))],
-        thresholds=[model.kernel.integer_threshold(layer.scale) for layer in firing],
-        encoder=model.input_kernel.encoder(),
+    stages = model.folded_layers()
+    integers = [stage.integers() for stage in stages]
+    kernels = model.kernels()
+    firing = integers if model.readout == "first_spike" else integers[:-1]
+    return chain(
+        [_layer(f"layer{i}", stage, values) for i, (stage, values) in enumerate(zip(stages, integers, strict=True))],
+        input_shape=model.shapes[0],
+        kernels=[kernel.table() for kernel in kernels[: len(stages)]],
+        thresholds=[kernel.integer_threshold(layer.scale) for kernel, layer in zip(kernels[1:], firing, strict=False)],
+        encoder=kernels[0].encoder(),
         steps=model.steps,
         fire_start=model.fire_start,
-        simultaneous=model.input_kernel.simultaneous,
-        scales=[layer.scale for layer in layers],
+        simultaneous=kernels[0].simultaneous,
         provenance=provenance,
     )
+
+
+def _layer(name: str, folded: Folded, integers: Integers) -> Layer:
+    common: dict[str, Any] = {
+        "name": name,
+        "weight": integers.weight,
+        "bias": integers.bias,
+        "weight_bits": folded.weight_bits,
+        "scale": integers.scale,
+    }
+    stage = folded.stage
+    if stage.kernel is None:
+        return Dense(**common)
+    return Conv2d(stride=stage.stride * stage.average, padding=stage.padding * stage.average, pool=stage.pool, **common)

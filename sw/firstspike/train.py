@@ -28,6 +28,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from firstspike import __version__
+from firstspike.architecture import needs_map, parse
 from firstspike.config import Experiment
 from firstspike.data import Dataset
 from firstspike.errors import FirstspikeError
@@ -67,11 +68,20 @@ class TrainResult:
     history: list[dict[str, Any]]
 
 
-def surrogate(experiment: Experiment, *, inputs: int, classes: int) -> Surrogate:
-    """An untrained surrogate as the experiment describes it; initial weights come from torch's random state."""
+def surrogate(experiment: Experiment, dataset: Dataset) -> Surrogate:
+    """An untrained surrogate as the experiment describes it; initial weights come from torch's random state.
+
+    Raises
+    ------
+    FirstspikeError
+        if the architecture does not fit the images.
+
+    """
     shape, recipe = experiment.network, experiment.train
+    architecture = shape.architecture(dataset.classes)
     return Surrogate(
-        [inputs, *shape.hidden, classes],
+        dataset.image_shape if needs_map(architecture) else (dataset.inputs,),
+        architecture,
         input_kernel=shape.spiking_input,
         kernel=shape.spiking_hidden,
         fire_start=shape.start,
@@ -237,7 +247,7 @@ def train(experiment: Experiment, dataset: Dataset, out: Path | str, resume: boo
     """
     out = Path(out)
     recipe = experiment.train
-    if experiment.network.hidden and isinstance(experiment.network.spiking_hidden, Constant):
+    if len(parse(experiment.network.architecture(1))) > 1 and isinstance(experiment.network.spiking_hidden, Constant):
         raise FirstspikeError(
             "[network] kernel 'constant' cannot be trained: its spikes carry one value, which has no gradient",
             "use another kind for kernel; constant is possible as input_kernel",
@@ -249,7 +259,7 @@ def train(experiment: Experiment, dataset: Dataset, out: Path | str, resume: boo
     )
     with isolate_rng(), _quiet_lightning():
         lightning.seed_everything(recipe.seed, workers=True, verbose=False)
-        training = Training(surrogate(experiment, inputs=dataset.inputs, classes=dataset.classes), experiment, images)
+        training = Training(surrogate(experiment, dataset), experiment, images)
         trainer = _trainer(recipe.epochs, out)
         batches = loader(images, batch_size=recipe.batch_size, seed=recipe.seed)
         trainer.fit(training, batches, ckpt_path=checkpoint, weights_only=True)
@@ -293,7 +303,7 @@ def _trainer(epochs: int, out: Path) -> lightning.Trainer:
 
 def classify(model: Surrogate, images: NDArray[np.uint8]) -> NDArray[np.int64]:
     """The class of each image, shape (N,), by the surrogate's exact integer arithmetic."""
-    device = model.encoder.device
+    device = model.input_values.device
     parts = [
         model.infer(torch.tensor(images[i : i + EVALUATION_BATCH], device=device)).classes.cpu().numpy()
         for i in range(0, len(images), EVALUATION_BATCH)

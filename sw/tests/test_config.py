@@ -74,7 +74,7 @@ def test_fire_start_defaults_to_the_steps() -> None:
 def test_examples_describe_hardware(path: Path) -> None:
     experiment = Experiment.load(path)
     shape = experiment.network
-    model = Surrogate([16, *shape.hidden, 10], input_kernel=shape.spiking_input, kernel=shape.spiking_hidden)
+    model = Surrogate((16,), shape.architecture(10), input_kernel=shape.spiking_input, kernel=shape.spiking_hidden)
     hardware = experiment.hardware
     made = Hardware.for_network(
         freeze(model, experiment.to_json()),

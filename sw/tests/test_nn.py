@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import kernel_specs
+from networks import convolution_shapes, dense_shapes, kernel_specs
 
 from firstspike import golden, kernels
+from firstspike.architecture import Stage
 from firstspike.errors import FirstspikeError
-from firstspike.nn import TTFS, FoldedLinear, Surrogate
+from firstspike.nn import TTFS, Folded, Surrogate
 from firstspike.nn.inference import exact_matmul
 from firstspike.nn.quantise import quantised, straight_through, weight_scale
 from firstspike.quantize import freeze
@@ -76,7 +80,7 @@ def test_straight_through_keeps_the_gradient() -> None:
 def test_fold_is_batch_norm() -> None:
     """With weights of 8 bits the layer differs from float batch norm by the rounding of weights and bias alone."""
     torch.manual_seed(0)
-    layer = FoldedLinear(30, 7, input_unit=2.0**-7, weight_bits=8, weight_clip=1.0, momentum=0.1)
+    layer = Folded(Stage(outputs=7), (30,), input_unit=2.0**-7, weight_bits=8, weight_clip=1.0, momentum=0.1)
     linear, norm = torch.nn.Linear(30, 7, bias=False), torch.nn.BatchNorm1d(7)
     with torch.no_grad():
         layer.gamma.uniform_(0.5, 2)
@@ -96,7 +100,7 @@ def test_fold_is_batch_norm() -> None:
 @pytest.mark.smoke
 def test_frozen_layer_trains_with_the_integers_it_will_have() -> None:
     torch.manual_seed(0)
-    layer = FoldedLinear(20, 5, input_unit=2.0**-7, weight_bits=4, weight_clip=0.7, momentum=0.1)
+    layer = Folded(Stage(outputs=5), (20,), input_unit=2.0**-7, weight_bits=4, weight_clip=0.7, momentum=0.1)
     layer(torch.rand(64, 20))
     layer.frozen = True
     integers = layer.integers()
@@ -105,14 +109,25 @@ def test_frozen_layer_trains_with_the_integers_it_will_have() -> None:
     torch.testing.assert_close(layer(codes * 2.0**-7).double(), exact * integers.scale, rtol=1e-5, atol=1e-5)
 
 
+def notation(layer: dict[str, Any]) -> str:
+    """A layer of :mod:`networks` as an architecture has it."""
+    channels, *rest = layer["shape"]
+    if len(rest) == 1:
+        return str(channels)
+    _, rows, columns = rest
+    return f"{channels}C{rows}x{columns}s{layer['stride']}p{layer['padding']}-P{layer['pool']}"
+
+
 @st.composite
 def surrogates(draw: st.DrawFn) -> Surrogate:
     """An untrained surrogate whose statistics, gains and offsets are drawn, so that spikes come early, late, never."""
     hidden = draw(kernel_specs(draw(st.integers(1, 9))))
     first = kernels.Direct() if draw(st.integers(0, 3)) == 0 else draw(kernel_specs(hidden.steps))
     torch.manual_seed(draw(st.integers(0, 2**32 - 1)))
+    input_shape, layers = draw(st.one_of(dense_shapes(), convolution_shapes()))
     model = Surrogate(
-        draw(st.lists(st.integers(1, 9), min_size=2, max_size=4)),
+        input_shape,
+        "-".join(notation(x) for x in layers),
         input_kernel=first,
         kernel=hidden,
         fire_start=draw(st.one_of(st.none(), st.integers(0, hidden.steps))),
@@ -148,7 +163,7 @@ def random_images(seed: int, count: int, size: int) -> np.ndarray:
 @settings(max_examples=300, deadline=None)
 @given(model=surrogates(), seed=st.integers(0, 2**32 - 1))
 def test_evaluation_is_the_golden_model(model: Surrogate, seed: int) -> None:
-    assert_equal(model, random_images(seed, 6, model.sizes[0]))
+    assert_equal(model, random_images(seed, 6, math.prod(model.shapes[0])))
 
 
 @pytest.mark.smoke
@@ -159,7 +174,8 @@ def test_evaluation_is_the_golden_model_at_scale(readout: str, fire_start: int, 
     torch.manual_seed(bits)
     kernel = kernels.PowerOfTwo(steps=8)
     model = Surrogate(
-        [64, 48, 10],
+        (64,),
+        "48-10",
         input_kernel=kernel,
         kernel=kernel,
         fire_start=fire_start,
@@ -175,7 +191,7 @@ def test_evaluation_is_the_golden_model_at_scale(readout: str, fire_start: int, 
 def test_sums_beyond_float32_are_exact() -> None:
     kernel = kernels.Exponential(steps=4, tau=2.0, kernel_fraction_bits=22)
     torch.manual_seed(0)
-    model = Surrogate([40, 20, 5], input_kernel=kernel, kernel=kernel, weight_bits=8).eval()
+    model = Surrogate((40,), "20-5", input_kernel=kernel, kernel=kernel, weight_bits=8).eval()
     network = freeze(model, {})
     assert max(abs(x) for x in network.membrane_range(0)) > 1 << 24
     assert_equal(model, random_images(0, 50, 40))
@@ -184,7 +200,7 @@ def test_sums_beyond_float32_are_exact() -> None:
 @pytest.mark.smoke
 def test_evaluation_in_real_units() -> None:
     kernel = kernels.Linear(steps=5)
-    model = Surrogate([12, 6, 3], input_kernel=kernel, kernel=kernel).eval()
+    model = Surrogate((12,), "6-3", input_kernel=kernel, kernel=kernel).eval()
     images = torch.from_numpy(random_images(1, 9, 12))
     scale = freeze(model, {}).layers[-1].scale
     assert torch.equal(model(images), (model.infer(images).membranes.double() * scale).float())
@@ -206,7 +222,7 @@ def test_exact_products_whatever_the_caller_permits() -> None:
 @pytest.mark.parametrize("images", [torch.zeros(2, 5, dtype=torch.uint8), torch.zeros(2, 4)], ids=["size", "type"])
 def test_images_that_do_not_fit(images: torch.Tensor) -> None:
     kernel = kernels.Linear(steps=5)
-    model = Surrogate([4, 2], input_kernel=kernel, kernel=kernel).eval()
+    model = Surrogate((4,), "2", input_kernel=kernel, kernel=kernel).eval()
     with pytest.raises(FirstspikeError, match=r"the network takes 4 of torch\.uint8"):
         model.infer(images)
 
@@ -214,4 +230,4 @@ def test_images_that_do_not_fit(images: torch.Tensor) -> None:
 @pytest.mark.smoke
 def test_windows_of_different_length() -> None:
     with pytest.raises(FirstspikeError, match="input kernel has 4 steps, the hidden one 5"):
-        Surrogate([4, 2], input_kernel=kernels.Linear(steps=4), kernel=kernels.Linear(steps=5))
+        Surrogate((4,), "2", input_kernel=kernels.Linear(steps=4), kernel=kernels.Linear(steps=5))

@@ -21,7 +21,7 @@ HIDDEN = kernels.Exponential(steps=8, tau=3.0, kernel_fraction_bits=6)
 
 def surrogate(**settings: object) -> Surrogate:
     torch.manual_seed(0)
-    model = Surrogate([30, 20, 5], input_kernel=INPUT, kernel=HIDDEN, **settings)  # type: ignore[arg-type]
+    model = Surrogate((30,), "20-5", input_kernel=INPUT, kernel=HIDDEN, **settings)  # type: ignore[arg-type]
     with torch.no_grad():
         for layer in model.folded_layers():
             layer.gamma.uniform_(0.5, 2)
@@ -66,7 +66,7 @@ def test_an_output_read_by_its_first_spike_has_thresholds() -> None:
 
 
 def test_direct_input() -> None:
-    network = freeze(Surrogate([4, 3], input_kernel=kernels.Direct(), kernel=HIDDEN), {})
+    network = freeze(Surrogate((4,), "3", input_kernel=kernels.Direct(), kernel=HIDDEN), {})
     assert network.populations[0].simultaneous
     assert network.populations[0].kernel == tuple(range(255, 0, -1))
 

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from firstspike.errors import FirstspikeError
-from firstspike.kernels import Kernel
-from firstspike.nn.layers import Integers
+from firstspike.model import Conv2d, Network
 
 
 class Inference(NamedTuple):
@@ -40,14 +39,7 @@ class Inference(NamedTuple):
 
 
 class IntegerLayer:
-    """Integers of one layer on a device, with the tables of the populations it joins.
-
-    Parameters
-    ----------
-    pre
-        Kernel of the population before the layer.
-    thresholds
-        TH of the population after it, or nothing for an output read by its membranes.
+    """One layer of a network on a device, with the tables of the populations it joins.
 
     Raises
     ------
@@ -56,26 +48,105 @@ class IntegerLayer:
 
     """
 
-    def __init__(self, integers: Integers, *, pre: Kernel, thresholds: Sequence[int], device: torch.device) -> None:
-        table = pre.table()
-        sums = table[0] * np.abs(integers.weight).sum(axis=1) + np.abs(integers.bias)
-        bound = max(int(sums.max()), *thresholds, 0)
+    def __init__(self, network: Network, index: int, device: torch.device) -> None:
+        layer, pre, post = network.layers[index], network.populations[index], network.populations[index + 1]
+        rows = layer.weight.reshape(len(layer.weight), -1)
+        sums = pre.kernel[0] * np.abs(rows).sum(axis=1) + np.abs(layer.bias)
+        bound = max(int(sums.max()), *post.threshold, 0)
         if bound >= 1 << 53:
             raise FirstspikeError(f"membranes reach {bound}, beyond the exact range of 2**53", "use smaller kernels")
         self.dtype = torch.float32 if bound < 1 << 24 else torch.float64
         as_tensor = {"dtype": self.dtype, "device": device}
-        self.weight = torch.tensor(integers.weight, **as_tensor)  # type: ignore[arg-type]
-        self.bias = torch.tensor(integers.bias, **as_tensor)  # type: ignore[arg-type]
-        self.thresholds = [float(x) for x in thresholds]
-        self.simultaneous = pre.simultaneous
-        self.codes = len(table)
-        self.kernel = torch.tensor([*table, 0], **as_tensor)  # type: ignore[arg-type]
+        self.weight = torch.tensor(rows, **as_tensor)  # type: ignore[arg-type]
+        self.bias = torch.tensor(layer.bias, **as_tensor)  # type: ignore[arg-type]
+        self.thresholds = [float(x) for x in post.threshold]
+        self.simultaneous, self.codes = pre.simultaneous, pre.codes
+        self.kernel = torch.tensor([*pre.kernel, 0], **as_tensor)  # type: ignore[arg-type]
+        self.convolution = layer if isinstance(layer, Conv2d) else None
+        self.shape = pre.shape
 
     def membranes(self, codes: Tensor, until: int) -> Tensor:
-        """V after all spikes whose step is at most ``until``, shape (B, outputs)."""
+        """V after all spikes whose step is at most ``until``, shape (B, M), M the membranes before pooling."""
         if not self.simultaneous and until < self.codes - 1:
             codes = torch.where(codes <= until, codes, self.codes)
-        return torch.nn.functional.linear(self.kernel[codes], self.weight, self.bias)
+        values = self.kernel[codes]
+        if self.convolution is None:
+            return torch.nn.functional.linear(values, self.weight, self.bias)
+        # Patches and one product: a library's convolution may transform its input (Winograd, Fourier) and so round.
+        patches = torch.nn.functional.unfold(
+            values.reshape(-1, *self.shape),
+            self.convolution.kernel_shape,
+            padding=self.convolution.padding,
+            stride=self.convolution.stride,
+        )
+        return (self.weight @ patches + self.bias[:, None]).flatten(1)
+
+    def pooled(self, first: Tensor) -> Tensor:
+        """The earliest step of each pooling window, shape (B, N), of those of the membranes, shape (B, M)."""
+        if self.convolution is None:
+            return first
+        pool = self.convolution.pool
+        rows, columns = self.convolution.grid(self.shape)
+        grid = first.reshape(len(first), -1, rows, columns)
+        windows = grid.unfold(2, pool, pool).unfold(3, pool, pool)
+        return windows.amin(dim=(4, 5)).flatten(1)
+
+
+class IntegerNetwork:
+    """A frozen network in torch.
+
+    Parameters
+    ----------
+    network
+        The integers.
+    device
+        Where to compute.
+
+    Raises
+    ------
+    FirstspikeError
+        if a sum could reach 2**53.
+
+    """
+
+    #: Patches of a convolution are large; this many images at a time keep them below a gigabyte for VGG-16.
+    BATCH = 256
+
+    def __init__(self, network: Network, device: torch.device | str = "cpu") -> None:
+        self.network = network
+        self._device = torch.device(device)
+        self._layers = [IntegerLayer(network, i, self._device) for i in range(len(network.layers))]
+        self._encoder = torch.tensor(network.encoder, device=self._device)
+
+    @torch.no_grad()
+    def infer(self, pixels: Tensor) -> Inference:
+        """Every spike time and output membrane, for images of bytes, shape (B, ...).
+
+        Raises
+        ------
+        FirstspikeError
+            if the images do not fit.
+
+        """
+        flat, size = pixels.flatten(1), self.network.populations[0].size
+        if flat.dtype != torch.uint8 or flat.shape[1] != size:
+            raise FirstspikeError(
+                f"images have {flat.shape[1]} pixels of {flat.dtype}; the network takes {size} of torch.uint8"
+            )
+        with exact_matmul():
+            parts = [self._infer(part.to(self._device)) for part in torch.split(flat, self.BATCH)]  # type: ignore[no-untyped-call]
+        return Inference(
+            tuple(torch.cat(times) for times in zip(*(part.spike_times for part in parts), strict=True)),
+            *(torch.cat([part[i] for part in parts]) for i in range(1, len(Inference._fields))),  # type: ignore[misc]
+        )
+
+    def _infer(self, pixels: Tensor) -> Inference:
+        return infer(
+            self._layers,
+            self._encoder[pixels.int()],
+            steps=self.network.steps,
+            fire_start=self.network.fire_start,
+        )
 
 
 def infer(layers: Sequence[IntegerLayer], codes: Tensor, *, steps: int, fire_start: int) -> Inference:
@@ -83,7 +154,7 @@ def infer(layers: Sequence[IntegerLayer], codes: Tensor, *, steps: int, fire_sta
     times = [codes]
     *hidden, last = layers
     for layer in hidden:
-        times.append(_first_steps(layer, times[-1], steps, fire_start)[0])
+        times.append(layer.pooled(_first_steps(layer, times[-1], steps, fire_start)[0]))
     membranes = last.membranes(times[-1], steps)
     decision_steps = torch.full_like(codes[:, 0], steps)
     deciding = membranes

@@ -2,83 +2,105 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
+from firstspike.architecture import parse, shapes
 from firstspike.errors import FirstspikeError
-from firstspike.kernels import Kernel
+from firstspike.kernels import Exponential, Kernel
 from firstspike.model import Readout
 from firstspike.nn.activation import TTFS
-from firstspike.nn.inference import Inference, IntegerLayer, exact_matmul, infer
-from firstspike.nn.layers import FoldedLinear
+from firstspike.nn.inference import Inference, IntegerNetwork
+from firstspike.nn.layers import Folded
 
 
 class Surrogate(nn.Module):
-    """A fully connected TTFS network.
+    """A TTFS network of fully connected layers and convolutions.
 
     In training mode :meth:`forward` is differentiable and has no loop over time. In evaluation mode every result is
     that of the frozen integers (``docs/numerics.md``), whatever S and the readout are: see :meth:`infer`.
 
     Parameters
     ----------
-    sizes
-        Neurons of each population: input, hidden ..., output.
+    input_shape
+        (N,), or (channels, rows, columns), which convolutions need.
+    architecture
+        Layers in the notation of :mod:`firstspike.architecture`, output included.
     input_kernel, kernel
         Of the input, and of every hidden population and the thresholds of an output read by its first spike.
+    trainable_kernels
+        Whether every exponential kernel has its own trainable time constant and delay. The input's delay stays.
     fire_start
         S, in steps. Training takes all spikes into account, as S = T does; only evaluation stops early.
     readout, weight_bits, weight_clip, momentum
-        See :class:`firstspike.nn.layers.FoldedLinear` and :class:`firstspike.model.Network`.
+        See :class:`firstspike.nn.layers.Folded` and :class:`firstspike.model.Network`.
 
     Raises
     ------
     FirstspikeError
-        if the kernels do not have the same number of steps.
+        if the kernels do not have the same number of steps, or layers do not fit each other.
 
     """
 
     input_values: Tensor
-    encoder: Tensor
 
     def __init__(
         self,
-        sizes: Sequence[int],
+        input_shape: tuple[int, ...],
+        architecture: str,
         *,
         input_kernel: Kernel,
         kernel: Kernel,
+        trainable_kernels: bool = False,
         fire_start: int | None = None,
         readout: Readout = "membrane",
-        weight_bits: int = 6,
+        weight_bits: int | None = 6,
         weight_clip: float = 0.7,
         momentum: float = 0.1,
     ) -> None:
         super().__init__()
         if not input_kernel.simultaneous and input_kernel.steps != kernel.steps:
             raise FirstspikeError(f"the input kernel has {input_kernel.steps} steps, the hidden one {kernel.steps}")
-        self.sizes = tuple(sizes)
-        self.input_kernel, self.kernel = input_kernel, kernel
+        stages = parse(architecture)
+        self.shapes = shapes(input_shape, stages)
         self.steps = kernel.steps
         self.fire_start = kernel.steps if fire_start is None else fire_start
         self.readout: Readout = readout
-        units = [input_kernel.unit, *([kernel.unit] * (len(sizes) - 2))]
         self.layers = nn.ModuleList(
-            FoldedLinear(
-                inputs, outputs, input_unit=unit, weight_bits=weight_bits, weight_clip=weight_clip, momentum=momentum
+            Folded(
+                stage,
+                shape,
+                input_unit=kernel.unit if index else input_kernel.unit,
+                weight_bits=weight_bits,
+                weight_clip=weight_clip,
+                momentum=momentum,
             )
-            for (inputs, outputs), unit in zip(pairwise(sizes), units, strict=True)
+            for index, (stage, shape) in enumerate(zip(stages, self.shapes, strict=False))
         )
-        self.activation = TTFS(kernel)
-        codes = torch.tensor(input_kernel.encoder())
+        trainable_input = trainable_kernels and isinstance(input_kernel, Exponential)
+        self.input_activation = TTFS(input_kernel, trainable=trainable_input)
+        if trainable_input:
+            self.input_activation.delay.requires_grad_(False)
+        # One for each hidden population, and one whose thresholds an output has that is read by its first spike.
+        self.activations = nn.ModuleList(TTFS(kernel, trainable=trainable_kernels) for _ in stages[:-1])
+        self.output_kernel = kernel
         values = torch.tensor([*input_kernel.decode(), 0.0], dtype=torch.float32)
-        self.register_buffer("encoder", codes, persistent=False)
-        self.register_buffer("input_values", values[codes], persistent=False)
+        self.register_buffer("input_values", values[torch.tensor(input_kernel.encoder())], persistent=False)
 
-    def folded_layers(self) -> list[FoldedLinear]:
+    def folded_layers(self) -> list[Folded]:
         """The layers with weights, first to last."""
-        return [layer for layer in self.layers if isinstance(layer, FoldedLinear)]
+        return [layer for layer in self.layers if isinstance(layer, Folded)]
+
+    def hidden_activations(self) -> list[TTFS]:
+        """The activations of the hidden populations, first to last."""
+        return [activation for activation in self.activations if isinstance(activation, TTFS)]
+
+    def kernels(self) -> list[Kernel]:
+        """Kernels of input, hidden populations and output, as they are now."""
+        hidden = [activation.kernel for activation in self.hidden_activations()]
+        return [self.input_activation.kernel, *hidden, self.output_kernel]
 
     def freeze_statistics(self, frozen: bool) -> None:
         """Whether training uses the running statistics of batch norm instead of those of the batch."""
@@ -90,14 +112,27 @@ class Surrogate(nn.Module):
         if not self.training:
             scale = self.folded_layers()[-1].integers().scale
             return (self.infer(pixels).membranes.double() * scale).float()
-        x = self.input_values[pixels.flatten(1).int()]
-        *hidden, last = self.layers
-        for layer in hidden:
-            x = self.activation(layer(x))
-        out: Tensor = last(x)
-        return out
+        *_, membranes = self.membranes(pixels)
+        return membranes
 
-    @torch.no_grad()
+    def membranes(self, pixels: Tensor) -> Iterator[Tensor]:
+        """Real membranes of each layer after pooling, first to last, as :meth:`forward` makes them in training mode."""
+        x = self.encoded(pixels)
+        *hidden, last = self.folded_layers()
+        for layer, activation in zip(hidden, self.activations, strict=True):
+            v = layer(x)
+            yield v
+            x = activation(v)
+        yield last(x)
+
+    def encoded(self, pixels: Tensor) -> Tensor:
+        """Decoded values of the input's spikes, float32, in the shape of the input."""
+        shaped = pixels.reshape(-1, *self.shapes[0])
+        if self.input_activation.relaxed or self.input_activation.trainable:
+            values: Tensor = self.input_activation(shaped.float() / 255)
+            return values
+        return self.input_values[shaped.int()]
+
     def infer(self, pixels: Tensor) -> Inference:
         """Every spike time and output membrane of the integer network, for images of bytes, shape (B, ...).
 
@@ -107,26 +142,6 @@ class Surrogate(nn.Module):
             if the images do not fit, or sums could leave the exact range of double precision.
 
         """
-        flat = pixels.flatten(1)
-        if flat.dtype != torch.uint8 or flat.shape[1] != self.sizes[0]:
-            raise FirstspikeError(
-                f"images have {flat.shape[1]} pixels of {flat.dtype}; the network takes {self.sizes[0]} of torch.uint8"
-            )
-        with exact_matmul():
-            return infer(self._integer_layers(), self.encoder[flat.int()], steps=self.steps, fire_start=self.fire_start)
+        from firstspike.quantize import freeze  # which needs this module's layers
 
-    def _integer_layers(self) -> list[IntegerLayer]:
-        layers = []
-        for index, layer in enumerate(self.folded_layers()):
-            integers = layer.integers()
-            last = index == len(self.layers) - 1
-            fires = not last or self.readout == "first_spike"
-            layers.append(
-                IntegerLayer(
-                    integers,
-                    pre=self.kernel if index else self.input_kernel,
-                    thresholds=self.kernel.integer_threshold(integers.scale) if fires else (),
-                    device=layer.weight.device,
-                )
-            )
-        return layers
+        return IntegerNetwork(freeze(self, {}), self.input_values.device).infer(pixels)
