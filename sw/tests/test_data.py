@@ -1,15 +1,8 @@
-"""Data sets: the split, the IDX reader on damaged files, and the download."""
+"""Data sets: what a set must be, the digits, one's own arrays, CIFAR-10 as published."""
 
 from __future__ import annotations
 
-import functools
-import gc
-import gzip
-import hashlib
-import http.server
-import struct
-import threading
-from collections.abc import Iterator
+import re
 from pathlib import Path
 
 import numpy as np
@@ -19,28 +12,8 @@ from firstspike import data
 from firstspike.config import DataConfig
 from firstspike.errors import FirstspikeError
 
-pytestmark = pytest.mark.smoke
 
-
-def idx(array: np.ndarray, kind: int = 8) -> bytes:
-    return bytes((0, 0, kind, array.ndim)) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
-
-
-def small_mnist() -> dict[str, bytes]:
-    rng = np.random.default_rng(0)
-    return {
-        name: gzip.compress(idx(rng.integers(0, 10, size=(count, 28, 28) if "images" in name else count, dtype="u1")))
-        for name, count in zip(data.MNIST_SHA256, (20, 20, 7, 7), strict=True)
-    }
-
-
-def fill(folder: Path, files: dict[str, bytes]) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-    return folder
-
-
+@pytest.mark.smoke
 def test_digits() -> None:
     digits = data.load(DataConfig())
     assert digits.train_images.shape == (1437, 8, 8)
@@ -49,124 +22,6 @@ def test_digits() -> None:
     assert set(np.unique(digits.train_images)) == {int(np.floor(x * 255 / 16 + 0.5)) for x in range(17)}
     assert np.bincount(digits.test_labels).tolist() == [36, 36, 35, 37, 36, 37, 36, 36, 35, 36]
     assert data.load(DataConfig()).digest == digits.digest
-
-
-@pytest.mark.parametrize("folder", ["", "mnist"], ids=["folder_itself", "sub_folder"])
-def test_mnist_from_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
-    fill(tmp_path / folder, small_mnist())
-    monkeypatch.setenv(data.FOLDER_VARIABLE, str(tmp_path))
-    mnist = data.load(DataConfig(set="mnist"))
-    assert mnist.train_images.shape == (20, 28, 28)
-    assert mnist.test_labels.shape == (7,)
-    assert mnist.train_labels.dtype == np.int64
-
-
-def test_mnist_folder_without_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(data.FOLDER_VARIABLE, str(tmp_path))
-    with pytest.raises(FirstspikeError, match=r"which holds neither train-images-idx3-ubyte\.gz nor") as error:
-        data.load(DataConfig(set="mnist"))
-    assert "unset FIRSTSPIKE_DATA" in error.value.one_line()
-
-
-def test_mnist_label_out_of_range(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    labels = np.array([0, 1, 10, 2, 3, 4, 5], np.uint8)
-    fill(tmp_path, small_mnist() | {"t10k-labels-idx1-ubyte.gz": gzip.compress(idx(labels))})
-    monkeypatch.setenv(data.FOLDER_VARIABLE, str(tmp_path))
-    with pytest.raises(FirstspikeError, match=r"test_labels\[2\] is 10, out of range 0\.\.9"):
-        data.load(DataConfig(set="mnist"))
-
-
-def test_mnist_counts_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    labels = gzip.compress(idx(np.zeros(19, np.uint8)))
-    fill(tmp_path, small_mnist() | {"train-labels-idx1-ubyte.gz": labels})
-    monkeypatch.setenv(data.FOLDER_VARIABLE, str(tmp_path))
-    with pytest.raises(FirstspikeError, match="train has 20 images and 19 labels"):
-        data.load(DataConfig(set="mnist"))
-
-
-GOOD = gzip.compress(idx(np.arange(60, dtype=np.uint8).reshape(3, 4, 5)))
-
-
-def test_idx_is_read(tmp_path: Path) -> None:
-    (tmp_path / "x.gz").write_bytes(GOOD)
-    assert np.array_equal(data.read_idx(tmp_path / "x.gz", dimensions=3).ravel(), np.arange(60))
-
-
-@pytest.mark.parametrize(
-    ("content", "problem"),
-    [
-        pytest.param(b"", "0 bytes are no IDX header", id="empty"),
-        pytest.param(b"<html>not found</html>", "Not a gzipped file", id="no_gzip"),
-        pytest.param(GOOD[:-20], "ended before", id="truncated"),
-        pytest.param(GOOD[:30] + bytes((GOOD[30] ^ 0xFF,)) + GOOD[31:], "", id="corrupt"),
-        pytest.param(gzip.compress(bytes((0, 0, 8, 3, 0))), "5 bytes are no IDX header", id="header_cut"),
-        pytest.param(
-            gzip.compress(idx(np.zeros((3, 4, 5), np.uint8), kind=9)), "it starts with 00 00 09 03", id="type"
-        ),
-        pytest.param(gzip.compress(idx(np.zeros(60, np.uint8))), "it starts with 00 00 08 01", id="dimensions"),
-        pytest.param(gzip.compress(gzip.decompress(GOOD)[:-1]), "59 bytes of data, not the 60", id="short"),
-        pytest.param(gzip.compress(gzip.decompress(GOOD) + b"x"), "61 bytes of data, not the 60", id="long"),
-    ],
-)
-def test_idx_damaged(tmp_path: Path, content: bytes, problem: str) -> None:
-    path = tmp_path / "x.gz"
-    path.write_bytes(content)
-    with pytest.raises(FirstspikeError, match="is damaged") as error:
-        data.read_idx(path, dimensions=3)
-    assert str(path) in str(error.value)
-    assert problem in str(error.value)
-    assert "\n" not in error.value.one_line()
-
-
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
-@pytest.fixture
-def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder served on this machine in place of the mirrors, the first of which does not answer."""
-    folder = tmp_path / "mirror"
-    folder.mkdir()
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=folder)) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        here = f"http://127.0.0.1:{server.server_port}/"
-        monkeypatch.setattr(data, "MNIST_MIRRORS", (here + "gone/", here))
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-        monkeypatch.delenv(data.FOLDER_VARIABLE, raising=False)
-        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-            monkeypatch.delenv(name, raising=False)
-        yield folder
-        server.shutdown()
-        thread.join()
-    gc.collect()  # here, not in some later test
-
-
-# requests leaves the connection of a refused download to the garbage collector.
-refused = pytest.mark.filterwarnings("ignore:.*socket.*:pytest.PytestUnraisableExceptionWarning")
-
-
-@refused
-def test_download(mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files = small_mnist()
-    monkeypatch.setattr(data, "MNIST_SHA256", {name: hashlib.sha256(x).hexdigest() for name, x in files.items()})
-    fill(mirror, files)
-    assert data.load(DataConfig(set="mnist")).train_images.shape == (20, 28, 28)
-    for path in mirror.iterdir():
-        path.unlink()
-    assert data.load(DataConfig(set="mnist")).test_images.shape == (7, 28, 28), "the second time from the cache"
-
-
-@refused
-@pytest.mark.parametrize("files", [{}, small_mnist()], ids=["not_found", "wrong_checksum"])
-def test_download_fails(mirror: Path, tmp_path: Path, files: dict[str, bytes]) -> None:
-    fill(mirror, files)
-    with pytest.raises(FirstspikeError, match=r"cannot download train-images-idx3-ubyte\.gz") as error:
-        data.load(DataConfig(set="mnist"))
-    assert "set FIRSTSPIKE_DATA" in error.value.one_line()
-    assert "\n" not in error.value.one_line()
-    assert not list((tmp_path / "cache").rglob("*.gz"))
 
 
 def arrays() -> dict[str, np.ndarray]:
@@ -178,6 +33,7 @@ def arrays() -> dict[str, np.ndarray]:
     }
 
 
+@pytest.mark.smoke
 def test_own_arrays(tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / "mine.npz", **arrays())
     mine = data.load(DataConfig(set="npz", path=tmp_path / "mine.npz"))
@@ -185,6 +41,7 @@ def test_own_arrays(tmp_path: Path) -> None:
     assert mine.test_labels.dtype == np.int64
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
@@ -208,6 +65,7 @@ def test_own_arrays_wrong(tmp_path: Path, change: dict[str, np.ndarray | None], 
     assert "\n" not in error.value.one_line()
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 cut"], ids=["missing", "empty", "truncated"])
 def test_own_file_damaged(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "mine.npz"
@@ -215,3 +73,41 @@ def test_own_file_damaged(tmp_path: Path, content: bytes | None) -> None:
         path.write_bytes(content)
     with pytest.raises(FirstspikeError, match=r"cannot read .*mine\.npz"):
         data.load(DataConfig(set="npz", path=path))
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(
+    ("shape", "expected"), [((3, 5), (1, 3, 5)), ((2, 3, 5), (2, 3, 5))], ids=["one_channel", "channels"]
+)
+def test_image_shape(shape: tuple[int, ...], expected: tuple[int, int, int]) -> None:
+    assert of_shape(shape).image_shape == expected
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("shape", [(15,), (1, 1, 3, 5)], ids=["flat", "too_many"])
+def test_no_image_shape(shape: tuple[int, ...]) -> None:
+    with pytest.raises(FirstspikeError, match=re.escape(f"data set x: an image of shape {shape} has")) as error:
+        _ = of_shape(shape).image_shape
+    assert "(N, channels, rows, columns)" in error.value.one_line()
+
+
+def of_shape(shape: tuple[int, ...]) -> data.Dataset:
+    images, labels = np.zeros((2, *shape), np.uint8), np.array([0, 1])
+    return data.Dataset(
+        train_images=images, train_labels=labels, test_images=images, test_labels=labels, name="x", classes=2
+    )
+
+
+@pytest.mark.cifar10
+def test_cifar_as_published() -> None:
+    """Sums of each channel: the training images' mean is the widely quoted 0.4914, 0.4822, 0.4465."""
+    cifar = data.load(DataConfig(set="cifar10"))
+    assert cifar.train_images.shape == (50_000, 3, 32, 32)
+    assert cifar.test_images.shape == (10_000, 3, 32, 32)
+    assert np.bincount(cifar.train_labels).tolist() == [5_000] * 10
+    assert np.bincount(cifar.test_labels).tolist() == [1_000] * 10
+    train = cifar.train_images.sum((0, 2, 3), dtype=np.int64)
+    assert train.tolist() == [6_415_714_204, 6_295_060_180, 5_829_907_619]
+    assert cifar.test_images.sum((0, 2, 3), dtype=np.int64).tolist() == [1_290_492_328, 1_266_775_083, 1_176_108_223]
+    assert np.round(train / (50_000 * 32 * 32 * 255), 4).tolist() == [0.4914, 0.4822, 0.4465]
+    assert cifar.digest == "9048fcbac9c08a64d57a7c5a5a66750a974ad4eab380914df129f7e223d823df"
