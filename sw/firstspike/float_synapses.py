@@ -34,7 +34,7 @@ class Synapses:
         #: Of each membrane, in a shape that broadcasts over (B, *membranes).
         self.bias = torch.tensor(layer.bias, device=device).reshape(-1, *([1, 1] if layer.convolution else []))
         self._input_shape = shape
-        self.output_shape = layer.output_shape(shape)
+        layer.output_shape(shape)
 
     def sums(self, values: Tensor) -> Tensor:
         """Weighted sums without the bias: of (B, *shape) the membranes before max pooling, (B, M) or (B, C, R, S)."""
@@ -46,13 +46,16 @@ class Synapses:
             return functional.conv2d(values, self._weight, stride=layer.stride, padding=layer.padding)
         return functional.linear(values.flatten(1), self._weight)
 
+    @property
+    def pools(self) -> bool:
+        """Whether max pooling follows."""
+        return self._layer.pool > 1
+
     def max_pool(self, values: Tensor) -> Tensor:
         """The largest value of each pooling window."""
-        return functional.max_pool2d(values, self._layer.pool) if self._layer.pool > 1 else values
+        return functional.max_pool2d(values, self._layer.pool) if self.pools else values
 
     def pool_through(self, values: Tensor, score: Tensor) -> Tensor:
         """Of each pooling window the value of the place with the largest score, the first of several."""
-        if self._layer.pool == 1:
-            return values
         _, places = functional.max_pool2d(score, self._layer.pool, return_indices=True)
         return values.flatten(2).gather(2, places.flatten(2)).reshape(places.shape)

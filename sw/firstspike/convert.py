@@ -1,0 +1,118 @@
+"""A normalised ReLU network -> the integer TTFS network (T2FSNN, Park et al., DAC 2020): no training in time.
+
+The steps of T2FSNN: fold batch norm (done when :class:`firstspike.ann.FloatLayer` is made), normalise the weights
+(:mod:`firstspike.normalise`), optimise the kernels (:mod:`firstspike.kernel_optimisation`), convert.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from firstspike.ann import FloatLayer, shapes
+from firstspike.errors import FirstspikeError
+from firstspike.kernels import Kernel
+from firstspike.layers import Conv2d, Dense, Layer
+from firstspike.model import Network, chain
+
+
+def window(layers: Sequence[FloatLayer], input_kernel: Kernel, kernels: Sequence[Kernel]) -> int:
+    """T that all kernels share.
+
+    Raises
+    ------
+    FirstspikeError
+        if there is not one kernel for each hidden population, or they differ in their steps.
+
+    """
+    if len(kernels) != len(layers) - 1:
+        raise FirstspikeError(f"{len(kernels)} kernels for {len(layers) - 1} hidden populations", "give one for each")
+    steps = {kernel.steps for kernel in kernels}
+    if not input_kernel.simultaneous or not kernels:
+        steps.add(input_kernel.steps)
+    if len(steps) != 1:
+        raise FirstspikeError(f"kernels have {sorted(steps)} steps", "give all populations one window")
+    return steps.pop()
+
+
+def convert(
+    layers: Sequence[FloatLayer],
+    *,
+    input_shape: Sequence[int],
+    input_kernel: Kernel,
+    kernels: Sequence[Kernel],
+    fire_start: int | None = None,
+    weight_bits: int = 8,
+    weight_clip: float = 1.0,
+    provenance: Mapping[str, Any] | None = None,
+) -> Network:
+    """The integer network whose neurons fire as early as the ReLU network's values are large.
+
+    The class is the argmax of the output membranes. Average pooling is folded into weights; a layer's largest weight,
+    times ``weight_clip``, becomes the largest integer, and biases are rounded to the unit of the membrane.
+
+    Parameters
+    ----------
+    layers
+        First to last, normalised so that values are about 0..1: a value above ``theta0 * exp(delay / tau)`` fires at
+        step 0 and is cut to what that step is worth.
+    input_shape
+        (inputs,), or (channels, rows, columns).
+    input_kernel
+        Of the pixels. :class:`firstspike.kernels.Direct` injects them as real values.
+    kernels
+        Of each hidden population. ``rounding="ceil"`` is T2FSNN's, ``round`` that of the later surrogate.
+    fire_start
+        S; ``None`` is T (guaranteed integration), less is early firing.
+    weight_bits
+        2..16, of every layer.
+    weight_clip
+        Range of the quantiser as part of the largest weight, above 0 and up to 1.
+    provenance
+        Kept with the network.
+
+    Raises
+    ------
+    FirstspikeError
+        if parts do not fit each other or a setting is out of range.
+
+    """
+    if not 0 < weight_clip <= 1:
+        raise FirstspikeError(f"weight_clip is {weight_clip}", "use a number above 0 and up to 1")
+    steps = window(layers, input_kernel, kernels)
+    found = shapes(layers, input_shape)
+    made: list[Layer] = []
+    thresholds = []
+    for index, (layer, shape, kernel) in enumerate(zip(layers, found, [input_kernel, *kernels], strict=False)):
+        made.append(_quantised(layer.without_average(shape), f"layer{index}", kernel.unit, weight_bits, weight_clip))
+        if index < len(kernels):
+            thresholds.append(kernels[index].integer_threshold(made[-1].scale))
+    return chain(
+        made,
+        input_shape=tuple(input_shape),
+        kernels=[input_kernel.table(), *(kernel.table() for kernel in kernels)],
+        thresholds=thresholds,
+        encoder=input_kernel.encoder(),
+        steps=steps,
+        fire_start=steps if fire_start is None else fire_start,
+        simultaneous=input_kernel.simultaneous,
+        provenance=provenance,
+    )
+
+
+def _quantised(layer: FloatLayer, name: str, unit: float, bits: int, clip: float) -> Layer:
+    high = (1 << (bits - 1)) - 1
+    weight, bias = layer.weight.astype(np.float64), layer.bias.astype(np.float64)
+    weight_scale = float(np.abs(weight).max()) * clip / high or 1.0
+    parts: dict[str, Any] = {
+        "name": name,
+        "weight": np.clip(np.rint(weight / weight_scale), -high - 1, high).astype(np.int64),
+        "bias": np.rint(bias / (weight_scale * unit)).astype(np.int64),
+        "weight_bits": bits,
+        "scale": weight_scale * unit,
+    }
+    if not layer.convolution:
+        return Dense(**parts)
+    return Conv2d(**parts, stride=layer.stride, padding=layer.padding, pool=layer.pool)
