@@ -15,11 +15,10 @@ from firstspike import data, golden, train
 from firstspike.config import DataConfig, Experiment, NetworkConfig, TrainConfig
 from firstspike.errors import FirstspikeError
 from firstspike.model import Network
-from firstspike.nn.batches import ImageBatches, loader
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 QUICK = TrainConfig(epochs=12, batch_size=64, learning_rate=0.01, seed=3)
-SHIFTED = replace(QUICK, shift=1)
+AUGMENTED = replace(QUICK, shift=1, flip=True)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +93,7 @@ def test_no_hidden_layer(digits: data.Dataset, tmp_path: Path) -> None:
 
 @pytest.mark.smoke
 def test_the_seed_decides(digits: data.Dataset, tmp_path: Path) -> None:
-    short = replace(experiment(), train=replace(SHIFTED, epochs=2))
+    short = replace(experiment(), train=replace(AUGMENTED, epochs=2))
     other = replace(short, train=replace(short.train, seed=4))
     torch.manual_seed(123)
     before = torch.get_rng_state()
@@ -107,8 +106,8 @@ def test_the_seed_decides(digits: data.Dataset, tmp_path: Path) -> None:
 def test_resumed_training_is_uninterrupted_training(
     digits: data.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shifted = replace(experiment(), train=SHIFTED)
-    whole = train.train(shifted, digits, tmp_path / "whole")
+    augmented = replace(experiment(), train=AUGMENTED)
+    whole = train.train(augmented, digits, tmp_path / "whole")
     start = train.Training.on_train_epoch_start
 
     def power_cut(self: train.Training) -> None:
@@ -119,10 +118,10 @@ def test_resumed_training_is_uninterrupted_training(
     with monkeypatch.context() as patch:
         patch.setattr(train.Training, "on_train_epoch_start", power_cut)
         with pytest.raises(OSError, match="power cut"):
-            train.train(shifted, digits, tmp_path / "cut")
-    resumed = train.train(shifted, digits, tmp_path / "cut", resume=True)
+            train.train(augmented, digits, tmp_path / "cut")
+    resumed = train.train(augmented, digits, tmp_path / "cut", resume=True)
     assert resumed.network.digest == whole.network.digest
-    again = train.train(shifted, digits, tmp_path / "cut", resume=True)
+    again = train.train(augmented, digits, tmp_path / "cut", resume=True)
     assert again.network.digest == whole.network.digest, "of a finished run"
     drop = {"seconds"}
     assert [{k: v for k, v in x.items() if k not in drop} for x in resumed.history] == [
@@ -191,53 +190,7 @@ def test_flat_images_cannot_be_shifted(digits: data.Dataset, tmp_path: Path) -> 
         test_images=digits.test_images.reshape(-1, 64),
     )
     with pytest.raises(FirstspikeError, match="has no rows and columns"):
-        train.train(replace(experiment(), train=SHIFTED), flat, tmp_path / "out")
-
-
-@pytest.mark.smoke
-def test_shifts_move_pixels_and_bring_in_zeros() -> None:
-    image = np.arange(1, 13, dtype=np.uint8).reshape(1, 3, 4)
-    batches = ImageBatches(np.repeat(image, 400, axis=0), np.zeros(400, np.int64), shift=1)
-    images, labels = batches.__getitems__(range(400))
-    assert labels.shape == (400,)
-    padded = np.pad(image[0], 1)
-    allowed = {padded[r : r + 3, c : c + 4].tobytes() for r in range(3) for c in range(3)}
-    assert {x.numpy().tobytes() for x in images} == allowed
-
-
-@pytest.mark.smoke
-def test_shifts_follow_seed_and_epoch() -> None:
-    images, labels = np.random.default_rng(0).integers(0, 256, (50, 4, 4), np.uint8), np.zeros(50, np.int64)
-
-    def shifted(seed: int, epoch: int) -> torch.Tensor:
-        batches = ImageBatches(images, labels, shift=1, seed=seed)
-        batches.set_epoch(epoch)
-        return batches.__getitems__(range(50))[0]
-
-    assert torch.equal(shifted(1, 2), shifted(1, 2))
-    assert not torch.equal(shifted(1, 2), shifted(1, 3))
-    assert not torch.equal(shifted(1, 2), shifted(2, 2))
-
-
-@pytest.mark.smoke
-def test_shifts_keep_channels_in_place() -> None:
-    image = np.stack([np.full((2, 2), 7, np.uint8), np.full((2, 2), 9, np.uint8)])[None]
-    images, _ = ImageBatches(np.repeat(image, 50, axis=0), np.zeros(50, np.int64), shift=1).__getitems__(range(50))
-    assert images.shape == (50, 2, 2, 2)
-    assert set(images[:, 0].unique().tolist()) == {0, 7}
-    assert set(images[:, 1].unique().tolist()) == {0, 9}
-
-
-@pytest.mark.smoke
-def test_an_epoch_holds_each_image_once_and_epochs_differ() -> None:
-    images = np.arange(100, dtype=np.uint8).reshape(100, 1)
-    batches = loader(ImageBatches(images, np.zeros(100, np.int64)), batch_size=10, seed=0)
-    orders = []
-    for epoch in range(2):
-        batches.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
-        orders.append(torch.cat([x for x, _ in batches]).ravel().tolist())
-        assert sorted(orders[-1]) == list(range(100))
-    assert orders[0] != orders[1]
+        train.train(replace(experiment(), train=AUGMENTED), flat, tmp_path / "out")
 
 
 @pytest.mark.smoke
