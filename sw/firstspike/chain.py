@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from firstspike import golden, images
+from firstspike import golden, images, processes
 from firstspike.errors import FirstspikeError
 from firstspike.model import Network
 from firstspike.workspace import Workspace, read_json, write_json
@@ -25,6 +25,8 @@ class MismatchError(Exception):
 def train(workspace: Workspace, *, resume: bool = False) -> Path:
     """Train the surrogate; leaves checkpoint and history.
 
+    Under ``torchrun`` all processes must call it; the first one writes.
+
     Raises
     ------
     FirstspikeError
@@ -32,15 +34,20 @@ def train(workspace: Workspace, *, resume: bool = False) -> Path:
 
     """
     from firstspike import train as training
+    from firstspike.nn.distributed import wait_for_all
 
     with workspace.timed("train"):
         result = training.train(workspace.experiment, workspace.dataset, workspace.training, resume=resume)
-        write_json(workspace.training / "history.json", result.history)
+        if processes.is_first():
+            write_json(workspace.training / "history.json", result.history)
+    wait_for_all()
     return workspace.training
 
 
 def quantize(workspace: Workspace) -> Path:
     """Freeze the trained surrogate into the integer network, and note what it makes of each test image.
+
+    Under ``torchrun`` all processes must call it; the first one writes.
 
     Raises
     ------
@@ -49,6 +56,7 @@ def quantize(workspace: Workspace) -> Path:
 
     """
     from firstspike import train as training
+    from firstspike.nn.distributed import wait_for_all
 
     history = read_json(workspace.training / "history.json", "run 'firstspike train' first")
     with workspace.timed("quantize"):
@@ -56,11 +64,13 @@ def quantize(workspace: Workspace) -> Path:
         result = training.train(workspace.experiment, workspace.dataset, workspace.training, resume=True)
         if len(result.history) != len(history):
             raise FirstspikeError("training was not finished", "run 'firstspike train' again")
-        result.network.save(workspace.network)
-        write_json(
-            workspace.surrogate,
-            {"network": result.network.digest, "accuracy": result.accuracy, "classes": result.classes.tolist()},
-        )
+        if processes.is_first():
+            result.network.save(workspace.network)
+            write_json(
+                workspace.surrogate,
+                {"network": result.network.digest, "accuracy": result.accuracy, "classes": result.classes.tolist()},
+            )
+    wait_for_all()
     return workspace.network
 
 

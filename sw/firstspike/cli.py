@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from firstspike import __version__, chain
+from firstspike import __version__, chain, processes
 from firstspike.errors import FirstspikeError
 from firstspike.workspace import Workspace, read_json
 
@@ -49,7 +49,8 @@ def _options(
 
 def _stage(stage: Callable[..., Path], workspace: Workspace, **settings: Any) -> None:
     path = stage(workspace, **settings)
-    console.print(f"{stage.__name__}: {path}")
+    if processes.is_first():
+        console.print(f"{stage.__name__}: {path}")
 
 
 @app.command(epilog="Example: firstspike train examples/digits.toml")
@@ -130,7 +131,10 @@ def run(
     """The whole chain: train, quantize, export, generate, simulate, report."""
     workspace = Workspace.open(experiment, out)
     _stage(chain.train, workspace, resume=resume)
-    for stage in (chain.quantize, chain.export, chain.generate):
+    _stage(chain.quantize, workspace)
+    if not processes.is_first():
+        return  # torchrun starts several to train; the rest is for one
+    for stage in (chain.export, chain.generate):
         _stage(stage, workspace)
     _stage(chain.simulate, workspace, count=count, waves=waves, stall=stall, seed=seed)
     if waves:

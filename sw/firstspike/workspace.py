@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from firstspike import processes
 from firstspike.artefact import write_file
 from firstspike.config import Experiment
 from firstspike.data import Dataset, load
@@ -137,9 +138,11 @@ class Workspace:
 
     @contextlib.contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        """Note the wall time of a stage that succeeds, in ``seconds.json``."""
+        """Note the wall time of a stage that succeeds, in ``seconds.json``; of several processes the first does."""
         begin = time.perf_counter()
         yield
+        if not processes.is_first():
+            return
         seconds = self.seconds | {stage: round(time.perf_counter() - begin, 3)}
         write_json(self.folder / "seconds.json", seconds)
 

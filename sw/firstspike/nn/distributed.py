@@ -30,6 +30,12 @@ def processes() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+def wait_for_all() -> None:
+    """Go on when every process has come here: what the first one has written is there for all."""
+    if processes() > 1:
+        dist.barrier()
+
+
 def mean_over_processes(value: Tensor) -> Tensor:
     """Mean of the tensors that the processes hold, differentiable; every process must call it."""
     if processes() == 1:
