@@ -15,6 +15,8 @@ from firstspike.errors import FirstspikeError
 from firstspike.hardware import InputKind
 from firstspike.model import Readout
 
+Method = Literal["surrogate", "relu"]
+SpikeLossForm = Literal["taylor", "gaussian"]
 DataSet = Literal["digits", "mnist", "cifar10", "npz"]
 
 
@@ -51,8 +53,8 @@ def _whole(low: int, high: int, *, items: bool = False, optional: bool = False) 
     return _allow(text, int, low=low, high=high, items=items, optional=optional)
 
 
-def _real(low: float, high: float) -> dict[str, Any]:
-    return _allow(f"a number in {low:g}..{high:g}", int, float, low=low, high=high)
+def _real(low: float, high: float, *, optional: bool = False) -> dict[str, Any]:
+    return _allow(f"a number in {low:g}..{high:g}", int, float, low=low, high=high, optional=optional)
 
 
 def _choice(*choices: str) -> dict[str, Any]:
@@ -207,6 +209,8 @@ class TrainConfig(_Section):
 
     section: ClassVar[str] = "train"
 
+    #: The surrogate of Park & Yoon; or a ReLU network of real numbers, to be converted (T2FSNN).
+    method: Method = field(default="surrogate", metadata=_choice("surrogate", "relu"))
     #: Width of a signed weight. Six bits lose less than 0.1 % against float on MNIST, four about 0.3 %.
     weight_bits: int = field(default=6, metadata=_whole(2, 8))
     #: Passes over the images. Half as many again gain another 0.05 to 0.1 % on MNIST.
@@ -233,6 +237,24 @@ class TrainConfig(_Section):
     statistics_momentum: float = field(default=0.1, metadata=_real(1e-6, 1.0))
     #: Part of the epochs after which batch-norm statistics stand still, so that the rest trains the final integers.
     freeze_statistics: float = field(default=0.6, metadata=_real(0.0, 1.0))
+    #: Stochastically relaxed activation (SR): part of the epochs over which the chance of TTFS, not ReLU, rises to 1.
+    relaxation: float = field(default=0.0, metadata=_real(0.0, 1.0))
+    #: Part of the epochs after which tau and t_d of every exponential kernel train too; without it they stay.
+    kernel_start: float | None = field(default=None, metadata=_real(0.0, 1.0, optional=True))
+    #: Their learning rate, as part of that of the weights: a tau drifts with every batch's rounding residue.
+    kernel_rate: float = field(default=0.25, metadata=_real(0.0, 100.0))
+    #: Weight of the initial-value-based regularisation of tau and t_d (TR); Park & Yoon use 1e-5.
+    kernel_regularisation: float = field(default=0.0, metadata=_real(0.0, 1e6))
+    #: Weight of the spike-count loss on batch norm (TB); Park & Yoon use 1e-5 over thousands of epochs.
+    spike_loss: float = field(default=0.0, metadata=_real(0.0, 1e6))
+    #: The published polynomial, or the Gaussian mass that it stands for.
+    spike_loss_form: SpikeLossForm = field(default="taylor", metadata=_choice("taylor", "gaussian"))
+    #: Hidden spikes an image to train to.
+    spike_budget: float | None = field(default=None, metadata=_real(1e-3, 1e12, optional=True))
+    #: Synaptic operations an image to train to, the input's included.
+    operation_budget: float | None = field(default=None, metadata=_real(1e-3, 1e12, optional=True))
+    #: Part of the epochs after which spike loss, budgets and kernel regularisation count.
+    penalty_start: float = field(default=0.0, metadata=_real(0.0, 1.0))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from firstspike.model import Conv2d, Dense, Layer, Network, chain
+from firstspike.model import Network, chain
 from firstspike.nn import Surrogate
-from firstspike.nn.layers import Folded, Integers
 
 
 def freeze(model: Surrogate, provenance: Mapping[str, Any]) -> Network:
@@ -30,14 +29,13 @@ def freeze(model: Surrogate, provenance: Mapping[str, Any]) -> Network:
         if a weight or bias has no finite value.
 
     """
-    stages = model.folded_layers()
-    integers = [stage.integers() for stage in stages]
+    layers = [layer.frozen_layer(f"layer{i}") for i, layer in enumerate(model.folded_layers())]
     kernels = model.kernels()
-    firing = integers if model.readout == "first_spike" else integers[:-1]
+    firing = layers if model.readout == "first_spike" else layers[:-1]
     return chain(
-        [_layer(f"layer{i}", stage, values) for i, (stage, values) in enumerate(zip(stages, integers, strict=True))],
+        layers,
         input_shape=model.shapes[0],
-        kernels=[kernel.table() for kernel in kernels[: len(stages)]],
+        kernels=[kernel.table() for kernel in kernels[: len(layers)]],
         thresholds=[kernel.integer_threshold(layer.scale) for kernel, layer in zip(kernels[1:], firing, strict=False)],
         encoder=kernels[0].encoder(),
         steps=model.steps,
@@ -45,17 +43,3 @@ def freeze(model: Surrogate, provenance: Mapping[str, Any]) -> Network:
         simultaneous=kernels[0].simultaneous,
         provenance=provenance,
     )
-
-
-def _layer(name: str, folded: Folded, integers: Integers) -> Layer:
-    common: dict[str, Any] = {
-        "name": name,
-        "weight": integers.weight,
-        "bias": integers.bias,
-        "weight_bits": folded.weight_bits,
-        "scale": integers.scale,
-    }
-    stage = folded.stage
-    if stage.kernel is None:
-        return Dense(**common)
-    return Conv2d(stride=stage.stride * stage.average, padding=stage.padding * stage.average, pool=stage.pool, **common)

@@ -9,7 +9,6 @@ import logging
 import os
 import platform
 import sys
-import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,7 +24,6 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor
 
 from firstspike import __version__
 from firstspike.architecture import needs_map, parse
@@ -35,7 +33,8 @@ from firstspike.errors import FirstspikeError
 from firstspike.kernels import Constant
 from firstspike.model import Network
 from firstspike.nn import Surrogate
-from firstspike.nn.batches import Batch, ImageBatches, loader
+from firstspike.nn.batches import ImageBatches, loader
+from firstspike.nn.training import Training
 from firstspike.quantize import freeze
 
 CHECKPOINT = "last.ckpt"
@@ -89,96 +88,8 @@ def surrogate(experiment: Experiment, dataset: Dataset) -> Surrogate:
         weight_bits=recipe.weight_bits,
         weight_clip=recipe.weight_clip,
         momentum=recipe.statistics_momentum,
+        trainable_kernels=recipe.kernel_start is not None,
     )
-
-
-class Training(lightning.LightningModule):
-    """Loss, optimiser and schedule of a surrogate.
-
-    Parameters
-    ----------
-    model
-        The surrogate.
-    experiment
-        The recipe.
-    images
-        Told of each epoch, which its random shifts and flips follow.
-
-    Raises
-    ------
-    FirstspikeError
-        while training, at the end of an epoch with a loss that is not finite.
-
-    """
-
-    def __init__(self, model: Surrogate, experiment: Experiment, images: ImageBatches) -> None:
-        super().__init__()
-        self.model, self.recipe = model, experiment.train
-        self._experiment, self._images = experiment, images
-        self.history: list[dict[str, Any]] = []
-        self._loss_sum = torch.zeros(())
-        self._started = 0.0
-
-    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """Cross entropy of the real output membranes."""
-        images, labels = batch
-        loss = torch.nn.functional.cross_entropy(
-            self.model(images), labels, label_smoothing=self.recipe.label_smoothing
-        )
-        # Summed where it is: reading it here would make a GPU wait for every step.
-        self._loss_sum = self._loss_sum + loss.detach()
-        return loss
-
-    @property
-    def _statistics_frozen(self) -> bool:
-        return self.current_epoch >= round(self.recipe.freeze_statistics * self.recipe.epochs)
-
-    def on_train_epoch_start(self) -> None:
-        """Each epoch's setting follows from its number, so that a resumed run goes on as it would have."""
-        self.model.freeze_statistics(self._statistics_frozen)
-        self._images.set_epoch(self.current_epoch)
-        self._loss_sum = torch.zeros((), device=self.device)
-        self._started = time.monotonic()
-
-    def on_train_epoch_end(self) -> None:
-        """Check and note the loss. Lightning writes the checkpoint after this, so a bad state is never kept."""
-        loss = float(self._loss_sum) / max(1, int(self.trainer.num_training_batches))
-        if not np.isfinite(loss) or not all(torch.isfinite(p).all() for p in self.model.state_dict().values()):
-            raise FirstspikeError(
-                f"training diverged in epoch {self.current_epoch + 1}: the loss or a weight is not finite ({loss})",
-                f"lower [train] learning_rate (it is {self.recipe.learning_rate:g})",
-            )
-        self.history.append(
-            {
-                "epoch": self.current_epoch,
-                "loss": loss,
-                "learning_rate": float(self.trainer.optimizers[0].param_groups[0]["lr"]),
-                "statistics_frozen": self._statistics_frozen,
-                "seconds": round(time.monotonic() - self._started, 3),
-            }
-        )
-
-    def configure_optimizers(self) -> Any:
-        """AdamW under a one-cycle schedule that ends near 0, so that the quantised weights come to rest."""
-        optimiser = torch.optim.AdamW(
-            self.parameters(), lr=self.recipe.learning_rate, weight_decay=self.recipe.weight_decay, fused=True
-        )
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser,
-            max_lr=self.recipe.learning_rate,
-            total_steps=int(self.trainer.estimated_stepping_batches),
-            pct_start=self.recipe.warmup,
-        )
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """History and recipe go with the weights."""
-        checkpoint["history"] = self.history
-        checkpoint["experiment"] = _recipe_json(self._experiment)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the history up again."""
-        self.history = list(checkpoint["history"])
 
 
 class _ProgressBar(Callback):
@@ -259,7 +170,7 @@ def train(experiment: Experiment, dataset: Dataset, out: Path | str, resume: boo
     )
     with isolate_rng(), _quiet_lightning():
         lightning.seed_everything(recipe.seed, workers=True, verbose=False)
-        training = Training(surrogate(experiment, dataset), experiment, images)
+        training = Training(surrogate(experiment, dataset), experiment.train, images, stamp=_recipe_json(experiment))
         trainer = _trainer(recipe.epochs, out)
         batches = loader(images, batch_size=recipe.batch_size, seed=recipe.seed)
         trainer.fit(training, batches, ckpt_path=checkpoint, weights_only=True)

@@ -103,9 +103,9 @@ def test_frozen_layer_trains_with_the_integers_it_will_have() -> None:
     layer = Folded(Stage(outputs=5), (20,), input_unit=2.0**-7, weight_bits=4, weight_clip=0.7, momentum=0.1)
     layer(torch.rand(64, 20))
     layer.frozen = True
-    integers = layer.integers()
+    integers = layer.frozen_layer("x")
     codes = torch.randint(0, 129, (50, 20))
-    exact = codes.double() @ torch.from_numpy(integers.weight).double().T + torch.from_numpy(integers.bias)
+    exact = codes.double() @ torch.tensor(integers.weight).double().T + torch.tensor(integers.bias)
     torch.testing.assert_close(layer(codes * 2.0**-7).double(), exact * integers.scale, rtol=1e-5, atol=1e-5)
 
 

@@ -2,7 +2,7 @@
 
 from firstspike.nn.activation import TTFS
 from firstspike.nn.inference import Inference, IntegerNetwork
-from firstspike.nn.layers import Folded, Integers
+from firstspike.nn.layers import Folded
 from firstspike.nn.surrogate import Surrogate
 
-__all__ = ["TTFS", "Folded", "Inference", "IntegerNetwork", "Integers", "Surrogate"]
+__all__ = ["TTFS", "Folded", "Inference", "IntegerNetwork", "Surrogate"]

@@ -134,7 +134,7 @@ class IntegerNetwork:
                 f"images have {flat.shape[1]} pixels of {flat.dtype}; the network takes {size} of torch.uint8"
             )
         with exact_matmul():
-            parts = [self._infer(part.to(self._device)) for part in torch.split(flat, self.BATCH)]  # type: ignore[no-untyped-call]
+            parts = [self._infer(part.to(self._device)) for part in torch.split(flat, self.BATCH)]
         return Inference(
             tuple(torch.cat(times) for times in zip(*(part.spike_times for part in parts), strict=True)),
             *(torch.cat([part[i] for part in parts]) for i in range(1, len(Inference._fields))),  # type: ignore[misc]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,28 +12,9 @@ from torch import Tensor, nn
 
 from firstspike.architecture import Stage
 from firstspike.errors import FirstspikeError
+from firstspike.layers import Conv2d, Dense, Layer
 from firstspike.nn.distributed import var_mean
 from firstspike.nn.quantise import integer_range, quantised, straight_through, weight_scale
-
-
-@dataclass(frozen=True, eq=False)
-class Integers:
-    """A layer as the hardware holds it.
-
-    Parameters
-    ----------
-    weight
-        int64, shape (outputs, inputs) or (channels_out, channels_in, rows, columns).
-    bias
-        int64, shape (outputs,) or (channels_out,), in units of ``scale``.
-    scale
-        Real value of one unit of the membrane.
-
-    """
-
-    weight: NDArray[np.int64]
-    bias: NDArray[np.int64]
-    scale: float
 
 
 class Folded(nn.Module):
@@ -137,8 +117,8 @@ class Folded(nn.Module):
                 raise FirstspikeError("a weight or bias of the surrogate is not finite", "train it again")
             return folded, bias
 
-    def integers(self) -> Integers:
-        """The integers of this layer, from the running statistics; the same on every device.
+    def frozen_layer(self, name: str) -> Layer:
+        """The layer as the hardware holds it, from the running statistics; the same on every device.
 
         Average pooling is folded in: weights are repeated, and the scale is divided by the size of the window.
 
@@ -155,10 +135,18 @@ class Folded(nn.Module):
         unit = float(scale) * self.input_unit
         low, high = integer_range(self.weight_bits)
         weight = (folded / scale).round().clamp(low, high).to(torch.int64).numpy()
-        return Integers(
-            weight=repeated(weight, self.stage, self.input_shape),
-            bias=(bias / unit).round().to(torch.int64).numpy(),
-            scale=unit,
+        common: dict[str, Any] = {
+            "name": name,
+            "weight": repeated(weight, self.stage, self.input_shape),
+            "bias": (bias / unit).round().to(torch.int64).numpy(),
+            "weight_bits": self.weight_bits,
+            "scale": unit,
+        }
+        stage = self.stage
+        if stage.kernel is None:
+            return Dense(**common)
+        return Conv2d(
+            stride=stage.stride * stage.average, padding=stage.padding * stage.average, pool=stage.pool, **common
         )
 
     def _sums(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

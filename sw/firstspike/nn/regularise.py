@@ -119,7 +119,9 @@ def expected_spikes(gamma: Tensor, beta: Tensor, last_threshold: Tensor | float)
     return mass.sum()
 
 
-def spike_count(v: Tensor, last_threshold: Tensor | float, width: float = WIDTH) -> Tensor:
+def spike_count(
+    v: Tensor, last_threshold: Tensor | float, width: float = WIDTH, weight: Tensor | float = 1.0
+) -> Tensor:
     """Mean spikes an image of a layer: a scalar, exact forward, with the gradient of a smooth count.
 
     A neuron fires within the window just when its membrane reaches the last threshold. Forward this counts them;
@@ -133,11 +135,13 @@ def spike_count(v: Tensor, last_threshold: Tensor | float, width: float = WIDTH)
         Real threshold at the last step; no gradient flows to it.
     width
         In units of the membrane, > 0; see :data:`WIDTH`.
+    weight
+        What a spike of each neuron counts, its fan-out for synaptic operations; broadcast to ``v``.
 
     """
     threshold = _detached(last_threshold, v)
-    smooth = torch.sigmoid((v - threshold) / width).sum() / len(v)
-    exact = (v >= threshold).sum() / len(v)
+    smooth = (torch.sigmoid((v - threshold) / width) * weight).sum() / len(v)
+    exact = ((v >= threshold) * weight).sum() / len(v)
     # Not smooth + (exact - smooth): that would round.
     return exact.to(smooth.dtype) + (smooth - smooth.detach())
 

@@ -110,7 +110,7 @@ class Surrogate(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Real output membranes, float32, shape (B, outputs), of images of bytes, shape (B, ...)."""
         if not self.training:
-            scale = self.folded_layers()[-1].integers().scale
+            scale = self.folded_layers()[-1].frozen_layer("").scale
             return (self.infer(pixels).membranes.double() * scale).float()
         *_, membranes = self.membranes(pixels)
         return membranes
