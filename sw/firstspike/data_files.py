@@ -217,4 +217,4 @@ def read_members(path: Path, names: Sequence[str]) -> dict[str, bytes]:
     for name in names:
         if name not in found:
             raise _damaged(path, f"it has no file {name}")
-    return {name: found[name] for name in names}
+    return found
