@@ -25,17 +25,18 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from firstspike import __version__
+from firstspike import __version__, processes
 from firstspike.architecture import needs_map, parse
-from firstspike.config import Experiment
+from firstspike.config import Experiment, TrainConfig
 from firstspike.data import Dataset
 from firstspike.errors import FirstspikeError
 from firstspike.kernels import Constant
 from firstspike.model import Network
-from firstspike.nn import Surrogate
+from firstspike.nn import IntegerNetwork, Surrogate
 from firstspike.nn.batches import ImageBatches, loader
 from firstspike.nn.training import Training
 from firstspike.quantize import freeze
+from firstspike.t2fsnn import convert_as, relu_layers
 
 CHECKPOINT = "last.ckpt"
 EVALUATION_BATCH = 1000
@@ -50,9 +51,9 @@ class TrainResult:
     network
         The frozen integer network.
     model
-        The surrogate it comes from, on the CPU and in evaluation mode.
+        The surrogate or ReLU network it comes from, on the CPU and in evaluation mode.
     classes
-        The surrogate's class of each test image, int64, shape (N,).
+        Class of each test image by the integer arithmetic in torch, int64, shape (N,).
     accuracy
         Part of the test images whose class is right, of the surrogate.
     history
@@ -85,7 +86,7 @@ def surrogate(experiment: Experiment, dataset: Dataset) -> Surrogate:
         kernel=shape.spiking_hidden,
         fire_start=shape.start,
         readout=shape.readout,
-        weight_bits=recipe.weight_bits,
+        weight_bits=recipe.weight_bits if recipe.method == "surrogate" else None,
         weight_clip=recipe.weight_clip,
         momentum=recipe.statistics_momentum,
         trainable_kernels=recipe.kernel_start is not None,
@@ -136,7 +137,8 @@ def train(experiment: Experiment, dataset: Dataset, out: Path | str, resume: boo
     """Train the experiment's network on ``dataset``, and freeze it.
 
     The result follows from experiment, data, and the machine with its number of threads alone; the caller's random
-    state stays as it is. Under ``torchrun`` every process takes its share of the images, ``batch_size`` at a time.
+    state stays as it is. Under ``torchrun`` each process takes its share of every batch; batch norm has the statistics
+    of the whole batch, and each process returns the same network.
 
     Parameters
     ----------
@@ -171,18 +173,27 @@ def train(experiment: Experiment, dataset: Dataset, out: Path | str, resume: boo
     with isolate_rng(), _quiet_lightning():
         lightning.seed_everything(recipe.seed, workers=True, verbose=False)
         training = Training(surrogate(experiment, dataset), experiment.train, images, stamp=_recipe_json(experiment))
-        trainer = _trainer(recipe.epochs, out)
-        batches = loader(images, batch_size=recipe.batch_size, seed=recipe.seed)
+        trainer = _trainer(recipe, out)
+        batches = loader(images, batch_size=_share(min(recipe.batch_size, len(images))), seed=recipe.seed)
         trainer.fit(training, batches, ckpt_path=checkpoint, weights_only=True)
     model = training.model.cpu().eval()
-    classes = classify(model, dataset.test_images)
+    network = _network(model, experiment, dataset)
+    classes = classify(network, dataset.test_images)
     return TrainResult(
-        network=freeze(model, _provenance(experiment, dataset)),
+        network=network,
         model=model,
         classes=classes,
         accuracy=float((classes == dataset.test_labels).mean()),
         history=training.history,
     )
+
+
+def _network(model: Surrogate, experiment: Experiment, dataset: Dataset) -> Network:
+    provenance = _provenance(experiment, dataset)
+    if experiment.train.method == "surrogate":
+        return freeze(model, provenance)
+    layers = relu_layers(model)
+    return convert_as(experiment, layers, dataset.train_images, model.shapes[0], provenance).network
 
 
 def _make_writable(out: Path) -> None:
@@ -194,14 +205,25 @@ def _make_writable(out: Path) -> None:
         raise FirstspikeError(f"cannot write {out}: {error.strerror}", "choose another folder, with --out") from error
 
 
-def _trainer(epochs: int, out: Path) -> lightning.Trainer:
+def _share(batch_size: int) -> int:
+    """The part of a batch that one process takes."""
+    share = batch_size // processes.count()
+    if not share:
+        raise FirstspikeError(
+            f"a batch of {batch_size} images has less than one for each of {processes.count()} processes",
+            "start fewer processes, or raise [train] batch_size",
+        )
+    return share
+
+
+def _trainer(recipe: TrainConfig, out: Path) -> lightning.Trainer:
     callbacks: list[Callback] = [
         ModelCheckpoint(dirpath=out, filename=Path(CHECKPOINT).stem, enable_version_counter=False)
     ]
     return lightning.Trainer(
-        **_placement(),
-        max_epochs=epochs,
-        callbacks=[*callbacks, _ProgressBar()] if sys.stderr.isatty() else callbacks,
+        **_placement(idle_kernels=recipe.kernel_start is not None),
+        max_epochs=recipe.epochs,
+        callbacks=[*callbacks, _ProgressBar()] if sys.stderr.isatty() and processes.is_first() else callbacks,
         default_root_dir=out,
         # On a GPU some sums have no fixed order unless asked for; on the CPU all have.
         deterministic=torch.cuda.is_available(),
@@ -212,11 +234,11 @@ def _trainer(epochs: int, out: Path) -> lightning.Trainer:
     )
 
 
-def classify(model: Surrogate, images: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """The class of each image, shape (N,), by the surrogate's exact integer arithmetic."""
-    device = model.input_values.device
+def classify(network: Network, images: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """The class of each image, shape (N,), by the exact integer arithmetic of torch."""
+    model = IntegerNetwork(network)
     parts = [
-        model.infer(torch.tensor(images[i : i + EVALUATION_BATCH], device=device)).classes.cpu().numpy()
+        model.infer(torch.tensor(images[i : i + EVALUATION_BATCH])).classes.numpy()
         for i in range(0, len(images), EVALUATION_BATCH)
     ]
     return np.concatenate(parts)
@@ -243,16 +265,19 @@ def _recipe_json(experiment: Experiment) -> str:
     return json.dumps([value[section] for section in ("data", "network", "train")], sort_keys=True)
 
 
-def _placement() -> dict[str, Any]:
-    """One device, a GPU if there is one; or the processes that ``torchrun`` has started."""
-    if "LOCAL_WORLD_SIZE" not in os.environ:
+def _placement(*, idle_kernels: bool = False) -> dict[str, Any]:
+    """One device, a GPU if there is one; or the processes that ``torchrun`` has started.
+
+    With ``idle_kernels`` a step may leave trainable kernels without a gradient: those of relaxed layers.
+    """
+    if not processes.started_by_torchrun():
         return {"accelerator": "auto", "devices": 1}
-    nodes = int(os.environ["WORLD_SIZE"]) // int(os.environ["LOCAL_WORLD_SIZE"])
+    here = int(os.environ["LOCAL_WORLD_SIZE"])
     return {
         "accelerator": "auto",
-        "strategy": "ddp",
-        "devices": int(os.environ["LOCAL_WORLD_SIZE"]),
-        "num_nodes": nodes,
+        "strategy": "ddp_find_unused_parameters_true" if idle_kernels else "ddp",
+        "devices": here,
+        "num_nodes": processes.count() // here,
     }
 
 
@@ -289,6 +314,8 @@ def _quiet_lightning() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=PossibleUserWarning)
             warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+            # Kernels without a gradient are possible in a step, not certain.
+            warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
             # Lightning 2.6 still asks for a class that torch 2.13 has renamed.
             warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
             yield

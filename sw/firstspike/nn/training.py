@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from firstspike.config import TrainConfig
 from firstspike.errors import FirstspikeError
 from firstspike.nn.batches import Batch, ImageBatches
+from firstspike.nn.distributed import mean_over_processes
 from firstspike.nn.penalties import Penalties
 from firstspike.nn.regularise import relaxation_probability
 from firstspike.nn.surrogate import Surrogate
@@ -95,7 +96,8 @@ class Training(lightning.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Check and note the loss. Lightning writes the checkpoint after this, so a bad state is never kept."""
-        loss, penalty = (self._sums / max(1, int(self.trainer.num_training_batches))).tolist()
+        sums = mean_over_processes(self._sums)
+        loss, penalty = (sums / max(1, int(self.trainer.num_training_batches))).tolist()
         if not np.isfinite(loss + penalty) or not all(
             torch.isfinite(p).all() for p in self.model.state_dict().values()
         ):
