@@ -258,6 +258,24 @@ class TrainConfig(_Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ConversionConfig(_Section):
+    """Section ``[conversion]``: from a ReLU network (``[train] method = "relu"``) to TTFS, as T2FSNN does it."""
+
+    section: ClassVar[str] = "conversion"
+
+    #: Of each neuron's values over the training set; the largest of a layer becomes 1. The published statistic.
+    percentile: float = field(default=99.9, metadata=_real(0.0, 100.0))
+    #: Gradient-based optimisation of tau and t_d, layer by layer.
+    optimise_kernels: bool = field(default=False, metadata=_allow("true or false", bool))
+    #: Samples that the optimisation sees: six passes over 10,000 images, as published.
+    samples: int = field(default=60_000, metadata=_whole(1, 1 << 40))
+    #: Training images that it sees them of.
+    images: int = field(default=10_000, metadata=_whole(1, 1 << 40))
+    #: Range of the weight quantiser as part of the largest weight. No training follows that would mend a clipped one.
+    weight_clip: float = field(default=1.0, metadata=_real(0.01, 1.0))
+
+
+@dataclass(frozen=True, kw_only=True)
 class HardwareConfig(_Section):
     """Section ``[hardware]``: the keywords of :meth:`firstspike.hardware.Hardware.for_network`.
 
@@ -286,7 +304,13 @@ class HardwareConfig(_Section):
     spare_membrane_bits: int = field(default=0, metadata=_whole(0, 16))
 
 
-_SECTIONS: tuple[type[_Section], ...] = (DataConfig, NetworkConfig, TrainConfig, HardwareConfig)
+_SECTIONS: tuple[type[_Section], ...] = (
+    DataConfig,
+    NetworkConfig,
+    TrainConfig,
+    ConversionConfig,
+    HardwareConfig,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -304,6 +328,7 @@ class Experiment:
     data: DataConfig = field(default_factory=DataConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    conversion: ConversionConfig = field(default_factory=ConversionConfig)
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
 
     def __post_init__(self) -> None:

@@ -93,7 +93,7 @@ def test_both_examples_are_there() -> None:
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
-        ("[trian]\nepochs = 3", "unknown section or key 'trian'", "use name, [data], [network], [train], [hardware]"),
+        ("[trian]\nepochs = 3", "unknown section or key 'trian'", "[train], [conversion], [hardware]"),
         ("epochs = 3", "unknown section or key 'epochs'", "[train]"),
         ("train = 3", "train is 3", "[train]"),
         ("[train]\nepoch = 3", "[train] has no key 'epoch'", "epochs"),

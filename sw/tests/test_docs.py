@@ -26,7 +26,8 @@ def blocks(text: str, language: str) -> list[str]:
 
 @pytest.mark.smoke
 @pytest.mark.parametrize(
-    "section", [config.DataConfig, config.NetworkConfig, config.TrainConfig, config.HardwareConfig]
+    "section",
+    [config.DataConfig, config.NetworkConfig, config.TrainConfig, config.ConversionConfig, config.HardwareConfig],
 )
 def test_every_key_is_documented_with_its_default(section) -> None:
     part = EXPERIMENTS.split(f"## [{section.section}]")[1].split("\n## ")[0]
