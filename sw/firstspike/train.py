@@ -221,7 +221,7 @@ def _trainer(recipe: TrainConfig, out: Path) -> lightning.Trainer:
         ModelCheckpoint(dirpath=out, filename=Path(CHECKPOINT).stem, enable_version_counter=False)
     ]
     return lightning.Trainer(
-        **_placement(idle_kernels=recipe.kernel_start is not None),
+        **_placement(),
         max_epochs=recipe.epochs,
         callbacks=[*callbacks, _ProgressBar()] if sys.stderr.isatty() and processes.is_first() else callbacks,
         default_root_dir=out,
@@ -265,17 +265,14 @@ def _recipe_json(experiment: Experiment) -> str:
     return json.dumps([value[section] for section in ("data", "network", "train")], sort_keys=True)
 
 
-def _placement(*, idle_kernels: bool = False) -> dict[str, Any]:
-    """One device, a GPU if there is one; or the processes that ``torchrun`` has started.
-
-    With ``idle_kernels`` a step may leave trainable kernels without a gradient: those of relaxed layers.
-    """
+def _placement() -> dict[str, Any]:
+    """One device, a GPU if there is one; or the processes that ``torchrun`` has started."""
     if not processes.started_by_torchrun():
         return {"accelerator": "auto", "devices": 1}
     here = int(os.environ["LOCAL_WORLD_SIZE"])
     return {
         "accelerator": "auto",
-        "strategy": "ddp_find_unused_parameters_true" if idle_kernels else "ddp",
+        "strategy": "ddp",
         "devices": here,
         "num_nodes": processes.count() // here,
     }
@@ -314,8 +311,6 @@ def _quiet_lightning() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=PossibleUserWarning)
             warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
-            # Kernels without a gradient are possible in a step, not certain.
-            warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
             # Lightning 2.6 still asks for a class that torch 2.13 has renamed.
             warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
             yield

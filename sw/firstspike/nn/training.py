@@ -59,7 +59,8 @@ class Training(lightning.LightningModule):
         penalty = self.penalties(self.model, images, hidden) if self._passed(self.recipe.penalty_start) else 0 * loss
         # Summed where they are: reading them here would make a GPU wait for every step.
         self._sums = self._sums + torch.stack((loss.detach(), penalty.detach()))
-        return loss + penalty
+        # A relaxed layer leaves its kernel without a gradient, for which several processes would wait: it gets 0.
+        return loss + penalty + sum(0 * parameter for parameter in self._kernel_parameters())
 
     def _passed(self, part: float | None) -> bool:
         """Whether this part of the epochs is over."""
