@@ -120,13 +120,17 @@ class CodingResult:
     accuracy
         Part of the images whose class is right.
     input_spikes, hidden_spikes
-        Spikes of an image so far, of the input and of all hidden neurons (after max pooling all still count).
+        Spikes of an image so far, of the input and of all hidden populations. Of a pooled population those count that
+        pass the gate, as in :meth:`firstspike.golden.Result.spikes`.
+    fired_spikes
+        As ``hidden_spikes``, but before the gates: what the neurons themselves spend.
 
     """
 
     accuracy: NDArray[np.float64]
     input_spikes: NDArray[np.float64]
     hidden_spikes: NDArray[np.float64]
+    fired_spikes: NDArray[np.float64]
 
     def steps_to(self, fraction: float = 0.99) -> int:
         """Time steps until the accuracy first reaches ``fraction`` of that of the last step."""
@@ -204,7 +208,7 @@ def simulate(
     coding
         How neurons code.
     batch_size
-        Images at a time; it plays no part in the result but for Poisson input.
+        Images at a time; it plays no part in the result but for Poisson input, and for the rounding of float32 sums.
     device
         Where to compute.
 
@@ -218,7 +222,7 @@ def simulate(
         raise FirstspikeError(f"labels have shape {labels.shape} for {len(images)} images", "give one for each")
     found = shapes(layers, input_shape)
     synapses = [Synapses(layer, shape, device) for layer, shape in zip(layers, found, strict=False)]
-    totals = np.zeros((3, coding.steps))
+    totals = np.zeros((4, coding.steps))
     generator = torch.Generator(device).manual_seed(coding.seed)
     with torch.inference_mode():
         for index, part in enumerate(batches(images, input_shape, batch_size)):
@@ -231,7 +235,7 @@ def simulate(
 def _batch(
     synapses: list[Synapses], pixels: Tensor, labels: Tensor, coding: Coding, generator: torch.Generator
 ) -> NDArray[np.float64]:
-    """Right classes, input spikes and hidden spikes so far, summed over the batch, shape (3, T)."""
+    """The parts of :class:`CodingResult`, summed over the batch, shape (4, T)."""
     first = synapses[0]
     hidden = [
         Neurons(
@@ -245,10 +249,10 @@ def _batch(
     ]
     scores: dict[int, Tensor] = {}
     biases = [each.bias / coding.cycle for each in synapses]
-    inputs = _Input(pixels, coding, generator)
+    inputs = PixelInput(pixels, coding, generator)
     constant = first.sums(inputs.real) if coding.input == "real" else None
     output: Tensor | None = None
-    counts = np.zeros((3, coding.steps))
+    counts = np.zeros((4, coding.steps))
     for t in range(coding.steps):
         if constant is None:
             values = inputs.step(t)
@@ -258,10 +262,11 @@ def _batch(
             added = constant + biases[0]
         for index, neurons in enumerate(hidden):
             sent = neurons.step(t, added)
-            counts[2, t] += float(sent.count_nonzero())
+            counts[3, t] += float(sent.count_nonzero())
             if synapses[index].pools:
                 scores[index] = scores[index].add_(sent) if index in scores else sent.clone()
                 sent = synapses[index].pool_through(sent, scores[index])
+            counts[2, t] += float(sent.count_nonzero())
             added = synapses[index + 1].sums(sent) + biases[index + 1]
         output = added if output is None else output + added
         counts[0, t] = float((output.argmax(1) == labels).sum())
@@ -269,24 +274,39 @@ def _batch(
     return counts
 
 
-class _Input:
-    """What pixels send in each step."""
+class PixelInput:
+    """What pixels send under a coding.
+
+    Parameters
+    ----------
+    pixels
+        uint8, shape (B, ...).
+    coding
+        Its input.
+    generator
+        Of Poisson spikes, on the device of the pixels.
+
+    """
 
     def __init__(self, pixels: Tensor, coding: Coding, generator: torch.Generator) -> None:
         self._pixels, self._coding, self._generator = pixels, coding, generator
+        #: What a real-valued input sends in every step, without a spike.
         self.real = pixels / (PIXEL_LEVELS - 1) / coding.cycle
         self._neurons = Neurons(
             "burst", threshold=coding.input_threshold, initial=0.0, growth=coding.growth, period=coding.period
         )
 
     def step(self, t: int) -> Tensor:
+        """The worth of each pixel's spike, or 0, in step ``t``; to be called for t = 0, 1, 2, ... in turn."""
         match self._coding.input:
             case "poisson":
                 draw = torch.rand(self.real.shape, generator=self._generator, device=self.real.device)
                 return (draw < self._pixels / (PIXEL_LEVELS - 1)) / self._coding.cycle
             case "burst":
                 return self._neurons.step(t, self.real)
-            case _:
+            case "phase":
                 bit = PIXEL_BITS - 1 - t % PIXEL_BITS
                 # The bits of p add up to p / 255 exactly as the real input does.
                 return ((self._pixels >> bit) & 1) * (2.0**bit / (PIXEL_LEVELS - 1))
+            case _:
+                return self.real

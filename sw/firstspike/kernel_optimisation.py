@@ -104,7 +104,7 @@ def _gradients(kernel: Exponential, values: FloatArray, minimum_percentile: floa
     error = values - curve[k]
     rise = (error * curve[k] * (k - delay))[fired]
     rise = rise[rise > 0]
-    x_min = np.percentile(values, minimum_percentile, axis=1)
+    x_min = np.percentile(values, minimum_percentile, axis=1).astype(np.float64)
     carried_min = float(kernel.curve(np.array(steps, np.float64)))
     first = k.min(axis=1)
     x_max, carried_max = curve[first[first < steps]], float(kernel.curve(np.array(0.0)))
