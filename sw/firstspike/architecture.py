@@ -64,6 +64,19 @@ class Stage:
     average: int = 1
     dropout: float = 0.0
 
+    @property
+    def label(self) -> str:
+        """The layer in the notation of the field, without dropout."""
+        average = f"A{self.average}-" if self.average > 1 else ""
+        if self.kernel is None:
+            return f"{average}{self.outputs}"
+        rows, columns = self.kernel
+        kernel = str(rows) if rows == columns else f"{rows}x{columns}"
+        stride = f"s{self.stride}" if self.stride > 1 else ""
+        padding = f"p{self.padding}" if self.padding else ""
+        pool = f"-P{self.pool}" if self.pool > 1 else ""
+        return f"{average}{self.outputs}C{kernel}{stride}{padding}{pool}"
+
     def weight_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of the weights for an input of ``shape``, after average pooling.
 

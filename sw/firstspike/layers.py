@@ -11,6 +11,7 @@ from typing import Any, ClassVar, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
+from firstspike.architecture import Stage
 from firstspike.errors import FirstspikeError
 
 PIXEL_LEVELS = 256
@@ -275,12 +276,13 @@ class Conv2d(Layer):
     @property
     def label(self) -> str:
         """Channels, C, kernel; then s and p where stride and padding are not 1 and 0; then the pooling."""
-        rows, columns = self.kernel_shape
-        kernel = f"{rows}" if rows == columns else f"{rows}x{columns}"
-        stride = f"s{self.stride}" if self.stride > 1 else ""
-        padding = f"p{self.padding}" if self.padding else ""
-        pool = f"-P{self.pool}" if self.pool > 1 else ""
-        return f"{self.weight.shape[0]}C{kernel}{stride}{padding}{pool}"
+        return Stage(
+            outputs=len(self.weight),
+            kernel=self.kernel_shape,
+            stride=self.stride,
+            padding=self.padding,
+            pool=self.pool,
+        ).label
 
     @property
     def geometry(self) -> dict[str, Any]:

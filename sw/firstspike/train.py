@@ -158,6 +158,29 @@ def train(experiment: Experiment, dataset: Dataset, out: Path | str, resume: boo
         no checkpoint of this experiment to go on from.
 
     """
+    model, history = fit(experiment, dataset, out, resume)
+    network = _network(model, experiment, dataset)
+    classes = classify(network, dataset.test_images)
+    return TrainResult(
+        network=network,
+        model=model,
+        classes=classes,
+        accuracy=float((classes == dataset.test_labels).mean()),
+        history=history,
+    )
+
+
+def fit(
+    experiment: Experiment, dataset: Dataset, out: Path | str, resume: bool = False
+) -> tuple[Surrogate, list[dict[str, Any]]]:
+    """The training of :func:`train` without what follows: the model, on the CPU and in evaluation mode, and history.
+
+    Raises
+    ------
+    FirstspikeError
+        as :func:`train`.
+
+    """
     out = Path(out)
     recipe = experiment.train
     if len(parse(experiment.network.architecture(1))) > 1 and isinstance(experiment.network.spiking_hidden, Constant):
@@ -176,16 +199,7 @@ def train(experiment: Experiment, dataset: Dataset, out: Path | str, resume: boo
         trainer = _trainer(recipe, out)
         batches = loader(images, batch_size=_share(min(recipe.batch_size, len(images))), seed=recipe.seed)
         trainer.fit(training, batches, ckpt_path=checkpoint, weights_only=True)
-    model = training.model.cpu().eval()
-    network = _network(model, experiment, dataset)
-    classes = classify(network, dataset.test_images)
-    return TrainResult(
-        network=network,
-        model=model,
-        classes=classes,
-        accuracy=float((classes == dataset.test_labels).mean()),
-        history=training.history,
-    )
+    return training.model.cpu().eval(), training.history
 
 
 def _network(model: Surrogate, experiment: Experiment, dataset: Dataset) -> Network:

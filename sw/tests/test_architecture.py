@@ -21,6 +21,11 @@ def test_every_part() -> None:
     )
 
 
+def test_labels_are_the_notation() -> None:
+    text = "12C5-P2-64C3x5s2p1-A2-128-10"
+    assert "-".join(stage.label for stage in parse(text)) == text
+
+
 def test_shapes_of_the_mnist_network() -> None:
     stages = parse(f"{NAMED['mnist-cnn']}-10")
     assert shapes((1, 28, 28), stages) == [(1, 28, 28), (12, 12, 12), (64, 4, 4), (10,)]

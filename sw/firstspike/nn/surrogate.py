@@ -97,6 +97,11 @@ class Surrogate(nn.Module):
         """The activations of the hidden populations, first to last."""
         return [activation for activation in self.activations if isinstance(activation, TTFS)]
 
+    @property
+    def shape_name(self) -> str:
+        """Input and layers in the notation of the field, such as ``1x28x28-12C5-P2-10``."""
+        return "-".join(["x".join(map(str, self.shapes[0])), *(layer.stage.label for layer in self.folded_layers())])
+
     def kernels(self) -> list[Kernel]:
         """Kernels of input, hidden populations and output, as they are now."""
         hidden = [activation.kernel for activation in self.hidden_activations()]

@@ -1,0 +1,150 @@
+"""Make the table: train what is not yet trained, measure, and write ``table.json``, ``table.md`` and pictures."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from firstspike.artefact import write_file
+from firstspike.comparison import figures, methods, runs, table
+from firstspike.config import Experiment
+from firstspike.workspace import BUILD
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+def _one_thread() -> None:
+    """Each process trains on one core: two trainings side by side are faster than two threads in one."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _surrogate(experiment: Experiment, folder: Path, row: str) -> dict[str, runs.Measured]:
+    return {row: runs.Runs(experiment, folder).surrogate(row)}
+
+
+def _relu_family(experiment: Experiment, folder: Path) -> dict[str, runs.Measured]:
+    return runs.Runs(experiment, folder).relu_family()
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def compare(
+    experiment: Experiment, seeds: list[int], folder: Path, pool: ProcessPoolExecutor, tell: Callable[[str], None]
+) -> dict[int, dict[str, runs.Measured]]:
+    """All rows of all seeds.
+
+    Raises
+    ------
+    FirstspikeError
+        if data or recipe is wrong, or a training diverges.
+
+    """
+    measured: dict[int, dict[str, runs.Measured]] = {seed: {} for seed in seeds}
+    jobs: dict[Future[dict[str, runs.Measured]], int] = {}
+    for seed in seeds:
+        seeded = replace(experiment, train=replace(experiment.train, seed=seed))
+        for row in methods.surrogates(seeded):
+            jobs[pool.submit(_surrogate, seeded, folder, row)] = seed
+        jobs[pool.submit(_relu_family, seeded, folder)] = seed
+    for job in as_completed(jobs):
+        measured[jobs[job]].update(job.result())
+        tell(f"{experiment.name}, seed {jobs[job]}: {', '.join(job.result())}")
+    return measured
+
+
+def spike_front(
+    experiment: Experiment, budgets: list[float], folder: Path, pool: ProcessPoolExecutor
+) -> list[dict[str, float]]:
+    """Networks trained to different budgets of hidden spikes; a budget of 0 is none.
+
+    Raises
+    ------
+    FirstspikeError
+        if data or recipe is wrong, or a training diverges.
+
+    """
+    jobs = {
+        budget: pool.submit(
+            _surrogate,
+            replace(experiment, train=replace(experiment.train, spike_budget=budget or None)),
+            folder,
+            "TB",
+        )
+        for budget in budgets
+    }
+    return [
+        {
+            "budget": budget,
+            "spikes": job.result()["TB"]["spikes"]["hidden"],
+            "accuracy": job.result()["TB"]["accuracy"]["golden"],
+        }
+        for budget, job in jobs.items()
+    ]
+
+
+@app.command()
+def main(
+    files: Annotated[list[Path], typer.Argument(help="experiments of the whole method, one for each data set")],
+    seeds: Annotated[int, typer.Option(help="how many seeds, counted from 1")] = 3,
+    front: Annotated[Path | None, typer.Option(help="experiment for the front of accuracy against spikes")] = None,
+    budgets: Annotated[str, typer.Option(help="its budgets of hidden spikes, 0 for none")] = "0,20,15,10,6,3",
+    out: Annotated[Path, typer.Option(help="where to keep trainings and write the table")] = BUILD / "table",
+    workers: Annotated[int, typer.Option(help="processes; each takes one core")] = os.cpu_count() or 1,
+) -> None:
+    """Write the comparison table of all methods and codings.
+
+    For example: python -m firstspike.comparison examples/mnist-cnn.toml --seeds 3
+    """
+    console = Console(stderr=True)
+    lines: list[table.Row] = []
+    points: list[dict[str, float]] = []
+    text = ""
+    with _pool(workers) as pool:
+        for file in files:
+            experiment = Experiment.load(file)
+            measured = compare(experiment, list(range(1, seeds + 1)), out / experiment.name, pool, console.print)
+            made = table.rows(experiment.data.set, measured)
+            lines += made
+            text += f"## {experiment.data.set}: {made[0]['network']}\n\n{table.markdown(made)}\n"
+            _pictures(experiment, made, measured[1], out)
+        if front:
+            experiment = Experiment.load(front)
+            amounts = [float(budget) for budget in budgets.split(",")]
+            points = spike_front(experiment, amounts, out / f"{experiment.name}-front", pool)
+            figures.front(points, out / f"{experiment.name}-front.png")
+    content: dict[str, Any] = {"rows": lines, "front": points}
+    write_file(out / "table.json", (json.dumps(content, indent=1) + "\n").encode())
+    write_file(out / "table.md", text.encode())
+    print(text)
+    print(f"table: {out / 'table.json'}, {out / 'table.md'}")
+
+
+def _pictures(experiment: Experiment, lines: list[table.Row], measured: dict[str, runs.Measured], out: Path) -> None:
+    name, start = experiment.name, methods.start(experiment)
+    trained = experiment.network.spiking_hidden
+    figures.accuracy_against_spikes(lines, out / f"{name}-spikes.png")
+    figures.accuracy_against_steps(measured, out / f"{name}-steps.png")
+    figures.spike_times(measured, ["T2FSNN", "+EF", "SM", "TB"], out / f"{name}-times.png")
+    starts = {"+GO": (start.tau, start.steps), "TB": (getattr(trained, "tau", 0.0), trained.steps)}
+    figures.kernels(measured, starts, out / f"{name}-kernels.png")
