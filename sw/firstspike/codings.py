@@ -35,6 +35,9 @@ from firstspike.layers import PIXEL_LEVELS
 Hidden = Literal["rate", "phase", "burst"]
 Input = Literal["real", "poisson", "phase", "burst"]
 
+PIXEL_BITS = (PIXEL_LEVELS - 1).bit_length()
+#: The "empirical best" of the authors' release.
+BURST_THRESHOLD = 0.4
 #: Images simulated at a time: their membranes stay in a core's cache.
 BATCH = 100
 
@@ -54,11 +57,11 @@ class Coding:
     steps
         Time steps to simulate.
     threshold
-        Of hidden neurons, in units of the normalised values.
+        Of hidden neurons, in units of the normalised values; ``None`` is 0.4 for burst coding, else 1.
     input_threshold
         Of burst-coding input neurons.
     initial
-        Membrane of hidden neurons before the first step, in units of ``threshold``, 0 up to 1.
+        Membrane of hidden neurons before the first step, as part of their threshold, 0 up to 1.
     growth
         Factor of the burst.
     period
@@ -76,7 +79,7 @@ class Coding:
     hidden: Hidden
     input: Input
     steps: int
-    threshold: float = 1.0
+    threshold: float | None = None
     input_threshold: float = 0.125
     initial: float = 0.0
     growth: float = 2.0
@@ -92,9 +95,9 @@ class Coding:
                 raise FirstspikeError(f"{name} coding is {value!r}", f"use one of {', '.join(choices)}")
         if self.steps < 1 or self.period < 1:
             raise FirstspikeError(f"{self.steps} steps with a period of {self.period}", "use integers >= 1")
-        if not (self.threshold > 0 and self.input_threshold > 0 and self.growth >= 1):
+        if not (self.hidden_threshold > 0 and self.input_threshold > 0 and self.growth >= 1):
             raise FirstspikeError(
-                f"thresholds are {self.threshold} and {self.input_threshold}, growth {self.growth}",
+                f"thresholds are {self.hidden_threshold} and {self.input_threshold}, growth {self.growth}",
                 "use thresholds above 0 and a growth of at least 1",
             )
         if not 0 <= self.initial < 1:
@@ -103,12 +106,16 @@ class Coding:
             raise FirstspikeError(f"phase input with a period of {self.period}", f"pixels have {PIXEL_BITS} bits")
 
     @property
+    def hidden_threshold(self) -> float:
+        """Threshold of hidden neurons, with the default filled in."""
+        if self.threshold is not None:
+            return self.threshold
+        return BURST_THRESHOLD if self.hidden == "burst" else 1.0
+
+    @property
     def cycle(self) -> int:
         """Steps in which the input enters once: the period where phases are used, else 1."""
         return self.period if "phase" in (self.hidden, self.input) else 1
-
-
-PIXEL_BITS = (PIXEL_LEVELS - 1).bit_length()
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,7 +247,7 @@ def _batch(
     hidden = [
         Neurons(
             coding.hidden,
-            threshold=coding.threshold,
+            threshold=coding.hidden_threshold,
             initial=coding.initial,
             growth=coding.growth,
             period=coding.period,

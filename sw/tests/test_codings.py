@@ -201,6 +201,13 @@ def test_a_network_that_is_not_normalised_saturates():
 
 
 @pytest.mark.smoke
+def test_default_thresholds():
+    found = [Coding(hidden=hidden, input="real", steps=1).hidden_threshold for hidden in ("rate", "phase", "burst")]
+    assert found == [1.0, 1.0, 0.4]
+    assert Coding(hidden="burst", input="real", steps=1, threshold=0.125).hidden_threshold == 0.125
+
+
+@pytest.mark.smoke
 def test_wrong_settings_are_refused():
     right = {"hidden": "rate", "input": "real", "steps": 8}
     for wrong, message in (
