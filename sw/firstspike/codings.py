@@ -13,7 +13,8 @@ Sources: the authors' T2FSNN release, which has all three, for the rules, the ga
 in parts of 1/P under phase coding. Thresholds are uncertain. The release's script has 0.125 for input neurons of burst
 coding and 0.4 for hidden ones (the burst paper: 0.125 for both, recalled, not read); in rate coding hidden neurons fire
 at 0.4 with spikes worth 1, which is ``threshold=1, initial=0.6`` here; phase weights start at 1 instead of 1/2, which
-is ``threshold=2``. Which settings and which input the published tables have is unknown.
+is ``threshold=2``. Its burst input loads a pixel once, and again when all is sent; here the pixel
+drives its neuron in every step. Which settings and which input the published tables have is unknown.
 """
 
 from __future__ import annotations
