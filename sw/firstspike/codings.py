@@ -144,6 +144,11 @@ class CodingResult:
         """Time steps until the accuracy first reaches ``fraction`` of that of the last step."""
         return int(np.argmax(self.accuracy >= fraction * self.accuracy[-1])) + 1
 
+    def settled(self, fraction: float = 0.999) -> int:
+        """Time steps after which the accuracy never falls below ``fraction`` of that of the last step again."""
+        below = np.flatnonzero(self.accuracy < fraction * self.accuracy[-1])
+        return int(below[-1]) + 2 if len(below) else 1
+
     def spikes(self, steps: int) -> float:
         """Spikes of an image, input and hidden, in the first ``steps`` steps.
 

@@ -67,10 +67,13 @@ def _measured(accuracy: float, spikes: float, steps: int) -> dict[str, Any]:
 
 @pytest.mark.smoke
 def test_means_spreads_and_energies() -> None:
+    rate = [_measured(0.9, spikes, steps) for spikes, steps in ((100.0, 50), (300.0, 150))]
+    for one, steps in zip(rate, (80, 160), strict=True):
+        one["settled"] = {"steps": steps, "spikes": 400.0}
     ann = {"network": "1-1", "accuracy": {"surrogate": 0.99, "golden": None}, "seconds": 1.0}
     measured = {
-        2: {"ANN": ann, "rate": _measured(0.9, 100.0, 50), "SM": _measured(0.94, 12.0, 24)},
-        1: {"ANN": ann, "rate": _measured(0.9, 300.0, 150), "SM": _measured(0.96, 8.0, 24)},
+        2: {"ANN": ann, "rate": rate[0], "SM": _measured(0.94, 12.0, 24)},
+        1: {"ANN": ann, "rate": rate[1], "SM": _measured(0.96, 8.0, 24)},
     }
     lines = {line["row"]: line for line in table.rows("mnist", measured)}
     assert list(lines) == ["ANN", "rate", "SM"]
@@ -81,8 +84,13 @@ def test_means_spreads_and_energies() -> None:
     wanted = {"spikes": 10.0, "steps": 24, "rate_spikes": 200.0, "rate_steps": 100}
     assert lines["SM"]["energy"]["truenorth"] == normalised_energy(TRUENORTH, **wanted)
     assert lines["SM"]["energy"]["spinnaker"] == normalised_energy(SPINNAKER, **wanted)
+    wanted |= {"rate_spikes": 400.0, "rate_steps": 120}
+    assert lines["SM"]["settled"]["energy"]["truenorth"] == normalised_energy(TRUENORTH, **wanted)
+    assert lines["rate"]["settled"]["energy"] == {"truenorth": 1.0, "spinnaker": 1.0}
     assert lines["ANN"]["energy"] == {"truenorth": None, "spinnaker": None}
-    assert "| ANN | 99.00 ± 0.00 % | - | - | - | - | - | - | - | 1 |" in table.markdown(list(lines.values()))
+    assert "| ANN | 99.00 ± 0.00 % | - | - | - | - | - | -, - | - | - | -, - | 1 |" in table.markdown(
+        list(lines.values())
+    )
 
 
 def test_a_small_table(tmp_path: Path) -> None:

@@ -19,6 +19,18 @@ from firstspike.model import Network
 EXAMPLES = Path(__file__).parents[2] / "examples"
 QUICK = TrainConfig(epochs=12, batch_size=64, learning_rate=0.01, seed=3)
 AUGMENTED = replace(QUICK, shift=1, flip=True)
+#: Every part of a recipe that has a state or a schedule of its own.
+WHOLE_METHOD = replace(
+    QUICK,
+    relaxation=0.6,
+    kernel_start=0.2,
+    kernel_regularisation=1e-2,
+    spike_loss=1e-2,
+    spike_budget=6.0,
+    operation_budget=1500.0,
+    penalty_start=0.1,
+)
+EXPONENTIAL = {"kind": "exponential", "tau": 2.0}
 
 
 @pytest.fixture(scope="module")
@@ -103,10 +115,11 @@ def test_the_seed_decides(digits: data.Dataset, tmp_path: Path) -> None:
 
 
 @pytest.mark.smoke
+@pytest.mark.parametrize("recipe", [AUGMENTED, WHOLE_METHOD], ids=["augmented", "whole_method"])
 def test_resumed_training_is_uninterrupted_training(
-    digits: data.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    digits: data.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: TrainConfig
 ) -> None:
-    augmented = replace(experiment(), train=AUGMENTED)
+    augmented = replace(experiment(kernel=EXPONENTIAL, input_kernel=EXPONENTIAL), train=recipe)
     whole = train.train(augmented, digits, tmp_path / "whole")
     start = train.Training.on_train_epoch_start
 

@@ -25,7 +25,8 @@ from firstspike.quantize import freeze
 from firstspike.t2fsnn import Converted, convert_as, relu_layers
 
 #: A measured row, as JSON: ``network``, ``accuracy`` {surrogate, golden}, ``spikes`` {input, hidden, per_neuron},
-#: ``steps``, ``seconds``; ``kernels`` and ``histogram`` of TTFS networks; ``curve`` (accuracy by time step) of codings.
+#: ``steps``, ``seconds``; ``kernels`` and ``histogram`` of TTFS networks; of codings ``curve`` (accuracy by time step),
+#: ``settled`` (steps and spikes until the accuracy stays), while ``steps`` and ``spikes`` are until 99 % of it.
 Measured = dict[str, Any]
 
 
@@ -134,6 +135,7 @@ class Runs:
                 "per_neuron": result.spikes(steps) / neurons,
             },
             "steps": steps,
+            "settled": {"steps": result.settled(), "spikes": result.spikes(result.settled())},
             "curve": [round(float(x), 6) for x in result.accuracy],
         }
 

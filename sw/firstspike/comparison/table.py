@@ -32,10 +32,8 @@ def rows(dataset: str, measured: Mapping[int, Mapping[str, Measured]]) -> list[R
     ]
     rate = next((row for row in made if row["row"] == "rate"), None)
     for row in made:
-        row["energy"] = {
-            "truenorth": _energy(TRUENORTH, row, rate),
-            "spinnaker": _energy(SPINNAKER, row, rate),
-        }
+        row["energy"] = _energies(row, rate)
+        row["settled"]["energy"] = _energies(row["settled"], rate and rate["settled"])
     return made
 
 
@@ -50,16 +48,23 @@ def _row(name: str, dataset: str, seeds: Sequence[int], of_seeds: Sequence[Measu
     golden, golden_spread = mean("accuracy", "golden")
     totals = [m["spikes"]["input"] + m["spikes"]["hidden"] if "spikes" in m else None for m in of_seeds]
     known = [total for total in totals if total is not None]
+    total = statistics.fmean(known) if known else None
+
+    def settled(key: str, otherwise: float | None) -> float | None:
+        """A TTFS network has its answer at the end of its last window: there is nothing to settle."""
+        return mean("settled", key)[0] if "settled" in of_seeds[0] else otherwise
+
     return {
         "row": name,
         "dataset": dataset,
         "network": of_seeds[0]["network"],
         "seeds": list(seeds),
         "accuracy": {"surrogate": surrogate, "golden": golden},
-        "spikes": statistics.fmean(known) if known else None,
+        "spikes": total,
         "hidden_spikes": mean("spikes", "hidden")[0],
         "spikes_per_neuron": mean("spikes", "per_neuron")[0],
         "steps": mean("steps")[0],
+        "settled": {"steps": settled("steps", mean("steps")[0]), "spikes": settled("spikes", total)},
         "seconds": mean("seconds")[0],
         "spread": {
             "surrogate": surrogate_spread,
@@ -77,6 +82,10 @@ def _at(measured: Measured, path: Iterable[str]) -> Any:
     return value
 
 
+def _energies(row: Row, rate: Row | None) -> dict[str, float | None]:
+    return {"truenorth": _energy(TRUENORTH, row, rate), "spinnaker": _energy(SPINNAKER, row, rate)}
+
+
 def _energy(chip: Chip, row: Row, rate: Row | None) -> float | None:
     if rate is None or row["spikes"] is None:
         return None
@@ -88,8 +97,8 @@ def _energy(chip: Chip, row: Row, rate: Row | None) -> float | None:
 def markdown(lines: Sequence[Row]) -> str:
     """The lines as a Markdown table; accuracies in percent with the spread over seeds, spikes of an image."""
     head = (
-        "| row | accuracy, surrogate | accuracy, golden | spikes | of them hidden | a neuron | steps | "
-        "energy TrueNorth | energy SpiNNaker | seconds |\n|---|---|---|---|---|---|---|---|---|---|\n"
+        "| row | accuracy, surrogate | accuracy, golden | spikes | hidden | a neuron | steps | energy "
+        "| settled: spikes | steps | energy | seconds |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n"
     )
     return head + "".join(f"| {' | '.join(_cells(line))} |\n" for line in lines)
 
@@ -104,8 +113,10 @@ def _cells(line: Row) -> list[str]:
         _number(line["hidden_spikes"], ",.0f"),
         _number(line["spikes_per_neuron"], ".3f"),
         _number(line["steps"], ".0f"),
-        _number(line["energy"]["truenorth"], ".4f"),
-        _number(line["energy"]["spinnaker"], ".4f"),
+        _both(line["energy"]),
+        _number(line["settled"]["spikes"], ",.0f"),
+        _number(line["settled"]["steps"], ".0f"),
+        _both(line["settled"]["energy"]),
         _number(line["seconds"], ",.0f"),
     ]
 
@@ -116,3 +127,7 @@ def _percent(value: float | None, spread: float) -> str:
 
 def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
+
+
+def _both(energy: Mapping[str, float | None]) -> str:
+    return ", ".join(_number(energy[chip], ".3f") for chip in ("truenorth", "spinnaker"))

@@ -36,7 +36,8 @@ class Penalties(nn.Module):
     Raises
     ------
     FirstspikeError
-        if the spike loss does not know the kernel, or there are no hidden populations to save spikes in.
+        if the spike loss does not know the kernel, or there are no hidden populations to save spikes in; at the first
+        batch, if input spikes alone take more operations than the budget has.
 
     """
 
@@ -52,6 +53,7 @@ class Penalties(nn.Module):
         taylor = recipe.spike_loss and recipe.spike_loss_form == "taylor"
         self._fixed = [_time_constant(a.initial) for a in activations] if taylor else []
         self._initial = [_time_constant(a.initial) for a in (model.input_activation, *activations) if a.trainable]
+        self._checked = False
         self.spikes = SpikeBudget(recipe.spike_budget) if recipe.spike_budget else None
         self.operations = SpikeBudget(recipe.operation_budget) if recipe.operation_budget else None
         if self.operations:
@@ -85,7 +87,16 @@ class Penalties(nn.Module):
             counts = [spike_count(v, a.rising[0]) for v, a in zip(hidden, activations, strict=True)]
             total = total + self.spikes(torch.stack(counts).sum())
         if self.operations:
-            total = total + self.operations(self._operations(model, images, hidden))
+            first, rest = self._operations(model, images, hidden)
+            # Against what the budget leaves to hidden spikes, since no training changes the input's.
+            budget = self.operations.budget
+            if not self._checked and budget <= float(first):
+                raise FirstspikeError(
+                    f"[train] operation_budget is {budget:g}, but input spikes alone take {float(first):.0f} an image",
+                    "raise it, or give the first layer fewer outputs",
+                )
+            self._checked = True
+            total = total + self.operations(rest * (budget / (budget - first).clamp(min=1e-3 * budget)))
         return total
 
     def _spike_loss(self, model: Surrogate) -> Tensor:
@@ -99,16 +110,15 @@ class Penalties(nn.Module):
                 losses.append(spike_count_loss(layer.gamma, layer.beta, *self._fixed[i], model.steps))
         return torch.stack(losses).sum()
 
-    def _operations(self, model: Surrogate, images: Tensor, hidden: Sequence[Tensor]) -> Tensor:
-        """Synaptic operations an image; those of the input count, though no training changes them."""
+    def _operations(self, model: Surrogate, images: Tensor, hidden: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Synaptic operations an image, of input spikes and of hidden ones."""
         fan_outs = [getattr(self, f"fan_out{index}") for index in range(len(hidden) + 1)]
         first = ((model.encoded(images) > 0) * fan_outs[0]).sum() / len(images)
         counts = [
             spike_count(v, activation.rising[0], weight=fan_out)
             for v, activation, fan_out in zip(hidden, model.hidden_activations(), fan_outs[1:], strict=True)
         ]
-        total: Tensor = first.detach() + torch.stack(counts).sum()
-        return total
+        return first.detach(), torch.stack(counts).sum()
 
 
 def _time_constant(kernel: Kernel) -> tuple[float, float]:
