@@ -31,7 +31,8 @@ NOTATION = "parts such as 128, 12C5, 64C3s2p1, P2 (max), A2 (average pooling), D
 
 _DENSE = re.compile(r"[1-9]\d{0,5}")
 _CONVOLUTION = re.compile(
-    r"(?P<channels>[1-9]\d{0,4})C(?P<rows>[1-9]\d?)(x(?P<columns>[1-9]\d?))?(s(?P<stride>[1-9]))?(p(?P<padding>\d))?"
+    r"(?P<channels>[1-9]\d{0,4})C(?P<rows>[1-9]\d?)(x(?P<columns>[1-9]\d?))?"
+    r"(?=[sp\d]*$)(?!.*(s.*s|p.*p))(s(?P<stride>[1-9])|p(?P<padding>\d))*"
 )
 _POOL = re.compile(r"[PA]([1-9]\d?)")
 _DROPOUT = re.compile(r"D(0?\.\d+)")

@@ -21,6 +21,13 @@ def test_every_part() -> None:
     )
 
 
+def test_stride_and_padding_come_in_any_order() -> None:
+    assert parse("4C3p1s2-10") == parse("4C3s2p1-10") == (
+        Stage(outputs=4, kernel=(3, 3), stride=2, padding=1),
+        Stage(outputs=10),
+    )
+
+
 def test_labels_are_the_notation() -> None:
     text = "12C5-P2-64C3x5s2p1-A2-128-10"
     assert "-".join(stage.label for stage in parse(text)) == text
@@ -60,6 +67,8 @@ def test_vgg16_has_sixteen_layers_and_its_weights() -> None:
         ("12C3p3-10", "12C3p3"),
         ("0-10", "0"),
         ("12c5-10", "12c5"),
+        ("12C5s2s2-10", "12C5s2s2"),
+        ("12C5s0-10", "12C5s0"),
         ("12C5--10", ""),
         ("", ""),
     ],

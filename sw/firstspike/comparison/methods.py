@@ -36,6 +36,9 @@ CODING_STEPS = {
     "cifar10": {"rate": 500, "phase": 200, "burst": 200},
 }
 
+#: Test images of those runs; where not all, the first ones. A step costs as much as all of a TTFS network.
+CODING_IMAGES = {"cifar10": 1000}
+
 
 def start(experiment: Experiment) -> Start:
     """Where the T2FSNN rows of the experiment's data set start."""

@@ -122,7 +122,9 @@ class Runs:
 
     def _measure_coding(self, coding: codings.Coding) -> Measured:
         normalised = self._convert(methods.conversions(self._experiment)["T2FSNN"]).layers
-        images, labels, shapes = self._dataset.test_images, self._dataset.test_labels, self._relu.shapes
+        count = methods.CODING_IMAGES.get(self._experiment.data.set)
+        images, labels = self._dataset.test_images[:count], self._dataset.test_labels[:count]
+        shapes = self._relu.shapes
         result = codings.simulate(normalised, images, labels, input_shape=shapes[0], coding=coding)
         steps = result.steps_to()
         neurons = sum(math.prod(shape) for shape in shapes[:-1])
@@ -134,6 +136,7 @@ class Runs:
                 "hidden": float(result.hidden_spikes[steps - 1]),
                 "per_neuron": result.spikes(steps) / neurons,
             },
+            "images": len(images),
             "steps": steps,
             "settled": {"steps": result.settled(), "spikes": result.spikes(result.settled())},
             "curve": [round(float(x), 6) for x in result.accuracy],
