@@ -7,7 +7,7 @@ READY = $(VENV)/.ready-$(shell cat constraints.txt pyproject.toml | sha256sum | 
 PIP_FLAGS = --disable-pip-version-check -q -c constraints.txt
 WORKERS ?= $(shell nproc)
 
-.PHONY: setup demo mnist test smoke bench bitstream lint clean
+.PHONY: setup demo mnist test smoke bench table bitstream lint clean
 
 setup: $(READY)
 
@@ -41,6 +41,11 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m firstspike_verify.throughput examples/digits.toml examples/mnist.toml
+
+# The comparison of all methods and codings; hours on two cores, but what is trained already is found again.
+table: $(READY)
+	$(BIN)/python -m firstspike.comparison examples/mnist-cnn.toml examples/cifar10.toml --seeds 3,1 \
+		--front examples/mnist.toml --workers $(WORKERS)
 
 # The demo's core through place and route; runs the demo first if need be.
 bitstream: $(READY)

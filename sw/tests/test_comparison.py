@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from firstspike.comparison import command, methods, table
 from firstspike.config import Experiment, NetworkConfig, TrainConfig
 from firstspike.energy import SPINNAKER, TRUENORTH, normalised_energy
+from firstspike.errors import FirstspikeError
 from firstspike.model import Network
 
 EXPERIMENT = """
@@ -123,3 +124,10 @@ def test_a_small_table(tmp_path: Path) -> None:
     CliRunner().invoke(command.app, arguments, catch_exceptions=False)
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert json.loads((out / "table.json").read_text()) == content
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("arguments", [["--seeds", "x"], ["--seeds", "0"], ["--seeds", "1,2"], ["--budgets", "a,b"]])
+def test_wrong_numbers(arguments: list[str], tmp_path: Path) -> None:
+    with pytest.raises(FirstspikeError, match=f"{arguments[0]} '?{arguments[1]}"):
+        CliRunner().invoke(command.app, [str(tmp_path / "x.toml"), *arguments], catch_exceptions=False)

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -18,8 +18,10 @@ from rich.console import Console
 from firstspike.artefact import write_file
 from firstspike.comparison import figures, methods, runs, table
 from firstspike.config import Experiment
+from firstspike.errors import FirstspikeError
 from firstspike.workspace import BUILD
 
+_Number = TypeVar("_Number", int, float)
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -106,9 +108,9 @@ def spike_front(
 @app.command()
 def main(
     files: Annotated[list[Path], typer.Argument(help="experiments of the whole method, one for each data set")],
-    seeds: Annotated[int, typer.Option(help="how many seeds, counted from 1")] = 3,
+    seeds: Annotated[str, typer.Option(help="how many seeds, counted from 1; one number, or one for each file")] = "3",
     front: Annotated[Path | None, typer.Option(help="experiment for the front of accuracy against spikes")] = None,
-    budgets: Annotated[str, typer.Option(help="its budgets of hidden spikes, 0 for none")] = "0,20,15,10,6,3",
+    budgets: Annotated[str, typer.Option(help="its budgets of hidden spikes, 0 for none")] = "0,24,17,12,8,4",
     out: Annotated[Path, typer.Option(help="where to keep trainings and write the table")] = BUILD / "table",
     workers: Annotated[int, typer.Option(help="processes; each takes one core")] = os.cpu_count() or 1,
 ) -> None:
@@ -116,21 +118,26 @@ def main(
 
     For example: python -m firstspike.comparison examples/mnist-cnn.toml --seeds 3
     """
+    counts = _numbers("--seeds", seeds, int)
+    amounts = _numbers("--budgets", budgets, float)
+    if len(counts) not in (1, len(files)) or min(counts) < 1 or min(amounts) < 0:
+        raise FirstspikeError(
+            f"--seeds {seeds} and --budgets {budgets} do not fit", "give one count >= 1 for each file"
+        )
     console = Console(stderr=True)
     lines: list[table.Row] = []
     points: list[dict[str, float]] = []
     text = ""
     with _pool(workers) as pool:
-        for file in files:
+        for file, count in zip(files, counts * len(files) if len(counts) == 1 else counts, strict=True):
             experiment = Experiment.load(file)
-            measured = compare(experiment, list(range(1, seeds + 1)), out / experiment.name, pool, console.print)
+            measured = compare(experiment, list(range(1, count + 1)), out / experiment.name, pool, console.print)
             made = table.rows(experiment.data.set, measured)
             lines += made
             text += f"## {experiment.data.set}: {made[0]['network']}\n\n{table.markdown(made)}\n"
             _pictures(experiment, made, measured[1], out)
         if front:
             experiment = Experiment.load(front)
-            amounts = [float(budget) for budget in budgets.split(",")]
             points = spike_front(experiment, amounts, out / f"{experiment.name}-front", pool)
             figures.front(points, out / f"{experiment.name}-front.png")
     content: dict[str, Any] = {"rows": lines, "front": points}
@@ -138,6 +145,13 @@ def main(
     write_file(out / "table.md", text.encode())
     print(text)
     print(f"table: {out / 'table.json'}, {out / 'table.md'}")
+
+
+def _numbers(option: str, text: str, kind: Callable[[str], _Number]) -> list[_Number]:
+    try:
+        return [kind(part) for part in text.split(",")]
+    except ValueError as error:
+        raise FirstspikeError(f"{option} {text!r} is no list of numbers", "separate them by commas") from error
 
 
 def _pictures(experiment: Experiment, lines: list[table.Row], measured: dict[str, runs.Measured], out: Path) -> None:
