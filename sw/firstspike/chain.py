@@ -281,14 +281,17 @@ def _picture(path: Path, network: Network, invert: bool) -> np.ndarray[Any, Any]
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     shape = network.provenance.get("dataset", {}).get("image_shape")
-    if shape is None or len(shape) != 2:
-        raise FirstspikeError("the network's inputs are not pictures of rows and columns", "use the Python interface")
+    channels = shape[0] if shape and len(shape) == 3 else 1
+    if not shape or len(shape) not in (2, 3) or channels not in (1, 3):
+        raise FirstspikeError("the network takes no pictures, grey or of three colours", "use Python: golden.run")
     try:
         with Image.open(path) as picture:
-            grey = picture.convert("L").resize((shape[1], shape[0]), Image.Resampling.BOX)
+            mode = "L" if channels == 1 else "RGB"
+            scaled = picture.convert(mode).resize((shape[-1], shape[-2]), Image.Resampling.BOX)
     except (OSError, UnidentifiedImageError) as error:
         raise FirstspikeError(f"{path} is not a picture: {error}", "give an image file, such as a PNG") from error
-    return np.asarray(ImageOps.invert(grey) if invert else grey, np.uint8).reshape(-1)
+    pixels = np.asarray(ImageOps.invert(scaled) if invert else scaled, np.uint8)
+    return (pixels if channels == 1 else pixels.transpose(2, 0, 1)).reshape(-1)
 
 
 def _mean(values: np.ndarray[Any, Any]) -> float | None:

@@ -22,9 +22,13 @@ def test_every_part() -> None:
 
 
 def test_stride_and_padding_come_in_any_order() -> None:
-    assert parse("4C3p1s2-10") == parse("4C3s2p1-10") == (
-        Stage(outputs=4, kernel=(3, 3), stride=2, padding=1),
-        Stage(outputs=10),
+    assert (
+        parse("4C3p1s2-10")
+        == parse("4C3s2p1-10")
+        == (
+            Stage(outputs=4, kernel=(3, 3), stride=2, padding=1),
+            Stage(outputs=10),
+        )
     )
 
 

@@ -309,3 +309,27 @@ def test_bitstream(ran: Path) -> None:
     # Both weight memories are too small for more than one block each.
     assert hardware["resources"]["DP16KD"]["used"] >= 1
     assert hardware["fmax_mhz"] > 20
+
+
+def test_a_convolutional_network_of_colours(tmp_path: Path) -> None:
+    """Everything but the RTL: training, freezing and inference; the core says what it cannot do yet."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 400)
+    images = rng.integers(0, 60, (400, 3, 8, 8)).astype(np.uint8)
+    images[np.arange(400), labels] += 150  # the class is a colour
+    np.savez(
+        tmp_path / "colours.npz",
+        train_images=images[:300], train_labels=labels[:300], test_images=images[300:], test_labels=labels[300:],
+    )  # fmt: skip
+    (tmp_path / "colours.toml").write_text(
+        '[data]\nset = "npz"\npath = "colours.npz"\n[network]\nhidden = "4C3-P2"\n'
+        "[train]\nepochs = 8\nbatch_size = 50\n"
+    )
+    for verb in ("train", "quantize"):
+        done = firstspike(verb, "colours.toml", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    for colour, name in enumerate(("red", "green", "blue")):
+        Image.new("RGB", (40, 40), name).save(tmp_path / f"{name}.png")
+        done = firstspike("infer", "colours.toml", f"{name}.png", cwd=tmp_path)
+        assert f"{name}.png: class {colour}" in done.stdout, done.stderr
+    refused(firstspike("generate", "colours.toml", cwd=tmp_path), "3x8x8-4C3-P2-3 has convolutions", "yet")
