@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from networks import convolution_shapes, dense_shapes, kernel_specs
 
 from firstspike import golden, kernels
-from firstspike.architecture import Stage
+from firstspike.architecture import NAMED, Stage
 from firstspike.errors import FirstspikeError
 from firstspike.nn import TTFS, Folded, Surrogate
 from firstspike.nn.inference import exact_matmul
@@ -185,6 +185,46 @@ def test_evaluation_is_the_golden_model_at_scale(readout: str, fire_start: int, 
     images = random_images(bits, 500, 64)
     model(torch.from_numpy(images))  # statistics
     assert_equal(model.eval(), images)
+
+
+@pytest.mark.parametrize(
+    ("shape", "architecture"),
+    [((1, 28, 28), "mnist-cnn"), ((3, 32, 32), "vgg16"), ((2, 8, 8), "A2-6C3p1-P2-D0.5-A2-7")],
+    ids=["mnist-cnn", "vgg16", "average"],
+)
+def test_named_networks_are_the_golden_model(shape: tuple[int, ...], architecture: str) -> None:
+    torch.manual_seed(0)
+    kernel = kernels.Exponential(steps=8, tau=2.0)
+    text = f"{NAMED.get(architecture, architecture)}-10"
+    model = Surrogate(shape, text, input_kernel=kernels.Direct(), kernel=kernel)
+    images = random_images(3, 8, math.prod(shape))
+    for _ in range(3):
+        model(torch.from_numpy(images)).sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    assert_equal(model.eval(), images[:3])
+    network = freeze(model, {})
+    spikes = golden.run(network, images).spikes(network)
+    assert (spikes.sum(axis=0) > 0).all()
+
+
+@pytest.mark.smoke
+def test_frozen_training_computes_the_integers_of_a_convolution() -> None:
+    """With frozen statistics the training pass is the integer network: the same spikes but for rounding of float32."""
+    torch.manual_seed(2)
+    kernel = kernels.PowerOfTwo(steps=8)
+    model = Surrogate((2, 9, 9), "6C3p1s2-P2-A2-9-4", input_kernel=kernel, kernel=kernel)
+    images = random_images(5, 60, 162)
+    model(torch.from_numpy(images))
+    model.freeze_statistics(True)
+    output = model(torch.from_numpy(images)).detach()
+    *hidden, _ = model.membranes(torch.from_numpy(images))
+    network = freeze(model, {})
+    result = golden.run(network, images)
+    for v, times in zip(hidden, result.spike_times[1:], strict=True):
+        fires = (v >= float(kernel.threshold()[-1])).flatten(1).numpy()
+        assert (fires != (times < 8)).mean() < 1e-3
+    close = np.isclose(output.numpy(), result.membranes * network.layers[-1].scale, rtol=1e-4, atol=1e-4)
+    assert close.mean() > 0.99
 
 
 @pytest.mark.smoke
