@@ -39,7 +39,9 @@ smoke: $(READY)
 lint: $(READY)
 	$(BIN)/pre-commit run --all-files
 
+# snnTorch, which training speed is measured against, is installed for this alone.
 bench: $(READY)
+	@$(BIN)/pip install $(PIP_FLAGS) -e '.[bench]'
 	$(BIN)/python -m firstspike_verify.throughput examples/digits.toml examples/mnist.toml
 
 # The comparison of all methods and codings; hours on two cores, but what is trained already is found again.

@@ -1,17 +1,17 @@
-"""``make bench``: clocks an image in the RTL, and images a second in software, as one table and ``bench.json``."""
+"""``make bench``: clocks an image in the RTL, images a second in software and in training; into ``bench.json``."""
 
 from __future__ import annotations
 
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from firstspike import chain, naive
 from firstspike.errors import FirstspikeError
@@ -19,7 +19,7 @@ from firstspike.golden import Golden, Result
 from firstspike.hardware import Hardware
 from firstspike.workspace import BUILD, Workspace, read_json, write_json
 from firstspike_rtl import cycles, verilog
-from firstspike_verify import scoreboard
+from firstspike_verify import scoreboard, training_speed
 from firstspike_verify.verilated import VerilatedCore
 
 LANES = (16, 32, 64, 128)
@@ -95,17 +95,23 @@ def bench(workspace: Workspace) -> tuple[list[dict[str, Any]], list[dict[str, An
     return rows, [{"network": network.shape_name} | row for row in software]
 
 
-def main(files: list[str]) -> None:
-    """Bench the given experiments; the result before stands beside the new one."""
-    console, path = Console(highlight=False), BUILD / "bench.json"
-    before = read_json(path, "remove it") if path.exists() else {"rtl": []}
-    old = {(row["network"], tuple(row["lanes"])): row["interval_mean"] for row in before["rtl"]}
-    result: dict[str, list[dict[str, Any]]] = {"rtl": [], "software": []}
-    for file in files:
-        rtl, software = bench(Workspace.open(Path(file)))
-        result["rtl"] += rtl
-        result["software"] += software
-    table = Table("network", "lanes", "clocks/image", "before", "latency", "floor", "utilisation", "mismatches")
+def training(workspaces: Sequence[Workspace], console: Console) -> list[dict[str, Any]]:
+    """Rows of ``software`` on training speed, on the first images of 28 x 28; none, and a line, without snnTorch."""
+    for workspace in workspaces:
+        dataset = workspace.dataset
+        if dataset.train_images.shape[1:] == (28, 28):
+            try:
+                return training_speed.rows(dataset.train_images, dataset.train_labels)
+            except FirstspikeError as error:
+                console.print(error.one_line(), markup=False)
+    return []
+
+
+def show(result: Mapping[str, Sequence[Mapping[str, Any]]], before: Mapping[str, Any], console: Console) -> None:
+    """Print a bench, with the clocks an image of the bench before."""
+    old = {(row["network"], tuple(row["lanes"])): row["interval_mean"] for row in before.get("rtl", [])}
+    columns = ("network", "lanes", "clocks/image", "before", "latency", "floor", "utilisation", "mismatches")
+    table = Table(*(Column(name, overflow="fold") for name in columns))
     for row in result["rtl"]:
         previous = old.get((row["network"], tuple(row["lanes"])))
         table.add_row(
@@ -119,6 +125,22 @@ def main(files: list[str]) -> None:
             f"{row['network']} {row['what']}: {row['images_per_s']:.0f} images/s, "
             f"{row['ratio']:.3g} times the {row['against']}"
         )
+
+
+def main(files: list[str]) -> None:
+    """Bench the given experiments; the result before stands beside the new one."""
+    # Without a terminal rich would assume 80 columns, too few for the table.
+    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
+    path = BUILD / "bench.json"
+    before = read_json(path, "remove it") if path.exists() else {}
+    workspaces = [Workspace.open(Path(file)) for file in files]
+    result: dict[str, list[dict[str, Any]]] = {"rtl": [], "software": []}
+    for workspace in workspaces:
+        rtl, software = bench(workspace)
+        result["rtl"] += rtl
+        result["software"] += software
+    result["software"] += training(workspaces, console)
+    show(result, before, console)
     write_json(path, result)
     console.print(f"bench: {path}")
 
