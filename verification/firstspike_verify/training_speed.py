@@ -1,8 +1,9 @@
 """Training speed: the surrogate, which has no loop over time, against back-propagation through time in snnTorch.
 
-Both train the same network on the same images and batches with the same optimiser and number of threads, in turns, so
-that whatever else the machine does meets both. snnTorch's network is that of its tutorials: leaky integrate-and-fire
-neurons (``snn.Leaky``) after each layer, rate-coded spikes for T steps, a surrogate gradient, no batch norm.
+Both train the same network on the same images and batches with the same optimiser, in turns, so that whatever else the
+machine does meets both; and in one thread, since several wait for each other as soon as it does anything. snnTorch's
+network is that of its tutorials: leaky integrate-and-fire neurons (``snn.Leaky``) after each layer, rate-coded spikes
+for T steps, a surrogate gradient, no batch norm.
 """
 
 from __future__ import annotations
@@ -104,13 +105,18 @@ def _turn(
 
 
 def seconds(sides: Sequence[Turn], batches: Batches, turns: int = TURNS) -> list[float]:
-    """Median wall time of a turn of each side; they take turns, and a first round is not counted."""
+    """Median wall time of a turn of each side, in one thread; they take turns, and a first round is not counted."""
     taken: list[list[float]] = [[] for _ in sides]
-    for _ in range(turns + 1):
-        for side, times in zip(sides, taken, strict=True):
-            begin = time.perf_counter()
-            side(batches)
-            times.append(time.perf_counter() - begin)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for _ in range(turns + 1):
+            for side, times in zip(sides, taken, strict=True):
+                begin = time.perf_counter()
+                side(batches)
+                times.append(time.perf_counter() - begin)
+    finally:
+        torch.set_num_threads(threads)
     return [statistics.median(times[1:]) for times in taken]
 
 

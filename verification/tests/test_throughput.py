@@ -77,13 +77,16 @@ def test_sides_take_turns_and_the_first_round_does_not_count(monkeypatch: pytest
     def side(name: str) -> training_speed.Turn:
         def turn(batches: training_speed.Batches) -> None:
             order.append(name)
+            assert torch.get_num_threads() == 1
             clock[0] += next(durations[name])
 
         return turn
 
+    threads = torch.get_num_threads()
     monkeypatch.setattr(training_speed.time, "perf_counter", lambda: clock[0])
     assert training_speed.seconds([side("mine"), side("theirs")], [], turns=5) == [2, 7]
     assert order == ["mine", "theirs"] * 6
+    assert torch.get_num_threads() == threads
 
 
 @pytest.mark.smoke
