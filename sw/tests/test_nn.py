@@ -17,6 +17,7 @@ from firstspike.architecture import NAMED, Stage
 from firstspike.errors import FirstspikeError
 from firstspike.nn import TTFS, Folded, Surrogate
 from firstspike.nn.inference import exact_matmul
+from firstspike.nn.pooling import max_pool
 from firstspike.nn.quantise import quantised, straight_through, weight_scale
 from firstspike.quantize import freeze
 
@@ -225,6 +226,23 @@ def test_frozen_training_computes_the_integers_of_a_convolution() -> None:
         assert (fires != (times < 8)).mean() < 1e-3
     close = np.isclose(output.numpy(), result.membranes * network.layers[-1].scale, rtol=1e-4, atol=1e-4)
     assert close.mean() > 0.99
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(("shape", "size"), [((3, 2, 8, 6), 2), ((2, 4, 7, 9), 3), ((1, 1, 5, 4), 2)])
+def test_pooling_is_that_of_torch(shape: tuple[int, ...], size: int) -> None:
+    """With many equal values, so that their order is tested too."""
+    torch.manual_seed(0)
+    x = torch.randint(-3, 3, shape).float()
+    mine, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    pooled, expected = max_pool(mine, size), torch.nn.functional.max_pool2d(theirs, size)
+    assert torch.equal(pooled, expected)
+    weight = torch.randn_like(pooled)
+    (pooled * weight).sum().backward()
+    (expected * weight).sum().backward()
+    assert mine.grad is not None
+    assert theirs.grad is not None
+    assert torch.equal(mine.grad, theirs.grad)
 
 
 @pytest.mark.smoke

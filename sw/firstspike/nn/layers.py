@@ -14,6 +14,7 @@ from firstspike.architecture import Stage
 from firstspike.errors import FirstspikeError
 from firstspike.layers import Conv2d, Dense, Layer
 from firstspike.nn.distributed import var_mean
+from firstspike.nn.pooling import max_pool
 from firstspike.nn.quantise import integer_range, quantised, straight_through, weight_scale
 
 
@@ -95,7 +96,9 @@ class Folded(nn.Module):
             unit = scale * self.input_unit
             bias = straight_through(bias, (bias.detach() / unit).round_() * unit)
         v = self._sums(x, weight, bias)
-        return nn.functional.max_pool2d(v, self.stage.pool) if self.stage.pool > 1 else v
+        if self.stage.pool == 1:
+            return v
+        return max_pool(v, self.stage.pool) if v.device.type == "cpu" else nn.functional.max_pool2d(v, self.stage.pool)
 
     def real(self) -> tuple[Tensor, Tensor]:
         """Weights and biases with batch norm folded by the running statistics, float64 on the CPU, not quantised.
