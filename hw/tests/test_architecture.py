@@ -14,8 +14,8 @@ SW, HW, VERIFY = ROOT / "sw" / "firstspike", ROOT / "hw" / "firstspike_rtl", ROO
 
 #: The integer side: what hardware and verification build on.
 INTEGER = (
-    "artefact", "errors", "golden", "hardware", "image_formats", "images", "kernels", "layers", "model", "naive",
-    "network_files", "registers",
+    "architecture", "artefact", "errors", "golden", "hardware", "image_formats", "images", "kernels", "layers", "model",
+    "naive", "network_files", "registers", "sums",
 )  # fmt: skip
 TRAINING = {"torch", "lightning"}
 HARDWARE = {"amaranth", "firstspike_rtl", "firstspike_verify", "pyverilator", "cocotb", "cocotb_tools"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -172,54 +171,3 @@ def batches(
         raise FirstspikeError(f"images have shape {images.shape[1:]}, but the network takes {tuple(input_shape)}")
     for i in range(0, len(images), batch_size):
         yield images[i : i + batch_size].reshape(-1, *input_shape)
-
-
-def batched_activations(
-    layers: Sequence[FloatLayer], images: NDArray[np.uint8], input_shape: Sequence[int]
-) -> Iterator[list[FloatArray]]:
-    """:func:`activations` of one batch of images after the other, so that a whole training set need not be held."""
-    import torch
-
-    from firstspike.float_synapses import Synapses
-
-    found = shapes(layers, input_shape)
-    synapses = [Synapses(layer, shape) for layer, shape in zip(layers, found, strict=False)]
-    for part in batches(images, input_shape):
-        with torch.inference_mode():
-            values = torch.from_numpy(part.astype(np.float32) / np.float32(255))
-            made: list[NDArray[Any]] = []
-            for index, each in enumerate(synapses):
-                values = each.sums(values) + each.bias
-                if index < len(layers) - 1:
-                    values = each.max_pool(values.relu_())
-                made.append(values.numpy())
-            yield made
-
-
-def activations(
-    layers: Sequence[FloatLayer], images: NDArray[np.uint8], input_shape: Sequence[int]
-) -> list[FloatArray]:
-    """Values of the ReLU network after each layer.
-
-    Parameters
-    ----------
-    layers
-        First to last; the last is dense.
-    images
-        uint8, shape (N, ...): a pixel p enters as p / 255.
-    input_shape
-        (inputs,), or (channels, rows, columns).
-
-    Returns
-    -------
-    list of ndarray
-        For each layer float32 of shape (N, *shape): after ReLU and max pooling; of the last layer the logits.
-
-    Raises
-    ------
-    FirstspikeError
-        if layers or images do not fit.
-
-    """
-    parts = list(batched_activations(layers, images, input_shape))
-    return [np.concatenate(of_layer) for of_layer in zip(*parts, strict=True)]

@@ -30,8 +30,8 @@ from torch import Tensor
 
 from firstspike.ann import FloatLayer, batches, shapes
 from firstspike.errors import FirstspikeError
-from firstspike.float_synapses import Synapses
 from firstspike.layers import PIXEL_LEVELS
+from firstspike.relu_network import Synapses
 
 Hidden = Literal["rate", "phase", "burst"]
 Input = Literal["real", "poisson", "phase", "burst"]

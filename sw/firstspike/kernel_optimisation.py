@@ -26,9 +26,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from firstspike.ann import FloatArray, FloatLayer, activations
+from firstspike.ann import FloatArray, FloatLayer
 from firstspike.errors import FirstspikeError
 from firstspike.kernels import Exponential
+from firstspike.relu_network import activations
 
 
 @dataclass(frozen=True, kw_only=True)

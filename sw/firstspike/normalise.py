@@ -14,8 +14,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from firstspike.ann import FloatArray, FloatLayer, batched_activations
+from firstspike.ann import FloatArray, FloatLayer
 from firstspike.errors import FirstspikeError
+from firstspike.relu_network import batched_activations
 
 PERCENTILE = 99.9
 

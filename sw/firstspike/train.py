@@ -35,7 +35,6 @@ from firstspike.model import Network
 from firstspike.nn import IntegerNetwork, Surrogate
 from firstspike.nn.batches import ImageBatches, loader
 from firstspike.nn.training import Training
-from firstspike.quantize import freeze
 from firstspike.t2fsnn import convert_as, relu_layers
 
 CHECKPOINT = "last.ckpt"
@@ -205,7 +204,7 @@ def fit(
 def _network(model: Surrogate, experiment: Experiment, dataset: Dataset) -> Network:
     provenance = _provenance(experiment, dataset)
     if experiment.train.method == "surrogate":
-        return freeze(model, provenance)
+        return model.freeze(provenance)
     layers = relu_layers(model)
     return convert_as(experiment, layers, dataset.train_images, model.shapes[0], provenance).network
 

@@ -9,9 +9,10 @@ import relu_networks
 import torch
 
 from firstspike import ann
-from firstspike.ann import FloatLayer, activations
+from firstspike.ann import FloatLayer
 from firstspike.errors import FirstspikeError
 from firstspike.normalise import layer_maxima, normalised
+from firstspike.relu_network import activations
 
 NETWORKS = {
     "dense": (relu_networks.dense, relu_networks.DENSE_SHAPE),

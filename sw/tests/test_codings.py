@@ -8,12 +8,12 @@ import relu_networks
 import torch
 from test_ann import NETWORKS, random_layer
 
-from firstspike.ann import FloatLayer, activations
+from firstspike.ann import FloatLayer
 from firstspike.codings import Coding, CodingResult, Neurons, PixelInput, simulate
 from firstspike.energy import SPINNAKER, TRUENORTH, Chip, normalised_energy
 from firstspike.errors import FirstspikeError
-from firstspike.float_synapses import Synapses
 from firstspike.normalise import layer_maxima, normalised
+from firstspike.relu_network import Synapses, activations
 
 
 def sent(neurons: Neurons, drives: list[float]) -> list[float]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 
 from firstspike import kernels
+from firstspike.architecture import needs_map
 from firstspike.config import DataConfig, Experiment, HardwareConfig, NetworkConfig, TrainConfig
 from firstspike.errors import FirstspikeError
 from firstspike.hardware import Hardware
 from firstspike.nn import Surrogate
-from firstspike.quantize import freeze
 
 pytestmark = pytest.mark.smoke
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.toml"))
@@ -70,24 +71,40 @@ def test_fire_start_defaults_to_the_steps() -> None:
     assert NetworkConfig(steps=5, fire_start=0).start == 0
 
 
+#: Shapes of the images of each data set, as an experiment's network takes them.
+INPUTS = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_examples_describe_hardware(path: Path) -> None:
+def test_examples_describe_networks_and_their_hardware(path: Path) -> None:
     experiment = Experiment.load(path)
-    shape = experiment.network
-    model = Surrogate((16,), shape.architecture(10), input_kernel=shape.spiking_input, kernel=shape.spiking_hidden)
-    hardware = experiment.hardware
-    made = Hardware.for_network(
-        freeze(model, experiment.to_json()),
-        lanes=hardware.lanes,
-        input=hardware.input,
-        monitor=hardware.monitor,
-        spare_membrane_bits=hardware.spare_membrane_bits,
+    shape, image = experiment.network, INPUTS[experiment.data.set]
+    architecture = shape.architecture(10)
+    convolutional = needs_map(architecture)
+    model = Surrogate(
+        image if convolutional else (math.prod(image),),
+        architecture,
+        input_kernel=shape.spiking_input,
+        kernel=shape.spiking_hidden,
     )
-    assert len(made.layers) == len(shape.hidden) + 1
+    network = model.freeze(experiment.to_json())
+    assert network.sizes[-1] == 10
+    hardware = experiment.hardware
+    settings = {
+        "lanes": hardware.lanes,
+        "input": hardware.input,
+        "monitor": hardware.monitor,
+        "spare_membrane_bits": hardware.spare_membrane_bits,
+    }
+    if convolutional:
+        with pytest.raises(FirstspikeError, match="convolutions, which the core cannot compute yet"):
+            Hardware.for_network(network, **settings)
+    else:
+        assert len(Hardware.for_network(network, **settings).layers) == len(shape.hidden) + 1
 
 
-def test_both_examples_are_there() -> None:
-    assert {path.stem for path in EXAMPLES} >= {"digits", "mnist"}
+def test_the_examples_are_there() -> None:
+    assert {path.stem for path in EXAMPLES} >= {"digits", "mnist", "mnist-cnn", "cifar10"}
 
 
 @pytest.mark.parametrize(

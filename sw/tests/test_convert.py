@@ -8,12 +8,13 @@ import relu_networks
 from test_ann import NETWORKS, random_layer
 
 from firstspike import golden, naive
-from firstspike.ann import FloatLayer, activations
+from firstspike.ann import FloatLayer
 from firstspike.convert import convert
 from firstspike.errors import FirstspikeError
 from firstspike.kernel_optimisation import Losses, Settings, optimise, optimise_kernel, spike_steps
 from firstspike.kernels import Direct, Exponential, Kernel, PowerOfTwo
 from firstspike.normalise import layer_maxima, normalised
+from firstspike.relu_network import activations
 
 
 def made(name: str) -> tuple[list[FloatLayer], tuple[int, ...]]:

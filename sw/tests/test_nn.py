@@ -19,7 +19,6 @@ from firstspike.nn import TTFS, Folded, Surrogate
 from firstspike.nn.inference import exact_matmul
 from firstspike.nn.pooling import max_pool
 from firstspike.nn.quantise import quantised, straight_through, weight_scale
-from firstspike.quantize import freeze
 
 KERNELS = [
     pytest.param(kernels.Exponential(steps=8, tau=2.0), id="exponential"),
@@ -147,7 +146,7 @@ def surrogates(draw: st.DrawFn) -> Surrogate:
 
 
 def assert_equal(model: Surrogate, images: np.ndarray) -> None:
-    expected = golden.run(freeze(model, {}), images)
+    expected = golden.run(model.freeze(), images)
     result = model.infer(torch.from_numpy(images))
     for mine, theirs in zip(result.spike_times, expected.spike_times, strict=True):
         assert np.array_equal(mine.numpy(), theirs)
@@ -203,7 +202,7 @@ def test_named_networks_are_the_golden_model(shape: tuple[int, ...], architectur
         model(torch.from_numpy(images)).sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
     assert_equal(model.eval(), images[:3])
-    network = freeze(model, {})
+    network = model.freeze()
     spikes = golden.run(network, images).spikes(network)
     assert (spikes.sum(axis=0) > 0).all()
 
@@ -219,7 +218,7 @@ def test_frozen_training_computes_the_integers_of_a_convolution() -> None:
     model.freeze_statistics(True)
     output = model(torch.from_numpy(images)).detach()
     *hidden, _ = model.membranes(torch.from_numpy(images))
-    network = freeze(model, {})
+    network = model.freeze()
     result = golden.run(network, images)
     for v, times in zip(hidden, result.spike_times[1:], strict=True):
         fires = (v >= float(kernel.threshold()[-1])).flatten(1).numpy()
@@ -250,7 +249,7 @@ def test_sums_beyond_float32_are_exact() -> None:
     kernel = kernels.Exponential(steps=4, tau=2.0, kernel_fraction_bits=22)
     torch.manual_seed(0)
     model = Surrogate((40,), "20-5", input_kernel=kernel, kernel=kernel, weight_bits=8).eval()
-    network = freeze(model, {})
+    network = model.freeze()
     assert max(abs(x) for x in network.membrane_range(0)) > 1 << 24
     assert_equal(model, random_images(0, 50, 40))
 
@@ -260,7 +259,7 @@ def test_evaluation_in_real_units() -> None:
     kernel = kernels.Linear(steps=5)
     model = Surrogate((12,), "6-3", input_kernel=kernel, kernel=kernel).eval()
     images = torch.from_numpy(random_images(1, 9, 12))
-    scale = freeze(model, {}).layers[-1].scale
+    scale = model.freeze().layers[-1].scale
     assert torch.equal(model(images), (model.infer(images).membranes.double() * scale).float())
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from firstspike import ann, data, golden, train
+from firstspike import ann, data, golden, relu_network, train
 from firstspike.config import ConversionConfig, Experiment, NetworkConfig, TrainConfig
 from firstspike.errors import FirstspikeError
 from firstspike.t2fsnn import convert_as, relu_layers
@@ -38,7 +38,7 @@ def result(digits: data.Dataset, tmp_path_factory: pytest.TempPathFactory) -> tr
 def test_a_converted_network_keeps_the_classes_of_its_relu_network(
     digits: data.Dataset, result: train.TrainResult
 ) -> None:
-    logits = ann.activations(relu_layers(result.model), digits.test_images, digits.image_shape)[-1]
+    logits = relu_network.activations(relu_layers(result.model), digits.test_images, digits.image_shape)[-1]
     relu = float((logits.argmax(axis=1) == digits.test_labels).mean())
     assert relu > 0.97
     # Half a point of accuracy is two of 360 images; the ceil of spike times and 8 bits cost that much.

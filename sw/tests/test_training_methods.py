@@ -17,7 +17,6 @@ from firstspike.errors import FirstspikeError
 from firstspike.nn import TTFS, Surrogate
 from firstspike.nn.batches import ImageBatches
 from firstspike.nn.training import Training
-from firstspike.quantize import freeze
 
 EXPONENTIAL = {"kind": "exponential", "tau": 2.0}
 
@@ -154,7 +153,7 @@ def test_evaluation_never_relaxes(digits: data.Dataset) -> None:
     images = torch.tensor(digits.test_images[:20])
     model(images)
     assert np.array_equal(
-        model.eval().infer(images).classes, golden.run(freeze(model, {}), digits.test_images[:20]).classes
+        model.eval().infer(images).classes, golden.run(model.freeze(), digits.test_images[:20]).classes
     )
 
 
@@ -216,7 +215,7 @@ def test_operations_count_every_synapse(digits: data.Dataset) -> None:
     training = stepper(digits, operation_budget=1e9)
     penalties = type(training.penalties)(model, TrainConfig(operation_budget=1e9))
     *hidden, _ = model.membranes(torch.tensor(images))
-    network = freeze(model, {})
+    network = model.freeze()
     counted = sum(float(x.detach()) for x in penalties._operations(model, torch.tensor(images), hidden))
     exact = float(golden.run(network, images).synaptic_operations(network).mean())
     # The float surrogate may place a membrane that meets a threshold exactly on its other side: one in a thousand.

@@ -14,14 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from firstspike import ann, codings, data, golden, train
+from firstspike import codings, data, golden, relu_network, train
 from firstspike.artefact import write_file
 from firstspike.comparison import methods
 from firstspike.config import Experiment
 from firstspike.kernels import Exponential, Kernel
 from firstspike.model import Network
 from firstspike.nn import Surrogate
-from firstspike.quantize import freeze
 from firstspike.t2fsnn import Converted, convert_as, relu_layers
 
 #: A measured row, as JSON: ``network``, ``accuracy`` {surrogate, golden}, ``spikes`` {input, hidden, per_neuron},
@@ -58,7 +57,7 @@ class Runs:
 
         def measure(folder: Path) -> Measured:
             model = self._fit(experiment, folder)
-            network = freeze(model, {})
+            network = model.freeze()
             network.save(folder / "network")
             return self._measure(network) | {"kernels": _curves(model.kernels()[:-1])}
 
@@ -107,7 +106,7 @@ class Runs:
 
     def _measure_relu(self) -> Measured:
         layers = relu_layers(self._relu)
-        logits = ann.activations(layers, self._dataset.test_images, self._relu.shapes[0])[-1]
+        logits = relu_network.activations(layers, self._dataset.test_images, self._relu.shapes[0])[-1]
         accuracy = float((logits.argmax(axis=1) == self._dataset.test_labels).mean())
         return {"network": self._relu.shape_name, "accuracy": {"surrogate": accuracy, "golden": None}}
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from firstspike.architecture import parse, shapes
 from firstspike.errors import FirstspikeError
 from firstspike.kernels import Exponential, Kernel
-from firstspike.model import Readout
+from firstspike.model import Network, Readout, chain
 from firstspike.nn.activation import TTFS
 from firstspike.nn.inference import Inference, IntegerNetwork
 from firstspike.nn.layers import Folded
@@ -138,6 +139,41 @@ class Surrogate(nn.Module):
             return values
         return self.input_values[shaped.int()]
 
+    def freeze(self, provenance: Mapping[str, Any] | None = None) -> Network:
+        """The integer network that the surrogate computes at evaluation: equal in every spike time and membrane.
+
+        Batch norm is folded with its running statistics, weights are rounded to signed ``weight_bits`` in units of the
+        layer's weight scale s_w, biases to the membrane's scale ``s_l = s_w * unit`` of the kernel before the layer,
+        and thresholds are ``max(1, ceil(TH / s_l))``.
+
+        Parameters
+        ----------
+        provenance
+            Where the network comes from, JSON values; kept with it.
+
+        Raises
+        ------
+        FirstspikeError
+            if a weight or bias has no finite value.
+
+        """
+        layers = [layer.frozen_layer(f"layer{i}") for i, layer in enumerate(self.folded_layers())]
+        kernels = self.kernels()
+        firing = layers if self.readout == "first_spike" else layers[:-1]
+        return chain(
+            layers,
+            input_shape=self.shapes[0],
+            kernels=[kernel.table() for kernel in kernels[: len(layers)]],
+            thresholds=[
+                kernel.integer_threshold(layer.scale) for kernel, layer in zip(kernels[1:], firing, strict=False)
+            ],
+            encoder=kernels[0].encoder(),
+            steps=self.steps,
+            fire_start=self.fire_start,
+            simultaneous=kernels[0].simultaneous,
+            provenance=provenance,
+        )
+
     def infer(self, pixels: Tensor) -> Inference:
         """Every spike time and output membrane of the integer network, for images of bytes, shape (B, ...).
 
@@ -147,6 +183,4 @@ class Surrogate(nn.Module):
             if the images do not fit, or sums could leave the exact range of double precision.
 
         """
-        from firstspike.quantize import freeze  # which needs this module's layers
-
-        return IntegerNetwork(freeze(self, {}), self.input_values.device).infer(pixels)
+        return IntegerNetwork(self.freeze(), self.input_values.device).infer(pixels)

@@ -12,7 +12,6 @@ from firstspike import kernels
 from firstspike.errors import FirstspikeError
 from firstspike.model import Network
 from firstspike.nn import Surrogate
-from firstspike.quantize import freeze
 
 pytestmark = pytest.mark.smoke
 INPUT = kernels.PowerOfTwo(steps=8)
@@ -34,7 +33,7 @@ def surrogate(**settings: object) -> Surrogate:
 @pytest.mark.parametrize("bits", [2, 4, 6, 8])
 def test_weights_and_biases_are_the_nearest_integers(bits: int) -> None:
     model = surrogate(weight_bits=bits, weight_clip=0.8)
-    network = freeze(model, {})
+    network = model.freeze()
     for layer, frozen, pre in zip(model.folded_layers(), network.layers, (INPUT, HIDDEN), strict=True):
         factor = (layer.gamma / (layer.running_var + layer.epsilon).sqrt()).detach().double().numpy()
         folded = layer.weight.detach().double().numpy() * factor[:, None]
@@ -49,7 +48,7 @@ def test_weights_and_biases_are_the_nearest_integers(bits: int) -> None:
 
 
 def test_tables_come_from_the_kernels() -> None:
-    network = freeze(surrogate(fire_start=3), {})
+    network = surrogate(fire_start=3).freeze()
     first, hidden, output = network.populations
     assert first.kernel == INPUT.table()
     assert network.encoder == INPUT.encoder()
@@ -60,19 +59,19 @@ def test_tables_come_from_the_kernels() -> None:
 
 
 def test_an_output_read_by_its_first_spike_has_thresholds() -> None:
-    network = freeze(surrogate(readout="first_spike"), {})
+    network = surrogate(readout="first_spike").freeze()
     assert network.populations[-1].threshold == HIDDEN.integer_threshold(network.layers[-1].scale)
     assert network.readout == "first_spike"
 
 
 def test_direct_input() -> None:
-    network = freeze(Surrogate((4,), "3", input_kernel=kernels.Direct(), kernel=HIDDEN), {})
+    network = Surrogate((4,), "3", input_kernel=kernels.Direct(), kernel=HIDDEN).freeze()
     assert network.populations[0].simultaneous
     assert network.populations[0].kernel == tuple(range(255, 0, -1))
 
 
 def test_provenance_is_kept_on_disk(tmp_path: Path) -> None:
-    network = freeze(surrogate(), {"seed": 7})
+    network = surrogate().freeze({"seed": 7})
     loaded = Network.load(network.save(tmp_path / "network"))
     assert loaded.provenance == {"seed": 7}
     assert loaded.digest == network.digest
@@ -81,7 +80,7 @@ def test_provenance_is_kept_on_disk(tmp_path: Path) -> None:
 def test_freezing_changes_nothing() -> None:
     model = surrogate()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    assert freeze(model, {}).digest == freeze(model.eval(), {}).digest
+    assert model.freeze().digest == model.eval().freeze().digest
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
@@ -91,4 +90,4 @@ def test_values_that_are_not_finite(value: float) -> None:
     with torch.no_grad():
         model.folded_layers()[0].weight[2, 3] = value
     with pytest.raises(FirstspikeError, match="not finite"):
-        freeze(model, {})
+        model.freeze()

@@ -1,12 +1,17 @@
-"""What values before a layer add to its membranes, in float32: the torch side of :class:`firstspike.ann.FloatLayer`."""
+"""The ReLU network in torch, in float32: what values add to the membranes of a layer, and the values of all layers."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from firstspike.ann import FloatLayer
+from firstspike.ann import FloatArray, FloatLayer, batches, shapes
 
 
 class Synapses:
@@ -59,3 +64,50 @@ class Synapses:
         """Of each pooling window the value of the place with the largest score, the first of several."""
         _, places = functional.max_pool2d(score, self._layer.pool, return_indices=True)
         return values.flatten(2).gather(2, places.flatten(2)).reshape(places.shape)
+
+
+def batched_activations(
+    layers: Sequence[FloatLayer], images: NDArray[np.uint8], input_shape: Sequence[int]
+) -> Iterator[list[FloatArray]]:
+    """:func:`activations` of one batch of images after the other, so that a whole training set need not be held."""
+    found = shapes(layers, input_shape)
+    synapses = [Synapses(layer, shape) for layer, shape in zip(layers, found, strict=False)]
+    for part in batches(images, input_shape):
+        with torch.inference_mode():
+            values = torch.from_numpy(part.astype(np.float32) / np.float32(255))
+            made: list[NDArray[Any]] = []
+            for index, each in enumerate(synapses):
+                values = each.sums(values) + each.bias
+                if index < len(layers) - 1:
+                    values = each.max_pool(values.relu_())
+                made.append(values.numpy())
+            yield made
+
+
+def activations(
+    layers: Sequence[FloatLayer], images: NDArray[np.uint8], input_shape: Sequence[int]
+) -> list[FloatArray]:
+    """Values of the ReLU network after each layer.
+
+    Parameters
+    ----------
+    layers
+        First to last; the last is dense.
+    images
+        uint8, shape (N, ...): a pixel p enters as p / 255.
+    input_shape
+        (inputs,), or (channels, rows, columns).
+
+    Returns
+    -------
+    list of ndarray
+        For each layer float32 of shape (N, *shape): after ReLU and max pooling; of the last layer the logits.
+
+    Raises
+    ------
+    FirstspikeError
+        if layers or images do not fit.
+
+    """
+    parts = list(batched_activations(layers, images, input_shape))
+    return [np.concatenate(of_layer) for of_layer in zip(*parts, strict=True)]
