@@ -13,13 +13,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Column, Table
 
-from firstspike import chain, naive
+from firstspike import chain, naive, training_speed
 from firstspike.errors import FirstspikeError
 from firstspike.golden import Golden, Result
 from firstspike.hardware import Hardware
 from firstspike.workspace import BUILD, Workspace, read_json, write_json
 from firstspike_rtl import cycles, verilog
-from firstspike_verify import scoreboard, training_speed
+from firstspike_verify import scoreboard
 from firstspike_verify.verilated import VerilatedCore
 
 LANES = (16, 32, 64, 128)

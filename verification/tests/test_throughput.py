@@ -13,11 +13,12 @@ import pytest
 import torch
 from rich.console import Console
 
+from firstspike import training_speed
 from firstspike.config import DataConfig, Experiment, NetworkConfig
 from firstspike.errors import FirstspikeError
 from firstspike.nn import Surrogate
 from firstspike.workspace import Workspace
-from firstspike_verify import throughput, training_speed
+from firstspike_verify import throughput
 
 SOFTWARE = {"network", "what", "against", "images_per_s", "ratio"}
 RTL = {

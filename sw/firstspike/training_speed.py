@@ -98,7 +98,7 @@ def _turn(
         for index, (pixels, labels) in enumerate(batches):
             prepare(index / len(batches))
             optimiser.zero_grad()
-            nn.functional.cross_entropy(forward(pixels), labels).backward()
+            nn.functional.cross_entropy(forward(pixels), labels).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
 
     return turn
