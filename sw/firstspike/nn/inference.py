@@ -65,6 +65,10 @@ class IntegerLayer:
         self.convolution = layer if isinstance(layer, Conv2d) else None
         self.shape = pre.shape
 
+    def changes(self, step: int) -> bool:
+        """Whether spikes can arrive in this step."""
+        return not self.simultaneous and step < self.codes
+
     def membranes(self, codes: Tensor, until: int) -> Tensor:
         """V after all spikes whose step is at most ``until``, shape (B, M), M the membranes before pooling."""
         if not self.simultaneous and until < self.codes - 1:
@@ -173,7 +177,7 @@ def _first_steps(layer: IntegerLayer, codes: Tensor, steps: int, fire_start: int
     first = torch.full(v.shape, steps, dtype=torch.int64, device=v.device)
     at_first = v.clone()
     for k in range(steps):
-        if k and fire_start < steps:
+        if k and layer.changes(k + fire_start):
             v = layer.membranes(codes, k + fire_start)
         fires = (first == steps) & (v >= layer.thresholds[k])
         first = torch.where(fires, k, first)
