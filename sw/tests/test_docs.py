@@ -13,6 +13,7 @@ import pytest
 from test_cli import firstspike
 
 from firstspike import config
+from firstspike.comparison import table
 from firstspike.kernels import KINDS
 from firstspike.model import dense
 
@@ -81,3 +82,15 @@ def test_readme_snippet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     (snippet,) = blocks((ROOT / "README.md").read_text(), "python")
     exec(snippet, names)
     assert names["result"].classes.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.smoke
+def test_the_tables_are_those_of_the_committed_results() -> None:
+    lines = json.loads((ROOT / "docs" / "results.json").read_text())["rows"]
+    text = (ROOT / "docs" / "results.md").read_text()
+    for dataset in {line["dataset"] for line in lines}:
+        assert table.markdown([line for line in lines if line["dataset"] == dataset]) in text
+    for line in lines:
+        golden = line["accuracy"]["golden"]
+        assert golden is None or golden == line["accuracy"]["surrogate"]
+        assert line["mismatches"] == 0

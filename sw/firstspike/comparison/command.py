@@ -157,6 +157,7 @@ def _numbers(option: str, text: str, kind: Callable[[str], _Number]) -> list[_Nu
 def _pictures(experiment: Experiment, lines: list[table.Row], measured: dict[str, runs.Measured], out: Path) -> None:
     name, start = experiment.name, methods.start(experiment)
     trained = experiment.network.spiking_hidden
+    measured = {row: measured[row] for row in methods.ROWS if row in measured}
     figures.accuracy_against_spikes(lines, out / f"{name}-spikes.png")
     figures.accuracy_against_steps(measured, out / f"{name}-steps.png")
     figures.spike_times(measured, ["T2FSNN", "+EF", "SM", "TB"], out / f"{name}-times.png")
