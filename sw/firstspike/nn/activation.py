@@ -67,7 +67,7 @@ class _TrainedEncodeDecode(torch.autograd.Function):
 
 def _slope(v: Tensor, decoded: Tensor, saturation: Tensor) -> Tensor:
     # A neuron without a spike has the value 0, and so no gradient; v is clamped for those only.
-    return (decoded / v.clamp(min=torch.finfo(v.dtype).tiny)).masked_fill_(v > saturation, 0.0)
+    return decoded / v.clamp(min=torch.finfo(v.dtype).tiny) * (v <= saturation)
 
 
 class TTFS(nn.Module):

@@ -13,20 +13,25 @@ class _MaxPool(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, size: int) -> Tensor:
         first, *rest = _windows(x, size)
         largest = first.contiguous()
-        which = torch.zeros(largest.shape, dtype=torch.int8, device=x.device)
-        for index, part in enumerate(rest, start=1):
-            which.masked_fill_(part > largest, index)
+        larger = []
+        for part in rest:
+            larger.append(part > largest)
             largest = torch.maximum(largest, part)
-        ctx.save_for_backward(which)
+        ctx.save_for_backward(*larger)
         ctx.size, ctx.shape = size, x.shape
         return largest
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        (which,) = ctx.saved_tensors
         result = gradients[0].new_zeros(ctx.shape)
-        for index, part in enumerate(_windows(result, ctx.size)):
-            part.copy_(gradients[0] * (which == index))
+        first, *rest = _windows(result, ctx.size)
+        left = gradients[0]
+        # The last that was larger than all before it is the largest.
+        for part, larger in zip(reversed(rest), reversed(ctx.saved_tensors), strict=True):
+            mine = left * larger
+            part.copy_(mine)
+            left = left - mine
+        first.copy_(left)
         return result, None
 
 
