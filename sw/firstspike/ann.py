@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from firstspike.architecture import places
 from firstspike.errors import FirstspikeError
+from firstspike.layers import before_average
 
 FloatArray = NDArray[np.float32]
 
@@ -97,7 +99,7 @@ class FloatLayer:
         if len(shape) != 3 or shape[0] != self.weight.shape[1]:
             raise self._misfit(shape)
         rows, columns = (
-            ((size + 2 * self.padding - kernel) // self.stride + 1) // self.pool
+            places(size, kernel, stride=self.stride, padding=self.padding) // self.pool
             for size, kernel in zip(shape[1:], self.weight.shape[2:], strict=True)
         )
         if min(rows, columns) < 1:
@@ -117,13 +119,9 @@ class FloatLayer:
         if size == 1:
             return self
         self.output_shape(shape)
-        maps = self.weight
-        if not self.convolution:
-            maps = maps.reshape(-1, shape[0], shape[1] // size, shape[2] // size)
-        maps = maps.repeat(size, axis=2).repeat(size, axis=3) / np.float32(size * size)
         return replace(
             self,
-            weight=maps if self.convolution else maps.reshape(len(maps), -1),
+            weight=(before_average(self.weight, size, shape) / (size * size)).astype(np.float32),
             stride=self.stride * size if self.convolution else 1,
             padding=self.padding * size,
             average=1,

@@ -38,6 +38,11 @@ _POOL = re.compile(r"[PA]([1-9]\d?)")
 _DROPOUT = re.compile(r"D(0?\.\d+)")
 
 
+def places(size: int, kernel: int, *, stride: int, padding: int) -> int:
+    """How many places a kernel has along an axis of ``size``; below 1 where it does not fit."""
+    return (size + 2 * padding - kernel) // stride + 1
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stage:
     """A layer with weights, and what belongs to it.
@@ -105,7 +110,7 @@ class Stage:
         if self.kernel is None:
             return (self.outputs,)
         rows, columns = (
-            ((n + 2 * self.padding - k) // self.stride + 1) // self.pool
+            places(n, k, stride=self.stride, padding=self.padding) // self.pool
             for n, k in zip(pooled[1:], self.kernel, strict=True)
         )
         if min(rows, columns) < 1:

@@ -37,9 +37,9 @@ def train(workspace: Workspace, *, resume: bool = False) -> Path:
     from firstspike.nn.distributed import wait_for_all
 
     with workspace.timed("train"):
-        result = training.train(workspace.experiment, workspace.dataset, workspace.training, resume=resume)
+        _, history = training.fit(workspace.experiment, workspace.dataset, workspace.training, resume=resume)
         if processes.is_first():
-            write_json(workspace.training / "history.json", result.history)
+            write_json(workspace.training / "history.json", history)
     wait_for_all()
     return workspace.training
 

@@ -14,7 +14,7 @@ import numpy as np
 from firstspike.ann import FloatLayer, shapes
 from firstspike.errors import FirstspikeError
 from firstspike.kernels import Kernel
-from firstspike.layers import Conv2d, Dense, Layer
+from firstspike.layers import Layer, integer_layer
 from firstspike.model import Network, chain
 
 
@@ -86,7 +86,20 @@ def convert(
     made: list[Layer] = []
     thresholds = []
     for index, (layer, shape, kernel) in enumerate(zip(layers, found, [input_kernel, *kernels], strict=False)):
-        made.append(_quantised(layer.without_average(shape), f"layer{index}", kernel.unit, weight_bits, weight_clip))
+        whole = layer.without_average(shape)
+        made.append(
+            integer_layer(
+                f"layer{index}",
+                whole.weight.astype(np.float64),
+                whole.bias.astype(np.float64),
+                unit=kernel.unit,
+                weight_bits=weight_bits,
+                weight_clip=weight_clip,
+                stride=whole.stride,
+                padding=whole.padding,
+                pool=whole.pool,
+            )
+        )
         if index < len(kernels):
             thresholds.append(kernels[index].integer_threshold(made[-1].scale))
     return chain(
@@ -100,19 +113,3 @@ def convert(
         simultaneous=input_kernel.simultaneous,
         provenance=provenance,
     )
-
-
-def _quantised(layer: FloatLayer, name: str, unit: float, bits: int, clip: float) -> Layer:
-    high = (1 << (bits - 1)) - 1
-    weight, bias = layer.weight.astype(np.float64), layer.bias.astype(np.float64)
-    weight_scale = float(np.abs(weight).max()) * clip / high or 1.0
-    parts: dict[str, Any] = {
-        "name": name,
-        "weight": np.clip(np.rint(weight / weight_scale), -high - 1, high).astype(np.int64),
-        "bias": np.rint(bias / (weight_scale * unit)).astype(np.int64),
-        "weight_bits": bits,
-        "scale": weight_scale * unit,
-    }
-    if not layer.convolution:
-        return Dense(**parts)
-    return Conv2d(**parts, stride=layer.stride, padding=layer.padding, pool=layer.pool)

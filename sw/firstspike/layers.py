@@ -11,7 +11,7 @@ from typing import Any, ClassVar, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
-from firstspike.architecture import Stage
+from firstspike.architecture import Stage, places
 from firstspike.errors import FirstspikeError
 
 PIXEL_LEVELS = 256
@@ -301,7 +301,7 @@ class Conv2d(Layer):
         if len(shape) != 3 or shape[0] != self.weight.shape[1]:
             raise self._misfit(shape)
         rows, columns = (
-            (size + 2 * self.padding - kernel) // self.stride + 1
+            places(size, kernel, stride=self.stride, padding=self.padding)
             for size, kernel in zip(shape[1:], self.kernel_shape, strict=True)
         )
         if min(rows, columns) < self.pool:
@@ -317,9 +317,9 @@ class Conv2d(Layer):
         """Channels times the places of the kernel that cover the neuron, of the membranes that are used."""
         used = [n // self.pool * self.pool for n in self.grid(shape)]
         cover = []
-        for size, kernel, places in zip(shape[1:], self.kernel_shape, used, strict=True):
+        for size, kernel, last in zip(shape[1:], self.kernel_shape, used, strict=True):
             count = np.zeros(size + 2 * self.padding, np.int64)
-            for place in range(places):
+            for place in range(last):
                 count[place * self.stride : place * self.stride + kernel] += 1
             cover.append(count[self.padding : self.padding + size])
         one = np.multiply.outer(*cover).ravel() * self.weight.shape[0]
@@ -327,3 +327,63 @@ class Conv2d(Layer):
 
 
 LAYER_KINDS: dict[str, type[Layer]] = {cls.kind: cls for cls in (Dense, Conv2d)}
+
+
+def before_average(weight: NDArray[Any], size: int, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Weights for the map of ``shape`` before average pooling, of those for the map after it, undivided.
+
+    ``docs/numerics.md`` has the rule; ``weight`` is that of a :class:`Dense` layer or a :class:`Conv2d`.
+    """
+    if size == 1:
+        return weight
+    maps = weight.reshape(-1, shape[0], shape[1] // size, shape[2] // size) if weight.ndim == 2 else weight
+    repeated = maps.repeat(size, axis=2).repeat(size, axis=3)
+    return repeated.reshape(len(weight), -1) if weight.ndim == 2 else repeated
+
+
+def integer_layer(
+    name: str,
+    weight: NDArray[np.float64],
+    bias: NDArray[np.float64],
+    *,
+    unit: float,
+    weight_bits: int,
+    weight_clip: float,
+    stride: int = 1,
+    padding: int = 0,
+    pool: int = 1,
+) -> Layer:
+    """The layer of integers nearest to real weights and biases.
+
+    Parameters
+    ----------
+    name
+        Of the layer.
+    weight, bias
+        Real values; their axes are those of a :class:`Dense` layer or a :class:`Conv2d`.
+    unit
+        Real value of one unit of the kernel table before the layer.
+    weight_bits
+        Width of a signed weight.
+    weight_clip
+        What part of the largest weight becomes the largest integer; larger ones are clipped.
+    stride, padding, pool
+        Of a convolution.
+
+    Raises
+    ------
+    FirstspikeError
+        if a bias does not fit, or the geometry is out of range.
+
+    """
+    high = (1 << (weight_bits - 1)) - 1
+    weight_scale = float(np.abs(weight).max()) * weight_clip / high or 1.0  # zeros have any scale
+    scale = weight_scale * unit
+    parts: dict[str, Any] = {
+        "name": name,
+        "weight": np.clip(np.rint(weight / weight_scale), -high - 1, high).astype(np.int64),
+        "bias": np.rint(bias / scale).astype(np.int64),
+        "weight_bits": weight_bits,
+        "scale": scale,
+    }
+    return Dense(**parts) if weight.ndim == 2 else Conv2d(**parts, stride=stride, padding=padding, pool=pool)

@@ -65,7 +65,7 @@ def raster(network: Network, result: Result, picture: NDArray[np.uint8], label: 
     if picture.ndim == 2 and len(spiking) > 1:
         grid[-1, 1].imshow(picture, cmap="gray_r", interpolation="nearest")
     figure.suptitle(f"One image through {network.shape_name}: class {result.classes[0]}, label {label}")
-    _save(figure, path)
+    save(figure, path)
 
 
 def _membranes(axes: Axes, result: Result, label: int) -> None:
@@ -114,10 +114,18 @@ def kernels(network: Network, path: Path) -> None:
         else:
             axes.text(0.5, 0.5, "no population has one", ha="center", transform=axes.transAxes)
     figure.suptitle(f"Kernels of {network.shape_name}")
-    _save(figure, path)
+    save(figure, path)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, the same bytes for the same figure.
+
+    Raises
+    ------
+    FirstspikeError
+        if the file cannot be written.
+
+    """
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
     write_file(path, buffer.getvalue())

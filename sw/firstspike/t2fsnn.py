@@ -28,15 +28,12 @@ class Converted:
     ----------
     network
         The integers.
-    layers
-        The normalised ReLU network.
     input_kernel, kernels
         Of the input and of each hidden population, after optimisation if that was asked for.
 
     """
 
     network: Network
-    layers: list[FloatLayer]
     input_kernel: Kernel
     kernels: tuple[Kernel, ...]
 
@@ -126,4 +123,4 @@ def convert_as(
         weight_clip=recipe.weight_clip,
         provenance=provenance,
     )
-    return Converted(network=network, layers=scaled, input_kernel=first, kernels=kernels)
+    return Converted(network=network, input_kernel=first, kernels=kernels)

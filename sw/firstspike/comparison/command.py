@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
@@ -10,7 +9,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
@@ -19,7 +18,7 @@ from firstspike.artefact import write_file
 from firstspike.comparison import figures, methods, runs, table
 from firstspike.config import Experiment
 from firstspike.errors import FirstspikeError
-from firstspike.workspace import BUILD
+from firstspike.workspace import BUILD, write_json
 
 _Number = TypeVar("_Number", int, float)
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -140,9 +139,8 @@ def main(
             experiment = Experiment.load(front)
             points = spike_front(experiment, amounts, out / f"{experiment.name}-front", pool)
             figures.front(points, out / f"{experiment.name}-front.png")
-    content: dict[str, Any] = {"rows": lines, "front": points}
-    write_file(out / "table.json", (json.dumps(content, indent=1) + "\n").encode())
-    write_file(out / "table.md", text.encode())
+    write_json(out / "table.json", {"rows": lines, "front": points})
+    write_file(out / "table.md", text)
     print(text)
     print(f"table: {out / 'table.json'}, {out / 'table.md'}")
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from firstspike.artefact import write_file
 from firstspike.comparison.runs import Measured
 from firstspike.comparison.table import Row
+from firstspike.plots import save
 
 
 def accuracy_against_spikes(lines: Sequence[Row], path: Path) -> None:
@@ -43,7 +42,7 @@ def accuracy_against_spikes(lines: Sequence[Row], path: Path) -> None:
         axes.axhline(100 * relu, color="0.6", lw=1, ls="--", label="ANN (ReLU)")
     axes.set(xscale="log", xlabel="spikes an image", ylabel="accuracy, %")
     axes.legend(fontsize=8, ncols=2)
-    _save(figure, path)
+    save(figure, path)
 
 
 def accuracy_against_steps(measured: Mapping[str, Measured], path: Path) -> None:
@@ -57,7 +56,7 @@ def accuracy_against_steps(measured: Mapping[str, Measured], path: Path) -> None
             axes.plot(one["steps"], 100 * one["accuracy"]["golden"], "o", color=f"C{number}", label=row)
     axes.set(xscale="log", xlabel="time step", ylabel="accuracy, %", ylim=(0, 101))
     axes.legend(fontsize=8)
-    _save(figure, path)
+    save(figure, path)
 
 
 def spike_times(measured: Mapping[str, Measured], rows: Sequence[str], path: Path) -> None:
@@ -72,7 +71,7 @@ def spike_times(measured: Mapping[str, Measured], rows: Sequence[str], path: Pat
             axes.set_title(f"{row}, {'input' if level == 0 else f'hidden {level}'}: {sum(counts):.0f}", fontsize=9)
             axes.set_xlabel("time step", fontsize=8)
         axes_of_row[0].set_ylabel("spikes an image", fontsize=8)
-    _save(figure, path)
+    save(figure, path)
 
 
 def kernels(measured: Mapping[str, Measured], starts: Mapping[str, tuple[float, int]], path: Path) -> None:
@@ -105,7 +104,7 @@ def kernels(measured: Mapping[str, Measured], starts: Mapping[str, tuple[float, 
             )
         axes.set(xlabel="time step k", ylabel="K(k)", title=row)
         axes.legend(fontsize=8)
-    _save(figure, path)
+    save(figure, path)
 
 
 def front(points: Sequence[Mapping[str, float]], path: Path) -> None:
@@ -132,10 +131,4 @@ def front(points: Sequence[Mapping[str, float]], path: Path) -> None:
             fontsize=8,
         )
     axes.set(xlabel="hidden spikes an image", ylabel="accuracy, %")
-    _save(figure, path)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    picture = BytesIO()
-    figure.savefig(picture, format="png", dpi=110)
-    write_file(path, picture.getvalue())
+    save(figure, path)

@@ -47,17 +47,8 @@ def start(experiment: Experiment) -> Start:
 
 def relu(experiment: Experiment) -> Experiment:
     """The ReLU network of the experiment, trained without anything that belongs to time or integers."""
-    train = replace(
-        experiment.train,
-        method="relu",
-        relaxation=0.0,
-        kernel_start=None,
-        kernel_regularisation=0.0,
-        spike_loss=0.0,
-        spike_budget=None,
-        operation_budget=None,
-    )
-    return replace(experiment, train=train)
+    plain = surrogates(experiment)["SM"]
+    return replace(plain, train=replace(plain.train, method="relu", kernel_start=None))
 
 
 def surrogates(experiment: Experiment) -> dict[str, Experiment]:

@@ -8,20 +8,22 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from firstspike import codings, data, golden, relu_network, train
-from firstspike.artefact import write_file
+from firstspike.ann import FloatLayer
 from firstspike.comparison import methods
 from firstspike.config import Experiment
 from firstspike.kernels import Exponential, Kernel
 from firstspike.model import Network
 from firstspike.nn import Surrogate
-from firstspike.t2fsnn import Converted, convert_as, relu_layers
+from firstspike.normalise import layer_maxima, normalised
+from firstspike.t2fsnn import convert_as, relu_layers
+from firstspike.workspace import read_json, write_json
 
 #: A measured row, as JSON: ``network``, ``accuracy`` {surrogate, golden}, ``spikes`` {input, hidden, per_neuron},
 #: ``steps``, ``seconds``; ``kernels`` and ``histogram`` of TTFS networks; of codings ``curve`` (accuracy by time step),
@@ -54,55 +56,61 @@ class Runs:
     def surrogate(self, row: str) -> Measured:
         """One of SM, SR, TR, TB: trained, frozen, and measured by the golden model."""
         experiment = methods.surrogates(self._experiment)[row]
-
-        def measure(folder: Path) -> Measured:
-            model = self._fit(experiment, folder)
-            network = model.freeze()
-            network.save(folder / "network")
-            return self._measure(network) | {"kernels": _curves(model.kernels()[:-1])}
-
-        return self._cached(row, self._described(experiment), measure)
+        folder = self._place(row, experiment)
+        return self._cached(folder, partial(self._measure_surrogate, experiment, folder))
 
     def relu_family(self) -> dict[str, Measured]:
         """ANN, the codings rate, phase and burst, and T2FSNN with its two additions, all of one ReLU network."""
         experiment = methods.relu(self._experiment)
-        rows = {"ANN": self._cached("ANN", self._described(experiment), lambda _: self._measure_relu())}
+        rows = {"ANN": self._cached(self._place("ANN", experiment), self._measure_relu)}
         for row, coding in methods.codings(self._experiment).items():
-            described = self._described(experiment) | {"coding": asdict(coding)}
-            rows[row] = self._cached(row, described, lambda _, c=coding: self._measure_coding(c))  # type: ignore[misc]
+            folder = self._place(row, experiment, coding=asdict(coding))
+            rows[row] = self._cached(folder, partial(self._measure_coding, coding))
         for row, conversion in methods.conversions(self._experiment).items():
-            measure = lambda _, c=conversion: self._measure_conversion(c)  # noqa: E731
-            rows[row] = self._cached(row, self._described(conversion), measure)
+            folder = self._place(row, conversion)
+            rows[row] = self._cached(folder, partial(self._measure_conversion, conversion))
         return rows
 
-    def _described(self, experiment: Experiment) -> dict[str, Any]:
-        """What a measurement depends on."""
+    def _place(self, row: str, experiment: Experiment, **more: Any) -> Path:
+        """The folder of a row, named by all that its measurement depends on."""
         described = experiment.to_json()
         for key in ("name", "hardware"):
             del described[key]
-        return {"experiment": described, "dataset": self._dataset.digest}
+        whole = {"experiment": described, "dataset": self._dataset.digest, **more}
+        key = hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:12]
+        return self._folder / f"{row.strip('+')}-{self._seed}-{key}"
 
-    def _cached(self, row: str, described: dict[str, Any], measure: Callable[[Path], Measured]) -> Measured:
-        key = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
-        folder = self._folder / f"{row.strip('+')}-{self._seed}-{key}"
+    def _cached(self, folder: Path, measure: Callable[[], Measured]) -> Measured:
         path = folder / "measured.json"
         if not path.is_file():
             folder.mkdir(parents=True, exist_ok=True)
             started = time.monotonic()
-            measured = measure(folder) | {"seconds": round(time.monotonic() - started, 1)}
-            write_file(path, json.dumps(measured, indent=1).encode())
-        found: Measured = json.loads(path.read_text())
+            measured = measure() | {"seconds": round(time.monotonic() - started, 1)}
+            write_json(path, measured)
+        found: Measured = read_json(path, "remove it")
         return found
 
     def _fit(self, experiment: Experiment, folder: Path) -> Surrogate:
         """Train, or go on where an interrupted training of the same experiment stopped."""
         return train.fit(experiment, self._dataset, folder, resume=(folder / train.CHECKPOINT).is_file())[0]
 
+    def _measure_surrogate(self, experiment: Experiment, folder: Path) -> Measured:
+        model = self._fit(experiment, folder)
+        network = model.freeze()
+        network.save(folder / "network")
+        return self._measure(network) | {"kernels": _curves(model.kernels()[:-1])}
+
     @cached_property
     def _relu(self) -> Surrogate:
         experiment = methods.relu(self._experiment)
-        key = hashlib.sha256(json.dumps(self._described(experiment), sort_keys=True).encode()).hexdigest()[:12]
-        return self._fit(experiment, self._folder / f"ANN-{self._seed}-{key}")
+        return self._fit(experiment, self._place("ANN", experiment))
+
+    @cached_property
+    def _normalised(self) -> list[FloatLayer]:
+        """The ReLU network's layers for the codings; conversions normalise their own, as their experiments say."""
+        layers, images = relu_layers(self._relu), self._dataset.train_images
+        recipe = methods.relu(self._experiment).conversion
+        return normalised(layers, layer_maxima(layers, images, self._relu.shapes[0], percentile=recipe.percentile))
 
     def _measure_relu(self) -> Measured:
         layers = relu_layers(self._relu)
@@ -110,21 +118,17 @@ class Runs:
         accuracy = float((logits.argmax(axis=1) == self._dataset.test_labels).mean())
         return {"network": self._relu.shape_name, "accuracy": {"surrogate": accuracy, "golden": None}}
 
-    def _convert(self, experiment: Experiment) -> Converted:
-        layers, images = relu_layers(self._relu), self._dataset.train_images
-        return convert_as(experiment, layers, images, self._relu.shapes[0], {})
-
     def _measure_conversion(self, experiment: Experiment) -> Measured:
-        converted = self._convert(experiment)
+        layers, images = relu_layers(self._relu), self._dataset.train_images
+        converted = convert_as(experiment, layers, images, self._relu.shapes[0], {})
         kernels = _curves([converted.input_kernel, *converted.kernels])
         return self._measure(converted.network) | {"kernels": kernels}
 
     def _measure_coding(self, coding: codings.Coding) -> Measured:
-        normalised = self._convert(methods.conversions(self._experiment)["T2FSNN"]).layers
         count = methods.CODING_IMAGES.get(self._experiment.data.set)
         images, labels = self._dataset.test_images[:count], self._dataset.test_labels[:count]
         shapes = self._relu.shapes
-        result = codings.simulate(normalised, images, labels, input_shape=shapes[0], coding=coding)
+        result = codings.simulate(self._normalised, images, labels, input_shape=shapes[0], coding=coding)
         steps = result.steps_to()
         neurons = sum(math.prod(shape) for shape in shapes[:-1])
         return {

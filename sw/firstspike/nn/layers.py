@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from firstspike.architecture import Stage
 from firstspike.errors import FirstspikeError
-from firstspike.layers import Conv2d, Dense, Layer
+from firstspike.layers import Layer, before_average, integer_layer
 from firstspike.nn.distributed import var_mean
 from firstspike.nn.pooling import max_pool
-from firstspike.nn.quantise import integer_range, quantised, straight_through, weight_scale
+from firstspike.nn.quantise import quantised, straight_through, weight_scale
 
 
 class Folded(nn.Module):
@@ -134,22 +131,17 @@ class Folded(nn.Module):
         if self.weight_bits is None:
             raise FirstspikeError("the layer has real weights", "convert the network, or give it weight bits")
         folded, bias = self.real()
-        scale = weight_scale(folded, self.weight_bits, self.weight_clip)
-        unit = float(scale) * self.input_unit
-        low, high = integer_range(self.weight_bits)
-        weight = (folded / scale).round().clamp(low, high).to(torch.int64).numpy()
-        common: dict[str, Any] = {
-            "name": name,
-            "weight": repeated(weight, self.stage, self.input_shape),
-            "bias": (bias / unit).round().to(torch.int64).numpy(),
-            "weight_bits": self.weight_bits,
-            "scale": unit,
-        }
         stage = self.stage
-        if stage.kernel is None:
-            return Dense(**common)
-        return Conv2d(
-            stride=stage.stride * stage.average, padding=stage.padding * stage.average, pool=stage.pool, **common
+        return integer_layer(
+            name,
+            before_average(folded.numpy(), stage.average, self.input_shape),
+            bias.numpy(),
+            unit=self.input_unit,
+            weight_bits=self.weight_bits,
+            weight_clip=self.weight_clip,
+            stride=stage.stride * stage.average,
+            padding=stage.padding * stage.average,
+            pool=stage.pool,
         )
 
     def _sums(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -176,15 +168,3 @@ class Folded(nn.Module):
 
     def _by_row(self, factor: Tensor) -> Tensor:
         return factor.reshape(-1, *[1] * (self.weight.ndim - 1))
-
-
-def repeated(weight: NDArray[Any], stage: Stage, input_shape: tuple[int, ...]) -> NDArray[Any]:
-    """Weights for the map before average pooling, of the weights for the map after it (``docs/numerics.md``)."""
-    if stage.average == 1:
-        return weight
-    window = np.ones((stage.average, stage.average), weight.dtype)
-    if stage.kernel is not None:
-        return np.kron(weight, window)
-    channels, rows, columns = input_shape
-    maps = weight.reshape(-1, channels, rows // stage.average, columns // stage.average)
-    return np.kron(maps, window).reshape(len(weight), -1)

@@ -41,8 +41,6 @@ class Penalties(nn.Module):
 
     """
 
-    fan_out: Tensor
-
     def __init__(self, model: Surrogate, recipe: TrainConfig) -> None:
         super().__init__()
         self._recipe = recipe
@@ -52,7 +50,7 @@ class Penalties(nn.Module):
             raise FirstspikeError(f"[train] {wanted[0]} is set, but the network has no hidden neurons", "leave it out")
         taylor = recipe.spike_loss and recipe.spike_loss_form == "taylor"
         self._fixed = [_time_constant(a.initial) for a in activations] if taylor else []
-        self._initial = [_time_constant(a.initial) for a in (model.input_activation, *activations) if a.trainable]
+        self._initial = [_time_constant(activation.initial) for activation in model.trainable_activations()]
         self._checked = False
         self.spikes = SpikeBudget(recipe.spike_budget) if recipe.spike_budget else None
         self.operations = SpikeBudget(recipe.operation_budget) if recipe.operation_budget else None
@@ -78,8 +76,7 @@ class Penalties(nn.Module):
         total = torch.zeros((), device=images.device)
         activations = model.hidden_activations()
         if recipe.kernel_regularisation and self._initial:
-            everyone = (model.input_activation, *activations)
-            now = [(activation.tau, activation.delay) for activation in everyone if activation.trainable]
+            now = [(activation.tau, activation.delay) for activation in model.trainable_activations()]
             total = total + recipe.kernel_regularisation * initial_value_loss(now, self._initial)
         if recipe.spike_loss:
             total = total + recipe.spike_loss * self._spike_loss(model)

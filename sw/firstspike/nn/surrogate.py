@@ -84,9 +84,8 @@ class Surrogate(nn.Module):
         self.input_activation = TTFS(input_kernel, trainable=trainable_input)
         if trainable_input:
             self.input_activation.delay.requires_grad_(False)
-        # One for each hidden population, and one whose thresholds an output has that is read by its first spike.
         self.activations = nn.ModuleList(TTFS(kernel, trainable=trainable_kernels) for _ in stages[:-1])
-        self.output_kernel = kernel
+        self.output_kernel = kernel  # its thresholds are those of an output that is read by its first spike
         values = torch.tensor([*input_kernel.decode(), 0.0], dtype=torch.float32)
         self.register_buffer("input_values", values[torch.tensor(input_kernel.encoder())], persistent=False)
 
@@ -97,6 +96,10 @@ class Surrogate(nn.Module):
     def hidden_activations(self) -> list[TTFS]:
         """The activations of the hidden populations, first to last."""
         return [activation for activation in self.activations if isinstance(activation, TTFS)]
+
+    def trainable_activations(self) -> list[TTFS]:
+        """Those with a trainable kernel, the input's first."""
+        return [each for each in (self.input_activation, *self.hidden_activations()) if each.trainable]
 
     @property
     def shape_name(self) -> str:

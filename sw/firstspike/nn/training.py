@@ -115,7 +115,7 @@ class Training(lightning.LightningModule):
                 "statistics_frozen": self._passed(self.recipe.freeze_statistics),
                 "kernels": [
                     [round(activation.tau.item(), 4), round(activation.delay.item(), 4)]
-                    for activation in self._trainable()
+                    for activation in self.model.trainable_activations()
                 ],
                 "seconds": round(time.monotonic() - self._started, 3),
             }
@@ -150,10 +150,6 @@ class Training(lightning.LightningModule):
         """Take the history up again."""
         self.history = list(checkpoint["history"])
 
-    def _trainable(self) -> list[Any]:
-        everyone = [self.model.input_activation, *self.model.hidden_activations()]
-        return [activation for activation in everyone if activation.trainable]
-
     def _kernel_parameters(self) -> Iterator[nn.Parameter]:
-        for activation in self._trainable():
+        for activation in self.model.trainable_activations():
             yield from activation.parameters()
