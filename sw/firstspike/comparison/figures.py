@@ -94,7 +94,9 @@ def kernels(measured: Mapping[str, Measured], starts: Mapping[str, tuple[float, 
     for axes, (row, (tau, steps)) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown.items(), strict=True):
         k = np.linspace(0, steps - 1, 200)
         axes.plot(k, np.exp(-k / tau), "k--", lw=1, label=f"before: tau {tau:g}, t_d 0")
-        for level, (trained, delay) in enumerate(measured[row]["kernels"]):
+        # A direct input has no such kernel: the first one is that of a hidden population then.
+        curves = measured[row]["kernels"]
+        for level, (trained, delay) in enumerate(curves, start=len(measured[row]["histogram"]) - len(curves)):
             name = "input" if level == 0 else f"hidden {level}"
             axes.plot(
                 k,

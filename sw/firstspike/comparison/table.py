@@ -104,12 +104,13 @@ def markdown(lines: Sequence[Row]) -> str:
 
 
 def _cells(line: Row) -> list[str]:
-    accuracy, spread = line["accuracy"], line["spread"]
+    accuracy, spread, several = line["accuracy"], line["spread"], len(line["seeds"]) > 1
+    spikes = "-" if line["spikes"] is None else f"{line['spikes']:,.0f}"
     return [
         line["row"],
-        _percent(accuracy["surrogate"], spread["surrogate"]),
-        _percent(accuracy["golden"], spread["golden"]),
-        "-" if line["spikes"] is None else f"{line['spikes']:,.0f} ± {spread['spikes']:,.0f}",
+        _percent(accuracy["surrogate"], spread["surrogate"] if several else None),
+        _percent(accuracy["golden"], spread["golden"] if several else None),
+        f"{spikes} ± {spread['spikes']:,.0f}" if several and line["spikes"] is not None else spikes,
         _number(line["hidden_spikes"], ",.0f"),
         _number(line["spikes_per_neuron"], ".3f"),
         _number(line["steps"], ".0f"),
@@ -121,8 +122,10 @@ def _cells(line: Row) -> list[str]:
     ]
 
 
-def _percent(value: float | None, spread: float) -> str:
-    return "-" if value is None else f"{100 * value:.2f} ± {100 * spread:.2f} %"
+def _percent(value: float | None, spread: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{100 * value:.2f} %" if spread is None else f"{100 * value:.2f} ± {100 * spread:.2f} %"
 
 
 def _number(value: float | None, form: str) -> str:
