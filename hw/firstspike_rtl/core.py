@@ -7,12 +7,13 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from firstspike.hardware import Hardware
-from firstspike_rtl.encoder import EventInput, PixelEncoder, Sorter, input_events
+from firstspike_rtl.encoder import EventInput, PixelEncoder, Sorter
+from firstspike_rtl.integrator import Integrator
 from firstspike_rtl.layouts import WORD, LoadSignature, event_layout
+from firstspike_rtl.membranes import Membranes
 from firstspike_rtl.monitor import Fork, Monitor, monitor_layout
 from firstspike_rtl.neurons import Neurons
 from firstspike_rtl.readout import Readout
-from firstspike_rtl.synapse import Synapse
 from firstspike_rtl.tables import Contents
 
 
@@ -37,7 +38,7 @@ class Core(wiring.Component):
     send_membranes : In(1)
     started, finished, faulty : Out(1), high for one clock when an image has been read, is done, was malformed
     spikes : Out(populations), high for one clock for each spike
-    active : Out(layers), high while a layer adds or tests
+    active : Out(layers), high for each row of membranes that a layer adds to
     """
 
     def __init__(self, hardware: Hardware, contents: Contents) -> None:
@@ -69,7 +70,7 @@ class Core(wiring.Component):
         connect(m, flipped(self.i), source.i)
         events = source.o
         if hardware.ordered[0]:
-            m.submodules.sorter = sorter = Sorter(hardware.sizes[0], hardware.steps)
+            m.submodules.sorter = sorter = Sorter(hardware)
             connect(m, events, sorter.i)
             events = sorter.o
         inputs = events
@@ -77,24 +78,27 @@ class Core(wiring.Component):
             m.submodules.monitor = monitor = Monitor(hardware)
             connect(m, flipped(self.monitor), monitor.o)
 
-        spikes, active = [], []
-        for index, shape in enumerate(hardware.layers):
+        spikes, adding = [], []
+        for index in range(len(hardware.layers)):
             if hardware.monitor:
-                layout = event_layout(hardware.sizes[index], shape.input_codes) if index else input_events(hardware)
-                m.submodules[f"fork{index}"] = fork = Fork(layout)
+                m.submodules[f"fork{index}"] = fork = Fork(event_layout(hardware, index))
                 connect(m, events, fork.i)
                 connect(m, fork.tap, getattr(monitor, f"i{index}"))
                 events = fork.o
-            m.submodules[f"synapse{index}"] = synapse = Synapse(hardware, index, contents)
+            m.submodules[f"integrator{index}"] = integrator = Integrator(hardware, index, contents)
+            m.submodules[f"membranes{index}"] = membranes = Membranes(hardware, index, contents)
             last = index == len(hardware.layers) - 1
             end = Readout(hardware, index, contents) if last else Neurons(hardware, index, contents)
             m.submodules["readout" if last else f"neurons{index}"] = end
-            connect(m, events, synapse.i)
-            connect(m, synapse.o, end.i)
-            connect(m, flipped(self.load), synapse.load)
-            connect(m, flipped(self.load), end.load)
+            connect(m, events, integrator.i)
+            connect(m, integrator.add, membranes.add)
+            connect(m, integrator.test, end.test)
+            connect(m, end.scan, membranes.scan)
+            m.d.comb += integrator.release.eq(end.release)
+            for part in (integrator, membranes, end):
+                connect(m, flipped(self.load), part.load)
             spikes.append(events.valid & events.ready & ~events.payload.mark)
-            active.append(end.busy | (end.i.valid & end.i.ready))
+            adding.append(integrator.adding)
             events = end.o
         connect(m, end.o, flipped(self.o))
 
@@ -105,7 +109,7 @@ class Core(wiring.Component):
         m.d.comb += [
             end.send_membranes.eq(self.send_membranes),
             self.spikes.eq(Cat(spikes)),
-            self.active.eq(Cat(active)),
+            self.active.eq(Cat(adding)),
             self.started.eq(ends(source.o)),
             self.faulty.eq(ends(inputs) & inputs.payload.fault),
             self.finished.eq(self.o.valid & self.o.ready & self.o.payload.last),

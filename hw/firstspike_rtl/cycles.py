@@ -1,22 +1,28 @@
 """Clocks an image takes, before synthesis: computed from event counts, and equal to the simulation on every image.
 
-Every stage of the core holds one item and passes it on by valid/ready, and no item ever waits for a later one. So the
-clock at which an item moves is the maximum of when it arrived and when the place before it became free. The classes
-here follow the stages of the components of the same names, item by item. It is assumed that the source always has the
-next word, and that results and monitor are always taken.
+No item ever waits for a later one: the clock at which it moves is the maximum of when it arrived and when the place
+before it became free. The classes here follow the components of the same names, event by event. A scan is one machine
+that stands still while its spikes have not left; its stages need no following, since a slice comes at a time of the
+machine that only the shape of the layer fixes. It is assumed that the source always has the next word, that events come
+in order of their neurons, and that results and monitor are always taken.
 """
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
 
 from firstspike.golden import Result
-from firstspike.hardware import Hardware
-from firstspike.model import Network
-from firstspike_rtl.layouts import PIXELS_PER_WORD
+from firstspike.hardware import PIXELS_PER_WORD, Hardware, LayerShape
+from firstspike_rtl.encoder import PixelEncoder
+from firstspike_rtl.integrator import Integrator
+from firstspike_rtl.neurons import Neurons
+from firstspike_rtl.readout import Readout
 
 LONG_AGO = -(1 << 40)
 
@@ -54,8 +60,8 @@ class Prediction(Clocks):
     started, finished
         As in :class:`Clocks`.
     floor
-        For each image and layer the clocks that its synaptic operations alone need, ``spikes * ceil(N / lanes)``,
-        shape (B, layers).
+        For each image and layer the clocks that its synaptic operations alone need, shape (B, layers): for each spike
+        the places it reaches, times ``ceil(channels / lanes)``.
     """
 
     floor: NDArray[np.int64]
@@ -66,18 +72,18 @@ class Prediction(Clocks):
         return self.floor[:, self.floor.sum(axis=0).argmax()]
 
 
-def floor(hardware: Hardware, spikes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Clocks that synaptic operations alone need, from spikes of each population (B, layers)."""
-    return spikes * np.array([layer.groups for layer in hardware.layers])
+def floor(hardware: Hardware, result: Result) -> NDArray[np.int64]:
+    """Clocks that synaptic operations alone need in each image and layer, shape (B, layers)."""
+    layers = zip(result.spike_times, hardware.layers, strict=True)
+    return np.stack([(times < x.input_codes) @ x.visits * x.groups for times, x in layers], axis=1)
 
 
 def refill_clocks(hardware: Hardware) -> int:
     """Clocks after reset or enable until every membrane holds its bias; an image that comes earlier may wait."""
-    return max(layer.groups for layer in hardware.layers)
+    return max(layer.membrane_rows for layer in hardware.layers) + 1
 
 
 def predict(
-    network: Network,
     hardware: Hardware,
     result: Result,
     *,
@@ -90,8 +96,8 @@ def predict(
 
     Parameters
     ----------
-    network, hardware
-        What runs, and on what.
+    hardware
+        The core.
     result
         Of the golden model; only spike times are used.
     send_membranes
@@ -101,10 +107,10 @@ def predict(
 
     """
     del send_membranes
-    chain = _Chain(network, hardware)
+    chain = _Chain(hardware)
     started, finished = [], []
     begin = 0
-    for image in _event_counts(hardware, result):
+    for image in _spikes(hardware, result):
         first, last = chain.run(begin if one_at_a_time else LONG_AGO, image)
         started.append(first)
         finished.append(last)
@@ -113,201 +119,263 @@ def predict(
     return Prediction(
         started=np.array(started, np.int64) - origin,
         finished=np.array(finished, np.int64) - origin,
-        floor=floor(hardware, result.spikes(network)),
+        floor=floor(hardware, result),
     )
 
 
 @dataclass
-class _Image:
-    words: list[int]  # spikes of each input word
-    steps: list[int]  # spikes of each input step
-    groups: list[list[list[int]]]  # for each hidden layer and step, spikes of each group
+class _Spikes:
+    """Spikes of one image. A number stands for each: the rows of membranes that it has the next layer add to."""
+
+    words: list[list[int]]  # of each input word that has any, and how many silent words come before it
+    steps: list[list[int]]  # of each input step
+    slices: list[list[list[tuple[int, list[int]]]]]  # for each hidden layer and pass, of each slice that has any
 
 
-def _event_counts(hardware: Hardware, result: Result) -> list[_Image]:
-    times = result.spike_times[0]
-    lit = times < hardware.layers[0].input_codes
-    count, size = times.shape
-    words = np.zeros((count, -(-size // PIXELS_PER_WORD) * PIXELS_PER_WORD), np.int64)
-    words[:, :size] = lit
-    words = words.reshape(count, -1, PIXELS_PER_WORD).sum(axis=2)
-    steps = _histogram(times, hardware.layers[0].input_codes)
-    layers = []
-    for shape, fired in zip(hardware.layers[:-1], result.spike_times[1:], strict=True):
-        padded = np.full((count, shape.groups * shape.lanes), hardware.steps, np.int64)
-        padded[:, : shape.outputs] = fired
-        grouped = padded.reshape(count * shape.groups, shape.lanes)
-        table = _histogram(grouped, hardware.steps).reshape(count, shape.groups, hardware.steps)
-        layers.append(table.transpose(0, 2, 1).tolist())
-    return [
-        _Image(w, s, [layer[n] for layer in layers])
-        for n, (w, s) in enumerate(zip(words.tolist(), steps.tolist(), strict=True))
-    ]
+def _spikes(hardware: Hardware, result: Result) -> Iterator[_Spikes]:
+    layers, early = hardware.layers, hardware.ordered[0]
+    rows = [np.maximum(1, layer.visits * layer.groups) for layer in layers]
+    orders = [_scan_order(layer) for layer in layers[:-1]]
+    inputs = result.spike_times[0]
+    size = -(-inputs.shape[1] // PIXELS_PER_WORD)
+    for n, codes in enumerate(inputs):
+        (lit,) = np.nonzero(codes < layers[0].input_codes)
+        words: list[list[int]] = [[] for _ in range(size)]
+        for word, row in zip((lit // PIXELS_PER_WORD).tolist(), rows[0][lit].tolist(), strict=True):
+            words[word].append(row)
+        steps = [rows[0][lit][codes[lit] == k].tolist() for k in range(layers[0].input_codes)] if early else []
+        slices = []
+        for index, (layer, (order, numbers)) in enumerate(zip(layers, orders, strict=False)):
+            times = result.spike_times[index + 1][n][order]
+            passes = [times < hardware.steps] if layer.fire == "search" else times == np.arange(hardware.steps)[:, None]
+            slices.append([_by_slice(numbers[p], rows[index + 1][order[p]]) for p in passes])
+        yield _Spikes(words, steps, slices)
 
 
-def _histogram(times: NDArray[np.integer], codes: int) -> NDArray[np.int64]:
-    """How often each code occurs in each row, shape (rows, codes)."""
-    rows = np.arange(len(times))[:, None] * (codes + 1)
-    counts = np.bincount((times + rows).ravel(), minlength=len(times) * (codes + 1))
-    return counts.reshape(len(times), codes + 1)[:, :codes]
+def _scan_order(shape: LayerShape) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Neurons in the order in which they are tested, and the number of the slice of each in a pass."""
+    channels, *windows = shape.output_map
+    channel, place = np.divmod(np.arange(shape.outputs), windows[0] * windows[1])
+    group, lane = np.divmod(channel, shape.lanes)
+    number = (group * windows[0] * windows[1] + place) * shape.group_slices[0] + lane // shape.fire_lanes
+    last = group == shape.groups - 1
+    number[last] -= place[last] * (shape.group_slices[0] - shape.group_slices[-1])
+    order = np.lexsort((lane, number))
+    return order, number[order]
+
+
+def _by_slice(numbers: NDArray[np.int64], rows: NDArray[np.int64]) -> list[tuple[int, list[int]]]:
+    pairs = zip(numbers.tolist(), rows.tolist(), strict=True)
+    return [(number, [row for _, row in group]) for number, group in groupby(pairs, key=lambda pair: pair[0])]
 
 
 class _Chain:
-    def __init__(self, network: Network, hardware: Hardware) -> None:
-        self._hardware = hardware
-        readout = _Readout(hardware, len(hardware.layers) - 1)
-        self._readout = readout
+    def __init__(self, hardware: Hardware) -> None:
+        last = len(hardware.layers) - 1
+        self._readout = readout = _Readout(hardware)
+        sink = _Integrator(hardware, last, readout)
         self._neurons: list[_Neurons] = []
-        sink: _Synapse = _Synapse(hardware, len(hardware.layers) - 1, readout)
-        for index in reversed(range(len(hardware.layers) - 1)):
+        for index in reversed(range(last)):
             neurons = _Neurons(hardware, index, sink)
             self._neurons.insert(0, neurons)
-            sink = _Synapse(hardware, index, neurons)
-        self._first: _Synapse | _Sorter = _Sorter(hardware, sink) if hardware.ordered[0] else sink
+            sink = _Integrator(hardware, index, neurons)
+        self._first: _Integrator | _Sorter = _Sorter(hardware, sink) if hardware.ordered[0] else sink
         source = _PixelEncoder if hardware.input == "pixels" else _EventInput
         self._source = source(self._first, hardware.layers[0].input_codes - 1)
 
-    def run(self, begin: int, image: _Image) -> tuple[int, int]:
+    def run(self, begin: int, image: _Spikes) -> tuple[int, int]:
         """Clock of the first word, not before ``begin``, and of the class word."""
-        for neurons, groups in zip(self._neurons, image.groups, strict=True):
-            neurons.spikes = groups
+        for neurons, slices in zip(self._neurons, image.slices, strict=True):
+            neurons.slices = slices
         if isinstance(self._first, _Sorter):
-            self._first.spikes = image.steps
+            self._first.steps = image.steps
         return self._source.run(begin, image.words), self._readout.sent
 
 
-class _PixelEncoder:
-    def __init__(self, sink: _Synapse | _Sorter, final: int) -> None:
-        self._sink, self._final = sink, final
-        self._free = 0  # clock at which the stage can take a word
+class _Serialiser:
+    """One event a clock. A load at clock L is free for the next from the clock at which its last event moves out."""
 
-    def run(self, begin: int, words: list[int]) -> int:
-        free = first = max(begin, self._free)
-        for spikes in words:
-            moved = free
-            for _ in range(spikes):
-                moved = self._sink.push(moved + 1)
-            free = moved if spikes else free + 1
-        self._free = self._sink.push(free + 1, self._final)
+    def __init__(self, sink: _Integrator | _Sorter) -> None:
+        self._sink = sink
+        self._taken = LONG_AGO  # clock at which the last event left the output
+        self.free = LONG_AGO
+
+    def load(self, clock: int, rows: Sequence[int], mark: int | None) -> None:
+        moved = clock
+        for row in rows:
+            moved = max(moved + 1, self._taken)
+            self._taken = self._sink.push(moved + 1, row)
+        if mark is not None:
+            moved = max(moved + 1, self._taken)
+            self._taken = self._sink.push(moved + 1, 1, mark)
+        self.free = moved
+
+
+class _PixelEncoder:
+    def __init__(self, sink: _Integrator | _Sorter, final: int) -> None:
+        self._serialiser, self._final = _Serialiser(sink), final
+        self._accepted = LONG_AGO  # clock at which stage 1 can take the next word
+        self._popped = LONG_AGO
+        self._read = deque([LONG_AGO] * (PixelEncoder.QUEUE - 1))  # when words left the memory of the queue
+
+    def run(self, begin: int, words: list[list[int]]) -> int:
+        accepted = first = max(begin, self._accepted)
+        serialiser, read = self._serialiser, self._read
+        last = len(words) - 1
+        for n, rows in enumerate(words):
+            if not rows and n < last:
+                accepted += 1
+                continue
+            pushed = max(accepted + 1, read.popleft() + 1)
+            out = max(pushed + PixelEncoder.QUEUE_LATENCY - 1, self._popped)
+            read.append(out)
+            self._popped = max(out + 1, serialiser.free)
+            serialiser.load(self._popped, rows, self._final if n == last else None)
+            accepted = pushed
+        self._accepted = accepted
         return first
 
 
 class _EventInput:
-    def __init__(self, sink: _Synapse | _Sorter, final: int) -> None:
+    def __init__(self, sink: _Integrator | _Sorter, final: int) -> None:
         self._sink, self._final = sink, final
         self._free = 0
 
-    def run(self, begin: int, words: list[int]) -> int:
+    def run(self, begin: int, words: list[list[int]]) -> int:
         first = accepted = max(begin, self._free)
-        spikes = sum(words)
-        for n in range(spikes):
-            moved = self._sink.push(accepted + 1)
+        rows = [row for word in words for row in word]
+        for row in rows:
+            moved = self._sink.push(accepted + 1, row)
             # The next word, or the watermark, takes the output when this one moves on.
             accepted = max(accepted + 1, moved)
-            del n
-        if not spikes:  # one word that carries no spike
+        if not rows:  # one word that carries no spike
             accepted += 1
-        self._free = max(accepted + 1, self._sink.push(accepted + 1, self._final))
+        self._free = max(accepted + 1, self._sink.push(accepted + 1, 1, self._final))
         return first
 
 
 class _Sorter:
-    spikes: list[int]
+    steps: list[list[int]]
 
-    def __init__(self, hardware: Hardware, sink: _Synapse) -> None:
+    def __init__(self, hardware: Hardware, sink: _Integrator) -> None:
         self._sink, self._final = sink, hardware.steps - 1
         self._ready = LONG_AGO
         self._moved = LONG_AGO
 
-    def push(self, valid: int, mark: int | None = None) -> int:
+    def push(self, valid: int, rows: int, mark: int | None = None) -> int:
         taken = max(valid, self._ready)
         if mark is None:
             return taken
         loaded = taken
-        for k, spikes in enumerate(self.spikes):
-            for item in range(spikes + 1):
+        for k, spikes in enumerate(self.steps):
+            for row in (*spikes, None):
                 loaded = max(loaded + 1, self._moved)
-                self._moved = self._sink.push(loaded + 1, k if item == spikes else None)
+                self._moved = self._sink.push(loaded + 1, row or 1, k if row is None else None)
         self._ready = loaded + 1
         return taken
 
 
-class _Synapse:
+class _Integrator:
     def __init__(self, hardware: Hardware, index: int, sink: _Neurons | _Readout) -> None:
-        self._groups, self._sink = hardware.layers[index].groups, sink
-        self._entered = self._stage1 = self._stage2 = LONG_AGO  # clocks at which the last row moved into, on and out
+        shape = hardware.layers[index]
+        self._sink, self._final = sink, shape.input_codes - 1
+        early = shape.fires and hardware.fire_start < hardware.steps
+        self._start = hardware.fire_start if early else self._final
+        self._walked = LONG_AGO  # clock of the last address: the next event is taken at it
+        self._bank = 0
+        self._released = [LONG_AGO, LONG_AGO]
 
-    def push(self, valid: int, mark: int | None = None) -> int:
+    def push(self, valid: int, rows: int, mark: int | None = None) -> int:
         """Clock at which an event that is valid from a clock on is taken."""
-        sink = self._sink
-        for _ in range(self._groups if mark is None else 1):
-            self._entered = max(valid, self._entered + 1, self._stage1)
-            self._stage1 = max(self._entered + 1, self._stage2)
-            self._stage2 = max(self._stage1 + 1, sink.ready)
-        if mark is not None:
-            sink.watermark(self._stage2, mark)
-        return self._entered
+        taken = valid if valid > self._walked else self._walked
+        self._walked = max(taken, self._released[self._bank]) + rows
+        if mark is not None and (mark == self._final or mark >= self._start):
+            bank, final = self._bank, mark == self._final
+            self._bank ^= final
+            self._walked = max(self._walked, self._sink.accepted)
+            self._released[bank] = self._sink.test(self._walked + Integrator.LATENCY_TEST, final)
+        return taken
 
 
-class _Firing:
-    """When steps may be tested: the twin of ``FiringClock``."""
+class _Scanner:
+    """Times of a scan, in clocks of its machine after the first address."""
 
-    def __init__(self, hardware: Hardware, index: int) -> None:
-        self._steps, self._start = hardware.steps, hardware.fire_start
-        self._final = hardware.layers[index].input_codes - 1
-        self._k = 0
-        self.ready = LONG_AGO
-
-    def due(self, mark: int) -> range:
-        """Steps that the watermark allows to be tested."""
-        end = self._steps if mark == self._final else max(0, mark - self._start + 1)
-        steps = range(self._k, end)
-        self._k = 0 if end == self._steps else max(self._k, end)
-        return steps
-
-
-class _Neurons(_Firing):
-    spikes: list[list[int]]
-
-    def __init__(self, hardware: Hardware, index: int, sink: _Synapse) -> None:
-        super().__init__(hardware, index)
-        self._sink, self._ordered = sink, hardware.ordered[index + 1]
-        self._free = LONG_AGO  # clock from which the stage of hits can be loaded
-        self._moved = LONG_AGO  # clock at which the last event left the output
-
-    def watermark(self, taken: int, mark: int) -> None:
-        loaded = taken
-        for k in self.due(mark):
-            for spikes in self.spikes[k]:
-                loaded = max(loaded + 1, self._free)
-                self._emit(loaded, spikes, None)
-            if self._ordered or k == self._steps - 1:
-                loaded = max(loaded + 1, self._free)
-                self._emit(loaded, 1, k)
-        self.ready = max(self.ready, loaded + 1)
-
-    def _emit(self, loaded: int, count: int, mark: int | None) -> None:
-        self._free = loaded + 1
-        output = loaded
-        for _ in range(count):
-            output = max(output + 1, self._moved)
-            self._moved = self._sink.push(output + 1, mark)
-        if count:
-            self._free = output
+    def __init__(self, shape: LayerShape) -> None:
+        window = shape.pool**2
+        times = []
+        clock = window + 1
+        for slices in shape.group_slices:
+            for _ in range(shape.places // window):
+                times += range(clock, clock + slices)
+                row = clock
+                clock += max(window, slices)
+        self.slices: list[int] = times  # when each slice comes in a pass
+        self.end = times[-1]  # the last one
+        self.row = row  # the last row, whose bank is free one clock before
+        self.period = clock - (window + 1)  # from pass to pass
 
 
-class _Readout(_Firing):
-    def __init__(self, hardware: Hardware, index: int) -> None:
-        super().__init__(hardware, index)
-        self._outputs, self._fires = hardware.layers[index].outputs, hardware.layers[index].fires
+class _Neurons:
+    slices: list[list[tuple[int, list[int]]]]
+
+    def __init__(self, hardware: Hardware, index: int, sink: _Integrator) -> None:
+        shape = hardware.layers[index]
+        self._scanner, self._serialiser = _Scanner(shape), _Serialiser(sink)
+        self._passes = 1 if shape.fire == "search" else hardware.steps
+        self._final, self._ordered = hardware.steps - 1, hardware.ordered[index + 1]
+        self._stages = Neurons.stages(hardware, index)
+        self._idle = self.accepted = LONG_AGO
+        self._pass = 0
+
+    def test(self, valid: int, final: bool) -> int:
+        """Clock at which the bank of a test that is valid from a clock on is given back."""
+        scanner, serialiser = self._scanner, self._serialiser
+        self.accepted = max(valid, self._idle)
+        origin = self.accepted + 1  # real clock of the machine's clock 0
+        passes = range(self._pass, self._passes if final else self._pass + 1)
+        self._pass = 0 if final else self._pass + 1
+        release = scanner.row - 1 + (len(passes) - 1) * scanner.period
+        released = None
+        for k in passes:
+            spikes = list(self.slices[k])
+            last_pass = k == self._passes - 1
+            if last_pass or self._ordered:
+                end = len(scanner.slices) - 1
+                if not spikes or spikes[-1][0] != end:
+                    spikes.append((end, []))
+            else:
+                end = -1
+            begin = (k - passes[0]) * scanner.period
+            for number, rows in spikes:
+                load = begin + scanner.slices[number] + self._stages - 1
+                if released is None and load >= release:
+                    released = origin + release
+                clock = origin + load
+                mark = (self._final if last_pass else k) if number == end else None
+                serialiser.load(clock, rows, mark)
+                origin += max(0, serialiser.free - clock - 1)
+        end = scanner.end + (len(passes) - 1) * scanner.period + self._stages - 1
+        self._idle = max(origin + end, serialiser.free) + 1
+        return origin + release if released is None else released
+
+
+class _Readout:
+    def __init__(self, hardware: Hardware) -> None:
+        shape = hardware.layers[-1]
+        self._scanner = _Scanner(shape)
+        self._passes = hardware.steps if shape.fires else 1
+        self._pass = 0
+        self._idle = self.accepted = LONG_AGO
         self.sent = 0
 
-    def watermark(self, taken: int, mark: int) -> None:
-        steps = self.due(mark)
-        if not self._fires:
-            steps = steps[-1:] if mark == self._final else range(0)
-        # A scan takes a clock a neuron, then one to compare the last and one to decide.
-        end = taken + len(steps) * (self._outputs + 2)
-        self.ready = max(self.ready, end + 1)
-        if mark == self._final:
-            self.sent = end + 1
+    def test(self, valid: int, final: bool) -> int:
+        scanner = self._scanner
+        self.accepted = max(valid, self._idle)
+        origin = self.accepted + 1
+        more = (self._passes - self._pass if final else 1) - 1
+        self._pass = 0 if final else self._pass + 1
+        end = origin + scanner.end + more * scanner.period
+        self._idle = end + 2
+        if final:
+            self.sent = end + Readout.LATENCY
+        return origin + scanner.row - 1 + more * scanner.period

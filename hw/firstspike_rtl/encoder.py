@@ -2,29 +2,56 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out, connect, flipped
 
-from firstspike.hardware import Hardware
-from firstspike_rtl.layouts import EVENT_WORD, PIXELS_PER_WORD, WORD, LoadSignature, event_layout, number
+from firstspike.hardware import PIXELS_PER_WORD, Hardware
+from firstspike_rtl.layouts import EVENT_WORD, WORD, LoadSignature, event_layout, number
+from firstspike_rtl.serialiser import Serialiser
 from firstspike_rtl.tables import Contents, add_table
 
 
-def input_events(hardware: Hardware) -> data.StructLayout:
-    """Layout of the input population's events."""
-    return event_layout(hardware.sizes[0], hardware.layers[0].input_codes)
+def advanced(m: Module, hardware: Hardware, index: Value, count: int, multiple: int = 1) -> Value:
+    """Index in an event of the input neuron ``count`` after that of ``index``, whose number is a ``multiple``."""
+    _, rows, columns = hardware.layers[0].map
+    strides = hardware.strides(0)
+    if strides == (rows * columns, columns, 1) or (columns % multiple == 0 and count < multiple):
+        return index + count  # fields of full range count like numbers; and a multiple is no end of a row
+    row_bits, column_bits = (rows - 1).bit_length(), (columns - 1).bit_length()
+    column, carry = _digit(m, index[:column_bits], count % columns, columns)
+    row, row_carry = _digit(m, index[column_bits : column_bits + row_bits], count // columns % rows + carry, rows)
+    channel = index[column_bits + row_bits :] + count // (columns * rows) + row_carry
+    return Cat(column, row, channel)
+
+
+def _digit(m: Module, digit: Value, more: ValueLike, base: int) -> tuple[Value, Value]:
+    """A digit of a number plus something of at most ``base``, and the carry."""
+    total = Signal(range(2 * base))
+    carry, kept = Signal(), Signal(len(digit))
+    m.d.comb += [total.eq(digit + more), carry.eq(total >= base), kept.eq(Mux(carry, total - base, total))]
+    return kept, carry
 
 
 class PixelEncoder(wiring.Component):
-    """Spikes from pixels: each byte of a word is looked up; those that have a code are sent, in order of index.
+    """Spikes from pixels, four pixels a clock: each byte of a word is looked up; words with a spike wait in a queue.
 
     A frame is one image: ``ceil(N/4)`` words, pixel 0 in the lowest byte, ``last`` in the last word. The final
     watermark follows the last spike. A frame that ends early counts the missing pixels as silent; one that goes on
     is cut, and its further words are dropped up to ``last``. Both set ``fault`` in the watermark.
 
-    Latency: 1 clock from a word to its first spike.
-    Throughput: max(1, spikes) clocks a word, and 1 for the watermark.
+    ===== ==============================================================
+    stage holds
+    ===== ==============================================================
+    1     a word and its codes; without a spike it goes no further
+    queue words with spikes, and the last word of an image
+    2, 3  spikes of a word; an event, in the :class:`Serialiser`
+    ===== ==============================================================
+
+    Latency: :attr:`LATENCY` clocks from a word to its first spike.
+    Throughput: 1 clock a word; 1 clock a spike, and 1 for the watermark; the slower counts over ``QUEUE`` words.
 
     Members
     -------
@@ -33,87 +60,100 @@ class PixelEncoder(wiring.Component):
     load : In(LoadSignature)
     """
 
-    LATENCY = 1
+    #: Words in the queue.
+    QUEUE = 32
+    #: Clocks from a word in stage 1 to its way out of the queue.
+    QUEUE_LATENCY = 2
+    LATENCY = 1 + QUEUE_LATENCY + Serialiser.LATENCY
 
     def __init__(self, hardware: Hardware, contents: Contents) -> None:
         self._hardware, self._contents = hardware, contents
         super().__init__(
             {
                 "i": In(stream.Signature(WORD)),
-                "o": Out(stream.Signature(input_events(hardware))),
+                "o": Out(stream.Signature(event_layout(hardware, 0))),
                 "load": In(LoadSignature(hardware)),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        size = self._hardware.sizes[0]
+        hardware = self._hardware
+        size = hardware.sizes[0]
         words = -(-size // PIXELS_PER_WORD)
-        final = self._hardware.layers[0].input_codes - 1
-        table = add_table(m, self._hardware.memory("encoder"), self._contents, self.load)
+        event = event_layout(hardware, 0)
+        table = add_table(m, hardware.memory("encoder"), self._contents, self.load)
 
-        position = Signal(number(words))  # of the next word
+        word = Signal(number(words))  # of the next word
+        place = Signal(event["index"].shape)  # index of its first pixel
         dropping = Signal()
-        # What the stage holds: a word, or the watermark that follows the last word.
-        word_s1 = Signal(number(words))
-        busy_s1 = Signal()
-        token_s1 = Signal()
-        ending_s1 = Signal()
-        fault_s1 = Signal()
-        done_s1 = Signal(PIXELS_PER_WORD)
-
         step = Signal()
         accept = Signal()
+        end = Signal()
+        m.d.comb += [accept.eq(step & ~dropping & self.i.valid), end.eq(word == words - 1)]
         lookups = []
         for lane in range(PIXELS_PER_WORD):
             read = table.read_port()
-            m.d.comb += [read.addr.eq(self.i.payload.data.word_select(lane, 8)), read.en.eq(accept)]
+            m.d.comb += [read.addr.eq(self.i.payload.data.word_select(lane, 8)), read.en.eq(step)]
             lookups.append(read.data)
 
-        exists = [
-            (word_s1 != words - 1) | (lane < size - (words - 1) * PIXELS_PER_WORD) for lane in range(PIXELS_PER_WORD)
-        ]
-        pending = Signal(PIXELS_PER_WORD)
-        lowest = Signal(PIXELS_PER_WORD)
+        queued = data.StructLayout(
+            {
+                "hits": PIXELS_PER_WORD,
+                "steps": data.ArrayLayout(event["step"].shape, PIXELS_PER_WORD),
+                "index": event["index"].shape,
+                "mark": 1,
+                "fault": 1,
+            }
+        )
+        valid_s1, whole_s1 = Signal(), Signal()
+        word_s1 = Signal(queued)
+        m.submodules.queue = queue = SyncFIFOBuffered(width=queued.size, depth=self.QUEUE)
+        surplus = words * PIXELS_PER_WORD - size
+        exists = Mux(whole_s1, (1 << PIXELS_PER_WORD - surplus) - 1, (1 << PIXELS_PER_WORD) - 1)
+        entry = Signal(queued)
         m.d.comb += [
-            pending.eq(Cat(row[-1] & there for row, there in zip(lookups, exists, strict=True)) & ~done_s1),
-            lowest.eq(pending & -pending),
+            entry.hits.eq(Cat(row[-1] for row in lookups) & exists),
+            *(part.eq(row[:-1]) for part, row in zip(entry.steps, lookups, strict=True)),
+            entry.index.eq(word_s1.index),
+            entry.mark.eq(word_s1.mark),
+            entry.fault.eq(word_s1.fault),
+            queue.w_data.eq(entry),
+            queue.w_en.eq(valid_s1 & (entry.hits.any() | entry.mark)),
+            step.eq(~queue.w_en | queue.w_rdy),
+            self.i.ready.eq(step | dropping),
         ]
-
-        # The stage moves on when its last spike, or its watermark, is taken; a silent word takes one clock.
-        m.d.comb += [
-            self.o.valid.eq((busy_s1 & pending.any()) | token_s1),
-            step.eq(Mux(token_s1, self.o.ready, ~busy_s1 | ~pending.any() | (self.o.ready & (pending == lowest)))),
-            accept.eq(step & ~ending_s1 & ~dropping & self.i.valid),
-            self.i.ready.eq((step & ~ending_s1) | dropping),
-            self.o.payload.mark.eq(token_s1),
-            self.o.payload.fault.eq(token_s1 & fault_s1),
-        ]
-        for lane in reversed(range(PIXELS_PER_WORD)):
-            with m.If(pending[lane]):
-                m.d.comb += [
-                    self.o.payload.step.eq(lookups[lane][:-1]),
-                    self.o.payload.index.eq(word_s1 * PIXELS_PER_WORD + lane),
-                ]
-        with m.If(token_s1):
-            m.d.comb += self.o.payload.step.eq(final)
-
-        with m.If(self.o.ready & self.o.valid):
-            m.d.sync += done_s1.eq(done_s1 | lowest)
         with m.If(step):
-            m.d.sync += [busy_s1.eq(accept), token_s1.eq(ending_s1), ending_s1.eq(0)]
+            m.d.sync += [
+                valid_s1.eq(accept),
+                whole_s1.eq(end),
+                word_s1.index.eq(place),
+                word_s1.mark.eq(self.i.payload.last | end),
+                word_s1.fault.eq(~(self.i.payload.last & end)),
+            ]
         with m.If(accept):
-            last = self.i.payload.last
-            m.d.sync += [word_s1.eq(position), done_s1.eq(0), position.eq(position + 1)]
-            with m.If(last | (position == words - 1)):
-                m.d.sync += [
-                    ending_s1.eq(1),
-                    position.eq(0),
-                    fault_s1.eq(~(last & (position == words - 1))),
-                    dropping.eq(~last),
-                ]
+            m.d.sync += [word.eq(word + 1), place.eq(advanced(m, hardware, place, PIXELS_PER_WORD))]
+            with m.If(self.i.payload.last | end):
+                m.d.sync += [word.eq(0), place.eq(0), dropping.eq(~self.i.payload.last)]
         with m.If(dropping & self.i.valid & self.i.payload.last):
             m.d.sync += dropping.eq(0)
+
+        m.submodules.serialiser = serialiser = Serialiser(
+            event,
+            PIXELS_PER_WORD,
+            lambda m, index, lane: advanced(m, hardware, index, lane, PIXELS_PER_WORD),
+        )
+        held = data.View(queued, queue.r_data)
+        m.d.comb += [
+            serialiser.hits.eq(held.hits & queue.r_rdy.replicate(PIXELS_PER_WORD)),
+            serialiser.mark.eq(held.mark & queue.r_rdy),
+            serialiser.index.eq(held.index),
+            serialiser.steps.eq(held.steps),
+            serialiser.mark_step.eq(hardware.layers[0].input_codes - 1),
+            serialiser.fault.eq(held.fault),
+            queue.r_en.eq(serialiser.ready),
+        ]
+        connect(m, serialiser.o, flipped(self.o))
         return m
 
 
@@ -136,14 +176,14 @@ class EventInput(wiring.Component):
 
     def __init__(self, hardware: Hardware) -> None:
         self._hardware = hardware
-        super().__init__({"i": In(stream.Signature(WORD)), "o": Out(stream.Signature(input_events(hardware)))})
+        super().__init__({"i": In(stream.Signature(WORD)), "o": Out(stream.Signature(event_layout(hardware, 0)))})
 
     def elaborate(self, platform):
         m = Module()
-        size, codes = self._hardware.sizes[0], self._hardware.layers[0].input_codes
+        codes = self._hardware.layers[0].input_codes
         event = data.View(EVENT_WORD, self.i.payload.data)
         inside = Signal()
-        m.d.comb += inside.eq((event.index < size) & (event.step < codes))
+        m.d.comb += inside.eq(self._exists(event.index) & (event.step < codes))
 
         ending = Signal()
         fault = Signal()
@@ -172,6 +212,16 @@ class EventInput(wiring.Component):
                 ]
         return m
 
+    def _exists(self, index: Value) -> Value:
+        """Whether there is a neuron of this index."""
+        exists = Const(1)
+        rest = index
+        for size, stride in zip(self._hardware.layers[0].map, self._hardware.strides(0), strict=True):
+            bits = stride.bit_length() - 1
+            exists &= rest[bits:] < size
+            rest = rest[:bits]
+        return exists
+
 
 class Sorter(wiring.Component):
     """Events of an image in order of time, with a watermark after every step.
@@ -185,8 +235,8 @@ class Sorter(wiring.Component):
 
     Parameters
     ----------
-    neurons, steps
-        N and T of the population.
+    hardware
+        The core; its input population is sorted.
 
     Members
     -------
@@ -196,19 +246,18 @@ class Sorter(wiring.Component):
 
     LATENCY = 2
 
-    def __init__(self, neurons: int, steps: int) -> None:
-        self._neurons, self._steps = neurons, steps
-        signature = stream.Signature(event_layout(neurons, steps))
+    def __init__(self, hardware: Hardware) -> None:
+        self._neurons, self._steps = hardware.sizes[0], hardware.steps
+        self._index_bits = hardware.index_bits(0)
+        signature = stream.Signature(event_layout(hardware, 0))
         super().__init__({"i": In(signature), "o": Out(signature)})
 
     def elaborate(self, platform):
-        from amaranth.lib.memory import Memory
-
         m = Module()
-        index_bits, steps = number(self._neurons), self._steps
+        index_bits, steps = self._index_bits, self._steps
         m.submodules.head = head = Memory(shape=index_bits, depth=max(2, steps), init=[])
         m.submodules.tail = tail = Memory(shape=index_bits, depth=max(2, steps), init=[])
-        m.submodules.next = following = Memory(shape=index_bits, depth=max(2, self._neurons), init=[])
+        m.submodules.next = following = Memory(shape=index_bits, depth=1 << index_bits, init=[])
         head_read, tail_read, next_read = (
             head.read_port(domain="comb"),
             tail.read_port(domain="comb"),

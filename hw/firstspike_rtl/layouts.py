@@ -18,7 +18,7 @@ def number(count: int) -> int:
     return max(1, bits_for(count - 1))
 
 
-def event_layout(neurons: int, codes: int) -> data.StructLayout:
+def event_layout(hardware: Hardware, population: int) -> data.StructLayout:
     """A spike or a watermark of a population.
 
     ===== ==========================================================================================
@@ -28,36 +28,49 @@ def event_layout(neurons: int, codes: int) -> data.StructLayout:
           the one with the last code ends the image.
     fault In the watermark that ends the image: its input frame was malformed.
     step  Code of the spike, 0..codes-1: for all but direct input, the time step.
-    index Neuron, 0..neurons-1; ignored in a watermark.
+    index Which neuron (:meth:`Hardware.indices`); of no meaning in a watermark.
     ===== ==========================================================================================
     """
+    codes = hardware.layers[population].input_codes
     return data.StructLayout(
-        {"mark": 1, "fault": 1, "step": unsigned(number(codes)), "index": unsigned(number(neurons))}
+        {"mark": 1, "fault": 1, "step": unsigned(number(codes)), "index": unsigned(hardware.index_bits(population))}
     )
 
 
-def update_layout(shape: LayerShape) -> data.StructLayout:
-    """One group of membranes to add to, or a watermark.
+#: What the membranes are to be tested for: the steps that are left of the window (``final``) or the next one.
+TEST = data.StructLayout({"final": 1, "fault": 1})
 
-    ======== ================================================================
+
+def slice_layout(hardware: Hardware, layer: int) -> data.StructLayout:
+    """``fire_lanes`` neurons of a layer, after pooling, that are tested at once.
+
+    ======== =====================================================================================
     field    meaning
-    ======== ================================================================
-    mark     as in the event
-    fault    as in the event
-    step     of the watermark; of no meaning in an update
-    group    which membranes: neurons ``group * lanes + lane``
-    products W * K for each lane, of no meaning in a watermark
-    ======== ================================================================
+    ======== =====================================================================================
+    values   membranes of channels in a row; those of channels that do not exist are not positive
+    index    of the first neuron (:meth:`Hardware.indices`)
+    step     k to test; of no meaning to a search
+    end      the last slice of this step
+    fault    as in the test
+    ======== =====================================================================================
     """
+    shape = hardware.layers[layer]
     return data.StructLayout(
         {
-            "mark": 1,
+            "values": data.ArrayLayout(signed(shape.membrane_bits), shape.fire_lanes),
+            "index": unsigned(output_index_bits(hardware, layer)),
+            "step": unsigned(number(hardware.steps)),
+            "end": 1,
             "fault": 1,
-            "step": unsigned(number(shape.input_codes)),
-            "group": unsigned(number(shape.groups)),
-            "products": data.ArrayLayout(signed(shape.weight_bits + shape.kernel_bits), shape.lanes),
         }
     )
+
+
+def output_index_bits(hardware: Hardware, layer: int) -> int:
+    """Bits of the index of a neuron of the population after a layer."""
+    if layer == len(hardware.layers) - 1:
+        return number(hardware.layers[layer].outputs)
+    return hardware.index_bits(layer + 1)
 
 
 #: A word of a framed 32-bit stream: pixels or events in, result records out.
@@ -68,8 +81,6 @@ EVENT_WORD = data.StructLayout({"index": 16, "step": 10, "population": 4, "fault
 
 #: The last word of a result record. ``step`` is that of the earliest output spike, T if there is none.
 RESULT_WORD = data.StructLayout({"index": 16, "step": 15, "fault": 1})
-
-PIXELS_PER_WORD = WORD_BITS // 8
 
 
 class LoadSignature(wiring.Signature):
@@ -85,8 +96,3 @@ class LoadSignature(wiring.Signature):
                 "data": Out(WORD_BITS),
             }
         )
-
-
-def event_stream(neurons: int, codes: int) -> stream.Signature:
-    """Stream of events of one population."""
-    return stream.Signature(event_layout(neurons, codes))

@@ -1,107 +1,147 @@
-"""What the two ends of a layer share: the membranes, their refill with the bias, and the clock of firing."""
+"""The membranes of a layer in two banks: one is added to while the other is tested."""
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal, Value, signed
-from amaranth.lib import data
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import PureInterface
+from amaranth.lib.wiring import In, Out
 
-from firstspike.hardware import Hardware
-from firstspike_rtl.layouts import number
+from firstspike.hardware import Hardware, LayerShape
+from firstspike_rtl.layouts import LoadSignature, number
 from firstspike_rtl.tables import Contents, add_table, fields
 
 
-def membrane_layout(bits: int) -> data.StructLayout:
-    """A membrane of signed ``bits`` and whether its neuron has fired."""
-    return data.StructLayout({"v": signed(bits), "fired": 1})
+class AddSignature(wiring.Signature):
+    """A row of membranes to add to: ``valid``, ``bank`` and ``row``; one clock later the ``products``."""
+
+    def __init__(self, shape: LayerShape) -> None:
+        bits = shape.weight_bits + (shape.kernel_bits if shape.product == "multiply" else shape.kernel_bits - 1)
+        super().__init__(
+            {
+                "valid": Out(1),
+                "bank": Out(1),
+                "row": Out(number(shape.membrane_rows)),
+                "products": Out(data.ArrayLayout(signed(bits), shape.lanes)),
+            }
+        )
 
 
-def reaches(membrane: Value, threshold: Value) -> Value:
-    """The firing rule, V >= TH."""
-    return membrane >= threshold
+class ScanSignature(wiring.Signature):
+    """Reading the rows of a bank one by one, and filling them with the bias.
+
+    ======== =========================================================================================
+    member   meaning
+    ======== =========================================================================================
+    active   from the first address to the last data: the bank belongs to the reader
+    bank     which; ``both`` for a fill of both, whatever is read
+    row      address, and ``group``, the row of biases that belongs to it
+    step     the addresses are taken; before, the data of the last ones stay
+    refill   write the bias to the row whose data are there, at the end of a clock with ``step``
+    values   data of the last addresses
+    ======== =========================================================================================
+    """
+
+    def __init__(self, shape: LayerShape) -> None:
+        super().__init__(
+            {
+                "active": Out(1),
+                "bank": Out(1),
+                "both": Out(1),
+                "row": Out(number(shape.membrane_rows)),
+                "group": Out(number(shape.groups)),
+                "step": Out(1),
+                "refill": Out(1),
+                "values": In(data.ArrayLayout(signed(shape.membrane_bits), shape.lanes)),
+            }
+        )
 
 
-class Membranes:
-    """Membranes of one layer, a row of ``lanes`` a group, with one read-modify-write a clock.
+class Membranes(wiring.Component):
+    """Two banks of membranes, ``lanes`` side by side in a row; rows of biases.
 
-    The row ``group`` is read in the same clock; ``add``, ``refill`` or ``write`` replaces it at the end of it. Only one
-    of them may be used in a clock.
+    Adding reads a row, and writes the sum one clock later; a sum that was just written is seen by the next read, so that
+    the same row can be added to in every clock. A sum always fits: its width is the worst case. A lane has its own
+    columns of both banks: no update ever waits for another.
+
+    Latency: 1 clock from an address to its data. Throughput: one row added to, and one row read, in every clock.
 
     Parameters
     ----------
-    m
-        Module to build in; memories ``membranes`` and ``layer<i>_bias`` are added to it.
-    """
-
-    def __init__(self, m: Module, hardware: Hardware, index: int, contents: Contents, load: PureInterface) -> None:
-        shape = hardware.layers[index]
-        self._m, self._cell = m, membrane_layout(shape.membrane_bits)
-        layout = data.ArrayLayout(self._cell, shape.lanes)
-        # Plain bits: the layout is only a view, so that the Verilog has one vector.
-        m.submodules.membranes = memory = Memory(shape=layout.size, depth=max(2, shape.groups), init=[])
-        bias_spec = hardware.memory("bias", index)
-        bias = add_table(m, bias_spec, contents, load).read_port(domain="comb")
-        read, write = memory.read_port(domain="comb"), memory.write_port()
-
-        self.group = Signal(number(shape.groups))
-        self.row = data.View(layout, read.data)
-        self._new = data.View(layout, write.data)
-        self._enable = write.en
-        self._bias = fields(bias_spec, bias.data)
-        m.d.comb += [read.addr.eq(self.group), write.addr.eq(self.group), bias.addr.eq(self.group)]
-
-    def add(self, products: data.View) -> None:
-        """Add one product to each membrane of the group. The sum fits: its width is the worst case."""
-        self._m.d.comb += self._enable.eq(1)
-        for lane, cell in enumerate(self.row):
-            self._m.d.comb += [self._new[lane].v.eq(cell.v + products[lane]), self._new[lane].fired.eq(cell.fired)]
-
-    def mark_fired(self, hits: Value) -> None:
-        """Remember which neurons of the group have fired."""
-        self._m.d.comb += self._enable.eq(1)
-        for lane, cell in enumerate(self.row):
-            self._m.d.comb += [self._new[lane].v.eq(cell.v), self._new[lane].fired.eq(cell.fired | hits[lane])]
-
-    def refill(self) -> None:
-        """Put the bias into each membrane of the group, not fired."""
-        self._m.d.comb += self._enable.eq(1)
-        for lane, bias in enumerate(self._bias):
-            self._m.d.comb += [self._new[lane].v.eq(bias), self._new[lane].fired.eq(0)]
-
-
-class FiringClock:
-    """Which time steps may be tested, as watermarks of the population before arrive.
-
-    Step k may be tested when all spikes up to step k + S have been added. After a watermark ``w`` that is the steps up
-    to w - S, or up to T - 1 if the watermark ends the image.
+    hardware, index
+        The core and the number of the layer.
+    contents
+        Initial rows of its memory (bias).
 
     Members
     -------
-    k
-        The next step to test.
-    due
-        The step after the last one that may be tested, once ``watermark`` is given.
+    add : In(AddSignature)
+    scan : In(ScanSignature)
+    load : In(LoadSignature)
     """
 
-    def __init__(self, m: Module, hardware: Hardware, index: int) -> None:
-        self._m = m
-        self._final = hardware.layers[index].input_codes - 1
-        self._steps, self._start = hardware.steps, hardware.fire_start
-        self.k = Signal(number(hardware.steps + 1))
-        self.due = Signal(number(hardware.steps + 1))
+    LATENCY = 1
 
-    def allows(self, watermark: Value) -> Value:
-        """Step after the last one that a watermark allows to be tested."""
-        m = self._m
-        count = Signal(number(self._steps + 1))
-        with m.If(watermark == self._final):
-            m.d.comb += count.eq(self._steps)
-        with m.Elif(watermark >= self._start) if self._start else m.Else():  # for lint: not ">= 0"
-            m.d.comb += count.eq(watermark - self._start + 1)
-        return count
+    def __init__(self, hardware: Hardware, index: int, contents: Contents) -> None:
+        self._hardware, self._index, self._contents = hardware, index, contents
+        self._shape = shape = hardware.layers[index]
+        super().__init__(
+            {
+                "add": In(AddSignature(shape)),
+                "scan": In(ScanSignature(shape)),
+                "load": In(LoadSignature(hardware)),
+            }
+        )
 
-    @property
-    def last(self) -> Value:
-        """Whether ``k`` is the last step of the window."""
-        return self.k == self._steps - 1
+    def elaborate(self, platform):
+        m = Module()
+        add, scan = self.add, self.scan
+        layout = data.ArrayLayout(signed(self._shape.membrane_bits), self._shape.lanes)
+        bias_spec = self._hardware.memory("bias", self._index)
+        bias = add_table(m, bias_spec, self._contents, self.load).read_port()
+        m.d.comb += [bias.addr.eq(scan.group), bias.en.eq(scan.step)]
+
+        # One clock after the address.
+        adding, add_bank, add_row = Signal(), Signal.like(add.bank), Signal.like(add.row)
+        scan_row = Signal.like(scan.row)
+        m.d.sync += [adding.eq(add.valid), add_bank.eq(add.bank), add_row.eq(add.row)]
+        with m.If(scan.step):
+            m.d.sync += scan_row.eq(scan.row)
+
+        old = Signal(layout)
+        sums = Signal(layout)
+        biases = Signal(layout)
+        rows = []
+        for lane, (part, product) in enumerate(zip(old, add.products, strict=True)):
+            m.d.comb += sums[lane].eq(part + product)
+        for lane, value in enumerate(fields(bias_spec, bias.data)):
+            m.d.comb += biases[lane].eq(value)
+        for bank in (0, 1):
+            scanned = scan.active & ((scan.bank == bank) | scan.both)
+            refill = scanned & scan.refill & scan.step
+            value = Mux(scanned, biases, sums)
+            write = refill | (adding & (add_bank == bank))
+            if self._shape.membrane_rows == 1:
+                row = Signal(layout, name=f"bank{bank}")
+                with m.If(write):
+                    m.d.sync += row.eq(value)
+                rows.append(row)
+                continue
+            m.submodules[f"bank{bank}"] = memory = Memory(
+                shape=layout.size, depth=self._shape.membrane_rows, init=[]
+            )
+            writer = memory.write_port()
+            reader = memory.read_port(transparent_for=(writer,))
+            m.d.comb += [
+                writer.en.eq(write),
+                writer.addr.eq(Mux(scanned, scan_row, add_row)),
+                writer.data.eq(value),
+                reader.addr.eq(Mux(scanned, scan.row, add.row)),
+                reader.en.eq(scan.step | ~scanned),
+            ]
+            rows.append(reader.data)
+        m.d.comb += [
+            old.as_value().eq(Mux(add_bank, rows[1], rows[0])),
+            scan.values.as_value().eq(Mux(scan.bank, rows[1], rows[0])),
+        ]
+        return m

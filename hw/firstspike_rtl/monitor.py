@@ -60,9 +60,8 @@ class Monitor(wiring.Component):
     LATENCY = 1
 
     def __init__(self, hardware: Hardware) -> None:
-        codes = [hardware.layers[0].input_codes] + [hardware.steps] * (len(hardware.layers) - 1)
-        self._layouts = [event_layout(n, c) for n, c in zip(hardware.sizes[:-1], codes, strict=True)]
-        self._steps = codes[-1]
+        self._layouts = [event_layout(hardware, p) for p in range(len(hardware.layers))]
+        self._codes = hardware.layers[-1].input_codes
         super().__init__(
             {f"i{p}": In(stream.Signature(layout)) for p, layout in enumerate(self._layouts)}
             | {"o": Out(stream.Signature(monitor_layout(len(self._layouts))))}
@@ -85,7 +84,7 @@ class Monitor(wiring.Component):
                 m.d.sync += beat.slots[p].population.eq(p)
                 with m.If(i.valid):
                     m.d.sync += self.o.valid.eq(1)
-        ends = inputs[-1].valid & inputs[-1].payload.mark & (inputs[-1].payload.step == self._steps - 1)
+        ends = inputs[-1].valid & inputs[-1].payload.mark & (inputs[-1].payload.step == self._codes - 1)
         with m.If(step):
             m.d.sync += beat.last.eq(ends)
         return m

@@ -1,170 +1,176 @@
-"""Time-stepped TTFS neurons: integrate, compare with the dynamic threshold, fire once."""
+"""Neurons of a hidden layer: the dynamic threshold, and one spike each."""
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out
+from typing import NamedTuple
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from firstspike.hardware import Hardware
-from firstspike_rtl import membranes
-from firstspike_rtl.layouts import LoadSignature, event_layout, number, update_layout
-from firstspike_rtl.membranes import FiringClock, Membranes
+from firstspike_rtl.layouts import TEST, LoadSignature, event_layout, number
+from firstspike_rtl.membranes import ScanSignature
+from firstspike_rtl.scanner import Scanner
+from firstspike_rtl.serialiser import Serialiser
 from firstspike_rtl.tables import Contents, add_table
 
 
+def reaches(membrane: Value, threshold: Value) -> Value:
+    """The firing rule, V >= TH."""
+    return membrane >= threshold
+
+
+class Found(NamedTuple):
+    """What a fire unit says of a slice.
+
+    Parameters
+    ----------
+    spikes
+        For each neuron whether it fires, and at which step.
+    valid, slice, last
+        The slice, and whether it is of the last step of the window.
+    waiting
+        There are slices in the unit.
+    """
+
+    spikes: list[tuple[Value, Value]]
+    valid: Value
+    slice: data.View
+    last: Value
+    waiting: Value
+
+
 class Neurons(wiring.Component):
-    """The neurons of a hidden layer, as ``docs/numerics.md`` defines them, for any fire start S.
+    """Spikes of a hidden layer, as ``docs/numerics.md`` defines them, from membranes that a :class:`Scanner` reads.
 
-    It adds updates to the membranes until a watermark allows time steps to be tested. Then it scans: for each such
-    step k, and each group, it compares ``lanes`` membranes with TH[k]; those that reach it for the first time fire.
-    In the scan of the last step the membranes are refilled with the bias for the next image. In ordered mode a
-    watermark follows the spikes of each step, else only those of the last.
+    Two fire units find the same spikes. ``stepped`` compares all neurons with TH[k], for one step k after another, and
+    remembers which have fired; it works for any fire start S. ``search`` needs S = T, where V is constant while the
+    threshold falls: since TH does not rise, the steps in which V is too small are the first ones, and their number,
+    which is the step of the spike, is found by bisection, in one stage for each bit of it.
 
-    ===== ==============================================
-    stage holds
-    ===== ==============================================
-    0     the update on the input, or the scan position
-    1     the neurons of a group that fire at step k
-    2     one event, on the output
-    ===== ==============================================
+    Spikes leave one a clock, lowest index of a slice first, and after the last slice of the window a watermark; in
+    ordered mode one after each step.
 
-    Latency: 1 clock from a watermark to the first scan, 2 from a scan to its first event.
-    Throughput: 1 clock an update; for a scanned step ``sum over groups of max(1, spikes)`` clocks, and 1 more for its
-    watermark. After reset ``groups`` clocks for the first refill.
+    Latency: :meth:`stages` clocks from a slice to the stage that holds its spikes, 1 more to the first event.
+    Throughput: a slice a clock; one with spikes ``spikes`` clocks, and 1 more for its watermark.
 
     Parameters
     ----------
     hardware, index
         The core and the number of the layer.
     contents
-        Initial rows of its memories (bias, threshold).
+        Initial rows of its memory (threshold).
 
     Members
     -------
-    i : In(stream of updates)
+    test : In(stream of TEST)
+    scan : Out(ScanSignature)
+    release : Out(2), as of the :class:`Scanner`
     o : Out(stream of events)
     load : In(LoadSignature)
-    busy : Out(1), high while it scans
     """
-
-    LATENCY_SCAN = 1
-    LATENCY_EVENT = 2
 
     def __init__(self, hardware: Hardware, index: int, contents: Contents) -> None:
         self._hardware, self._index, self._contents = hardware, index, contents
         self._shape = shape = hardware.layers[index]
         super().__init__(
             {
-                "i": In(stream.Signature(update_layout(shape))),
-                "o": Out(stream.Signature(event_layout(shape.outputs, hardware.steps))),
+                "test": In(stream.Signature(TEST)),
+                "scan": Out(ScanSignature(shape)),
+                "release": Out(2),
+                "o": Out(stream.Signature(event_layout(hardware, index + 1))),
                 "load": In(LoadSignature(hardware)),
-                "busy": Out(1),
             }
         )
 
+    @staticmethod
+    def stages(hardware: Hardware, index: int) -> int:
+        """Clocks from a slice to the stage that holds its spikes: 1 if stepped, a bit of the step each to search."""
+        return hardware.steps.bit_length() if hardware.layers[index].fire == "search" else 1
+
     def elaborate(self, platform):
         m = Module()
-        shape = self._shape
-        ordered = self._hardware.ordered[self._index + 1]
-        cells = Membranes(m, self._hardware, self._index, self._contents, self.load)
-        clock = FiringClock(m, self._hardware, self._index)
-        spec = self._hardware.memory("threshold", self._index)
-        threshold = add_table(m, spec, self._contents, self.load).read_port(domain="comb")
-        m.d.comb += threshold.addr.eq(clock.k)
-
-        group = Signal(number(shape.groups))
-        base = Signal(number(shape.groups * shape.lanes))
-        last_group = group == shape.groups - 1
-        fault = Signal()
-
-        def advance_group() -> None:
-            m.d.sync += [group.eq(Mux(last_group, 0, group + 1)), base.eq(Mux(last_group, 0, base + shape.lanes))]
-
-        # Stage 1 is free when its last spike, or its watermark, moves on; an empty group needs no extra clock.
-        hits_s1 = Signal(shape.lanes)
-        mark_s1 = Signal()
-        k_s1 = Signal(number(self._hardware.steps))
-        base_s1 = Signal.like(base)
-        fault_s1 = Signal()
-        step_s1 = Signal()
-        step_s2 = Signal()
-        lowest = Signal(shape.lanes)
-        m.d.comb += [
-            lowest.eq(hits_s1 & -hits_s1),
-            step_s2.eq(~self.o.valid | self.o.ready),
-            step_s1.eq(~(hits_s1.any() | mark_s1) | (step_s2 & (hits_s1 == lowest))),
-        ]
-
-        hits = Signal(shape.lanes)
-        m.d.comb += hits.eq(
-            Cat(
-                membranes.reaches(cell.v, threshold.data.as_signed()) & ~cell.fired & (base + lane < shape.outputs)
-                for lane, cell in enumerate(cells.row)
-            )
+        hardware, shape, w = self._hardware, self._shape, self._shape.fire_lanes
+        search = shape.fire == "search"
+        m.submodules.scanner = scanner = Scanner(hardware, self._index, passes=not search)
+        connect(m, flipped(self.test), scanner.test)
+        connect(m, flipped(self.scan), scanner.scan)
+        m.d.comb += self.release.eq(scanner.release)
+        spec = hardware.memory("threshold", self._index)
+        self._thresholds = add_table(m, spec, self._contents, self.load)
+        stride, _, _ = hardware.strides(self._index + 1)
+        m.submodules.serialiser = serialiser = Serialiser(
+            event_layout(hardware, self._index + 1), w, lambda m, index, lane: index + lane * stride
         )
+        connect(m, serialiser.o, flipped(self.o))
 
-        with m.FSM():
-            with m.State("REFILL"):
-                m.d.comb += cells.group.eq(group)
-                cells.refill()
-                advance_group()
-                with m.If(last_group):
-                    m.next = "INTEGRATE"
-            with m.State("INTEGRATE"):
-                m.d.comb += [self.i.ready.eq(1), cells.group.eq(self.i.payload.group)]
-                with m.If(self.i.valid):
-                    with m.If(self.i.payload.mark):
-                        due = clock.allows(self.i.payload.step)
-                        m.d.sync += [clock.due.eq(due), fault.eq(self.i.payload.fault)]
-                        with m.If(clock.k < due):
-                            m.next = "SCAN"
-                    with m.Else():
-                        cells.add(self.i.payload.products)
-            with m.State("SCAN"):
-                m.d.comb += [self.busy.eq(1), cells.group.eq(group)]
-                with m.If(step_s1):
-                    with m.If(clock.last):
-                        cells.refill()
-                    with m.Else():
-                        cells.mark_fired(hits)
-                    m.d.sync += [hits_s1.eq(hits), mark_s1.eq(0), k_s1.eq(clock.k), base_s1.eq(base)]
-                    advance_group()
-                    with m.If(last_group):
-                        with m.If(ordered | clock.last):
-                            m.next = "MARK"
-                        with m.Else():
-                            m.d.sync += clock.k.eq(clock.k + 1)
-                            with m.If(clock.k + 1 == clock.due):
-                                m.next = "INTEGRATE"
-            with m.State("MARK"):
-                m.d.comb += self.busy.eq(1)
-                with m.If(step_s1):
-                    m.d.sync += [
-                        hits_s1.eq(0),
-                        mark_s1.eq(1),
-                        k_s1.eq(clock.k),
-                        fault_s1.eq(fault & clock.last),
-                        clock.k.eq(Mux(clock.last, 0, clock.k + 1)),
-                    ]
-                    m.next = "SCAN"
-                    with m.If(clock.k + 1 == clock.due):
-                        m.next = "INTEGRATE"
-
-        with m.If(step_s1 & ~self.busy):
-            m.d.sync += [hits_s1.eq(0), mark_s1.eq(0)]
-        with m.Elif(step_s2 & ~step_s1):
-            m.d.sync += hits_s1.eq(hits_s1 & ~lowest)
-
-        with m.If(step_s2):
-            event = self.o.payload
-            m.d.sync += [
-                self.o.valid.eq(hits_s1.any() | mark_s1),
-                event.mark.eq(mark_s1),
-                event.fault.eq(mark_s1 & fault_s1),
-                event.step.eq(k_s1),
-            ]
-            for lane in reversed(range(shape.lanes)):
-                with m.If(hits_s1[lane]):
-                    m.d.sync += event.index.eq(base_s1 + lane)
+        found, valid, slice_, last, waiting = (self._search if search else self._test)(m, scanner)
+        m.d.comb += [
+            serialiser.hits.eq(Cat(hit for hit, _ in found) & valid.replicate(w)),
+            serialiser.mark.eq(valid & slice_.end & (last | hardware.ordered[self._index + 1])),
+            serialiser.index.eq(slice_.index),
+            serialiser.mark_step.eq(hardware.steps - 1 if search else slice_.step),
+            serialiser.fault.eq(slice_.fault & last),
+            *(port.eq(step) for port, (_, step) in zip(serialiser.steps, found, strict=True)),
+            scanner.ready.eq(serialiser.ready),
+            scanner.idle.eq(~waiting & serialiser.empty),
+        ]
         return m
+
+    def _test(self, m: Module, scanner: Scanner) -> Found:
+        """A slice is tested for one step."""
+        shape, slice_ = self._shape, scanner.slice
+        threshold = self._thresholds.read_port(domain="comb")
+        m.d.comb += threshold.addr.eq(slice_.step)
+        slices = shape.places // shape.pool**2 * sum(shape.group_slices)
+        m.submodules.fired = fired = Memory(shape=shape.fire_lanes, depth=max(2, slices), init=[])
+        reader, writer = fired.read_port(domain="comb"), fired.write_port()
+        position = Signal(number(slices))
+        before = Signal(shape.fire_lanes)
+        now = Cat(reaches(value, threshold.data.as_signed()) for value in slice_.values)
+        m.d.comb += [
+            reader.addr.eq(position),
+            before.eq(Mux(slice_.step == 0, 0, reader.data)),
+            writer.addr.eq(position),
+            writer.data.eq(before | now),
+            writer.en.eq(scanner.valid & scanner.ready),
+        ]
+        with m.If(scanner.valid & scanner.ready):
+            m.d.sync += position.eq(Mux(slice_.end, 0, position + 1))
+        found = [(now[n] & ~before[n], slice_.step) for n in range(shape.fire_lanes)]
+        return Found(found, scanner.valid, slice_, scanner.last, Const(0))
+
+    def _search(self, m: Module, scanner: Scanner) -> Found:
+        """A slice passes a stage for each bit of the step.
+
+        ``low`` counts steps that are known to be too early; stage ``bit`` asks for ``2**bit`` more.
+        """
+        steps = self._hardware.steps
+        bits = steps.bit_length()
+        slice_, valid = scanner.slice, scanner.valid
+        lows: list[Value] = [Signal(bits, name="low_none")] * self._shape.fire_lanes
+        waiting = []
+        for bit in reversed(range(bits)):
+            tested = []
+            for value, low in zip(slice_.values, lows, strict=True):
+                threshold = self._thresholds.read_port(domain="comb")
+                more = Signal(bits, name=f"more{bit}")
+                early = Signal(name=f"early{bit}")
+                m.d.comb += [
+                    more.eq(low | (1 << bit)),
+                    threshold.addr.eq(more - 1),
+                    early.eq((more <= steps) & ~reaches(value, threshold.data.as_signed())),
+                ]
+                tested.append(Mux(early, more, low))
+            if not bit:
+                break
+            held, held_valid = Signal.like(slice_, name=f"slice{bit}"), Signal(name=f"valid{bit}")
+            held_lows = [Signal(bits, name=f"low{bit}") for _ in lows]
+            with m.If(scanner.ready):
+                m.d.sync += [held.eq(slice_), held_valid.eq(valid)]
+                m.d.sync += [new.eq(old) for new, old in zip(held_lows, tested, strict=True)]
+            waiting.append(held_valid)
+            slice_, valid, lows = held, held_valid, list(held_lows)
+        return Found([(low < steps, low) for low in tested], valid, slice_, Const(1), Cat(waiting).any())

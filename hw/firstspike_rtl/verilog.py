@@ -21,17 +21,18 @@ import firstspike
 from firstspike import images
 from firstspike.artefact import new_folder
 from firstspike.errors import FirstspikeError
-from firstspike.hardware import Hardware, Memory
+from firstspike.hardware import PIXELS_PER_WORD, Hardware, Memory
 from firstspike.model import Network
 from firstspike.registers import IDENTITY, INTERFACE_VERSION, register_map
 from firstspike_rtl.bus import Registers
 from firstspike_rtl.encoder import EventInput, PixelEncoder, Sorter
-from firstspike_rtl.layouts import EVENT_WORD, PIXELS_PER_WORD, RESULT_WORD
+from firstspike_rtl.integrator import Integrator
+from firstspike_rtl.layouts import EVENT_WORD, RESULT_WORD
 from firstspike_rtl.monitor import Monitor
 from firstspike_rtl.neurons import Neurons
 from firstspike_rtl.readout import Readout
-from firstspike_rtl.synapse import Synapse
 from firstspike_rtl.top import NAME, Top, ports
+from firstspike_rtl.walk import Walk
 
 MANIFEST_FORMAT = 1
 
@@ -150,10 +151,11 @@ def describe(network: Network, hardware: Hardware) -> dict[str, Any]:
             "pixel_encoder": PixelEncoder.LATENCY,
             "event_input": EventInput.LATENCY,
             "sorter": Sorter.LATENCY,
-            "synapse": Synapse.LATENCY,
-            "neurons_scan": Neurons.LATENCY_SCAN,
-            "neurons_event": Neurons.LATENCY_EVENT,
-            "readout_scan": hardware.sizes[-1] + Readout.SCAN_EXTRA,
+            "walk": Walk.LATENCY,
+            "test": Integrator.LATENCY_TEST,
+            "slice": [layer.pool**2 + 2 for layer in hardware.layers],
+            "spikes": [Neurons.stages(hardware, i) + 1 for i in range(len(hardware.layers) - 1)],
+            "readout": Readout.LATENCY,
             "monitor": Monitor.LATENCY,
             "registers": Registers.LATENCY,
         },

@@ -21,13 +21,16 @@ GENERATE = (Phase.explicit, Phase.reuse, Phase.generate)
 
 
 def run_core(network, hardware, pictures, *, seed=0, stall=0.0, waves=None):
-    """The core's result in the form of the golden model, and the clocks of its frames in and records out."""
+    """The core's result in the form of the golden model, and the clocks of its frames in and records out.
+
+    With stalls events come in any order.
+    """
     core = Core(hardware, images.contents(network, hardware))
     if hardware.input == "pixels":
         frame_words = [list(map(int, frame)) for frame in frames.image_words(pictures)]
     else:
         codes = np.array(network.encoder)[pictures.reshape(len(pictures), -1)]
-        frame_words = frames.event_words(codes, network.populations[0].codes, np.random.default_rng(seed))
+        frame_words = frames.event_words(hardware, codes, np.random.default_rng(seed) if stall else None)
     words = [{"data": w, "last": i == len(frame) - 1} for frame in frame_words for i, w in enumerate(frame)]
     length = frames.record_words(network, True)
     records, slots = [], []
@@ -71,31 +74,39 @@ def run_core(network, hardware, pictures, *, seed=0, stall=0.0, waves=None):
     return frames.result(hardware, parsed, times), sent.first, received.last
 
 
-def draw_case(data):
-    network = data.draw(networks())
+def draw_case(data, *, convolutional):
+    network = data.draw(networks(convolutional=convolutional))
     pictures = data.draw(images_for(network))
-    lanes = [data.draw(st.integers(1, layer.outputs)) for layer in network.layers]
-    kind = data.draw(st.sampled_from(["pixels", "events"]))
-    return network, Hardware.for_network(network, lanes=lanes, input=kind), pictures
+    early = network.fire_start < network.steps
+    hardware = Hardware.for_network(
+        network,
+        lanes=[data.draw(st.integers(1, len(layer.weight))) for layer in network.layers],
+        fire=["stepped" if early else data.draw(st.sampled_from(["search", "stepped"])) for _ in network.layers],
+        test_clocks=data.draw(st.integers(1, 20)),
+        input=data.draw(st.sampled_from(["pixels", "events"])),
+    )
+    return network, hardware, pictures
 
 
+@pytest.mark.parametrize("convolutional", [False, True], ids=["dense", "convolutional"])
 @settings(max_examples=40, deadline=None, phases=GENERATE)
 @given(data=st.data())
-def test_core_with_stalls_is_golden(data: st.DataObject) -> None:
-    network, hardware, pictures = draw_case(data)
+def test_core_with_stalls_is_golden(convolutional: bool, data: st.DataObject) -> None:
+    network, hardware, pictures = draw_case(data, convolutional=convolutional)
     stall, seed = data.draw(st.sampled_from([0.1, 0.5])), data.draw(st.integers(0, 1000))
     result, _, _ = run_core(network, hardware, pictures, seed=seed, stall=stall)
     assert result == golden.run(network, pictures)
 
 
+@pytest.mark.parametrize("convolutional", [False, True], ids=["dense", "convolutional"])
 @settings(max_examples=40, deadline=None, phases=GENERATE)
 @given(data=st.data())
-def test_core_takes_the_predicted_clocks(data: st.DataObject) -> None:
-    network, hardware, pictures = draw_case(data)
+def test_core_takes_the_predicted_clocks(convolutional: bool, data: st.DataObject) -> None:
+    network, hardware, pictures = draw_case(data, convolutional=convolutional)
     expected = golden.run(network, pictures)
     result, started, finished = run_core(network, hardware, pictures)
     assert result == expected
-    prediction = predict(network, hardware, expected)
+    prediction = predict(hardware, expected)
     assert (prediction.started + started[0]).tolist() == started
     assert (prediction.finished + started[0]).tolist() == finished
 

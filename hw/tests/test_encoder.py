@@ -11,7 +11,8 @@ from simulation import exchange
 
 from firstspike.hardware import Hardware
 from firstspike_rtl.encoder import EventInput, PixelEncoder, Sorter
-from firstspike_rtl.layouts import EVENT_WORD, PIXELS_PER_WORD
+from firstspike.hardware import PIXELS_PER_WORD
+from firstspike_rtl.layouts import EVENT_WORD
 
 STALLS = pytest.mark.parametrize("stall", [0.0, 0.3, 0.8], ids=["flowing", "some_stalls", "mostly_stalled"])
 

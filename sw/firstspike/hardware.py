@@ -6,21 +6,32 @@ take depths, widths and order from here. A network fits the hardware or is refus
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, get_args
 
+import numpy as np
+
+from firstspike.architecture import places
 from firstspike.errors import FirstspikeError
-from firstspike.model import PIXEL_LEVELS, Dense, Network, Readout, unsigned_bits
+from firstspike.model import PIXEL_LEVELS, Conv2d, IntArray, Layer, Network, Readout, unsigned_bits
 
 WORD_BITS = 32
+PIXELS_PER_WORD = WORD_BITS // 8
+INDEX_BITS = 16  # of an event word
 DIGEST_WORDS = 8
 #: An event word names 16 populations, the shape register counts to 15.
 MAX_LAYERS = 15
 MAX_MEMBRANE_BITS = 54  # signed, below 2**53: what a float64 holds exactly
 
 InputKind = Literal["pixels", "events"]
+#: How a hidden layer finds its spikes: a search once a neuron (S = T only), or a test of every step.
+FireUnit = Literal["search", "stepped"]
+#: How a weight is multiplied by K: by a multiplier, or by a shift (K all powers of two).
+Product = Literal["multiply", "shift"]
+_Choice = TypeVar("_Choice")
 MemoryRole = Literal["digest", "encoder", "weight", "bias", "kernel", "threshold"]
 
 
@@ -70,10 +81,20 @@ class LayerShape:
 
     Parameters
     ----------
-    inputs, outputs
-        Neurons of the populations it joins.
+    kind
+        ``dense`` or ``conv2d``.
+    input_shape
+        Of the population before.
+    channels
+        Rows of the weights: output neurons of a dense layer, output channels of a convolution.
+    kernel, stride, padding, pool
+        Of a convolution; a dense layer is one of 1 x 1 at a single place.
     lanes
-        Membranes updated in one clock, 1..outputs.
+        Membranes updated in one clock, 1..channels. They lie side by side in the channels.
+    fire, fire_lanes
+        How thresholds are tested, and how many neurons a clock.
+    product
+        How a weight is multiplied by a kernel entry.
     input_codes
         Codes that an arriving spike can carry (depth of the kernel table).
     weight_bits, kernel_bits, membrane_bits
@@ -83,9 +104,17 @@ class LayerShape:
 
     """
 
-    inputs: int
-    outputs: int
+    kind: str
+    input_shape: tuple[int, ...]
+    channels: int
+    kernel: tuple[int, int] = (1, 1)
+    stride: int = 1
+    padding: int = 0
+    pool: int = 1
     lanes: int
+    fire: FireUnit = "stepped"
+    fire_lanes: int = 1
+    product: Product = "multiply"
     input_codes: int
     weight_bits: int
     kernel_bits: int
@@ -93,8 +122,16 @@ class LayerShape:
     fires: bool
 
     def __post_init__(self) -> None:
-        if not 1 <= self.lanes <= self.outputs:
-            raise FirstspikeError(f"{self.lanes} lanes for {self.outputs} neurons", f"use 1..{self.outputs} lanes")
+        for name in ("input_shape", "kernel"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if not 1 <= self.lanes <= self.channels:
+            what = "neurons" if self.kind == "dense" else "channels"
+            raise FirstspikeError(f"{self.lanes} lanes for {self.channels} {what}", f"use 1..{self.channels} lanes")
+        if not 1 <= self.fire_lanes <= self.lanes:
+            raise FirstspikeError(f"fire_lanes is {self.fire_lanes}, outside 1..{self.lanes}")
+        for name, kinds in (("fire", FireUnit), ("product", Product)):
+            if getattr(self, name) not in get_args(kinds):
+                raise FirstspikeError(f"unknown {name} {getattr(self, name)!r}", f"use {' or '.join(get_args(kinds))}")
         if self.membrane_bits > MAX_MEMBRANE_BITS:
             raise FirstspikeError(
                 f"membranes of {self.membrane_bits} bits; the golden model is exact up to {MAX_MEMBRANE_BITS}",
@@ -104,12 +141,87 @@ class LayerShape:
             raise FirstspikeError(f"kernel entries of {self.kernel_bits} bits; a word holds {WORD_BITS}")
 
     @property
-    def groups(self) -> int:
-        """Clocks to update every membrane once: ceil(outputs / lanes).
+    def inputs(self) -> int:
+        """Neurons of the population before."""
+        return math.prod(self.input_shape)
 
-        Neuron j is lane j % lanes of group j // lanes.
+    @property
+    def map(self) -> tuple[int, int, int]:
+        """Channels, rows and columns that the layer sees: those before a convolution, (inputs, 1, 1) if it is dense."""
+        if self.kind == "dense":
+            return self.inputs, 1, 1
+        channels, rows, columns = self.input_shape
+        return channels, rows, columns
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of membranes that are used; those that fill no pooling window are left out."""
+        rows, columns = (
+            places(size, kernel, stride=self.stride, padding=self.padding) // self.pool * self.pool
+            for size, kernel in zip(self.map[1:], self.kernel, strict=True)
+        )
+        return rows, columns
+
+    @property
+    def places(self) -> int:
+        """Membranes of a channel."""
+        return math.prod(self.grid)
+
+    @property
+    def output_map(self) -> tuple[int, int, int]:
+        """Channels, rows and columns of the population after; (outputs, 1, 1) of a dense layer."""
+        rows, columns = self.grid
+        return self.channels, rows // self.pool, columns // self.pool
+
+    @property
+    def outputs(self) -> int:
+        """Neurons of the population after."""
+        return math.prod(self.output_map)
+
+    @property
+    def groups(self) -> int:
+        """Clocks to update every channel at one place: ceil(channels / lanes).
+
+        Channel j is lane j % lanes of group j // lanes.
         """
-        return -(-self.outputs // self.lanes)
+        return -(-self.channels // self.lanes)
+
+    @property
+    def taps(self) -> int:
+        """Weights of a channel: inputs of a dense layer, channels * rows * columns of a convolution's kernel."""
+        return self.map[0] * math.prod(self.kernel)
+
+    @property
+    def membrane_rows(self) -> int:
+        """Rows of ``lanes`` membranes; place p of group g is row ``g * places + p``."""
+        return self.groups * self.places
+
+    @property
+    def group_slices(self) -> tuple[int, ...]:
+        """For each group the clocks that a row of it is tested in, ``fire_lanes`` neurons a clock."""
+        last = self.channels - (self.groups - 1) * self.lanes
+        return tuple(-(-n // self.fire_lanes) for n in (self.lanes,) * (self.groups - 1) + (last,))
+
+    @property
+    def pass_clocks(self) -> int:
+        """Clocks to test every neuron once: a row takes its slices, but not less than its window takes to read."""
+        windows = self.places // self.pool**2
+        return windows * sum(max(slices, self.pool**2) for slices in self.group_slices)
+
+    @cached_property
+    def visits(self) -> IntArray:
+        """Places of the kernel at which each input neuron reaches a membrane, shape (inputs,)."""
+        cover = [np.array([len(taps) for taps in self.reach(axis)]) for axis in (0, 1)]
+        return np.tile(np.multiply.outer(*cover).ravel(), self.map[0]).astype(np.int64)
+
+    def reach(self, axis: int) -> list[list[tuple[int, int]]]:
+        """For each input row (axis 0) or column (axis 1) the (place, tap) pairs it reaches, in order of place."""
+        size, kernel, used = self.map[1 + axis], self.kernel[axis], self.grid[axis]
+        pairs = []
+        for position in range(size):
+            taps = [(place, position + self.padding - place * self.stride) for place in range(used)]
+            pairs.append([(place, tap) for place, tap in taps if 0 <= tap < kernel])
+        return pairs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,8 +268,23 @@ class Hardware:
             )
         if len(self.layers) > MAX_LAYERS:
             raise FirstspikeError(f"{len(self.layers)} layers; the core has at most {MAX_LAYERS}")
-        if max(self.layers[0].inputs, *(x.outputs for x in self.layers)) > 1 << 16:
-            raise FirstspikeError("a population has more than 65536 neurons; an event word holds 16 index bits")
+        for layer, after in zip(self.layers, self.layers[1:], strict=False):
+            if layer.outputs != after.inputs:
+                raise FirstspikeError(f"a layer of {layer.outputs} outputs before one of {after.inputs} inputs")
+        if any(layer.fire == "search" for layer in self.layers[:-1]) and self.fire_start < self.steps:
+            raise FirstspikeError(
+                f"a search needs complete membranes, but firing starts at step {self.fire_start} of {self.steps}",
+                "use fire = 'stepped'",
+            )
+        if self.layers[-1].kind != "dense":
+            raise FirstspikeError("the last layer is not dense")
+        for p in range(len(self.layers)):
+            if self.index_bits(p) > INDEX_BITS:
+                raise FirstspikeError(
+                    f"an index of population {p} takes {self.index_bits(p)} bits; an event word holds {INDEX_BITS}"
+                )
+        if self.layers[-1].outputs > 1 << INDEX_BITS:
+            raise FirstspikeError(f"{self.layers[-1].outputs} outputs; a result word holds {INDEX_BITS} index bits")
         if max(self.steps, self.layers[0].input_codes) > 1 << 10:
             raise FirstspikeError("more than 1024 steps; an event word holds 10 step bits")
 
@@ -167,6 +294,9 @@ class Hardware:
         network: Network,
         *,
         lanes: int | Sequence[int] | None = None,
+        fire: FireUnit | Sequence[FireUnit] | None = None,
+        product: Product | Sequence[Product] | None = None,
+        test_clocks: int | None = None,
         input: InputKind = "pixels",
         monitor: bool = True,
         spare_membrane_bits: int = 0,
@@ -178,7 +308,14 @@ class Hardware:
         network
             Gives the shapes and the least widths.
         lanes
-            For each layer, or one number for all, then at most the layer's outputs. Default 64.
+            For each layer, or one number for all, then at most the layer's channels. Default 64.
+        fire
+            For each layer or for all; default is the search where S = T. Of no effect in the output layer.
+        product
+            For each layer or for all; default is to shift where every kernel entry is a power of two.
+        test_clocks
+            A search tests as few neurons a clock as test all within so many clocks. Default: as many as an image of
+            pixels takes to come in, so that a search never limits the throughput.
         input, monitor
             As for the class.
         spare_membrane_bits
@@ -187,42 +324,50 @@ class Hardware:
         Raises
         ------
         FirstspikeError
-            if the lanes do not fit the layers, or the network has convolutions.
+            if a setting does not fit the network.
 
         """
-        layers = [layer for layer in network.layers if isinstance(layer, Dense)]
-        if len(layers) != len(network.layers):
-            raise FirstspikeError(
-                f"network {network.shape_name} has convolutions, which the core cannot compute yet",
-                "use dense layers for hardware; train, quantize and the golden model take convolutions",
-            )
-        outputs = [layer.outputs for layer in layers]
+        layers = network.layers
         if lanes is None:
             lanes = 64
-        chosen = [min(lanes, n) for n in outputs] if isinstance(lanes, int) else list(lanes)
-        if len(chosen) != len(outputs):
-            raise FirstspikeError(f"lanes are given for {len(chosen)} layers; the network has {len(outputs)}")
-        return cls(
+        chosen = [min(lanes, len(x.weight)) for x in layers] if isinstance(lanes, int) else list(lanes)
+        if len(chosen) != len(layers):
+            raise FirstspikeError(f"lanes are given for {len(chosen)} layers; the network has {len(layers)}")
+        early = network.fire_start < network.steps
+        best: FireUnit = "stepped" if early else "search"
+        fires = _for_each("fire", fire, [best] * len(layers))
+        products = _for_each("product", product, [_best_product(p.kernel) for p in network.populations[:-1]])
+        budget = test_clocks or -(-network.sizes[0] // PIXELS_PER_WORD)
+        shapes = []
+        for i, layer in enumerate(layers):
+            last = i == len(layers) - 1
+            shape = LayerShape(
+                **_geometry(layer, network.populations[i].shape),
+                lanes=chosen[i],
+                fire="stepped" if last else fires[i],
+                fire_lanes=chosen[i] if not last and fires[i] == "stepped" else 1,
+                product=products[i],
+                input_codes=network.populations[i].codes,
+                weight_bits=layer.weight_bits,
+                kernel_bits=unsigned_bits(network.populations[i].kernel[0]),
+                membrane_bits=network.membrane_bits(i) + spare_membrane_bits,
+                fires=bool(network.populations[i + 1].threshold),
+            )
+            # More than one row a window would only wait for the next window.
+            while shape.fire == "search" and shape.pass_clocks > budget and max(shape.group_slices) > shape.pool**2:
+                shape = replace(shape, fire_lanes=shape.fire_lanes + 1)
+            shapes.append(shape)
+        hardware = cls(
             steps=network.steps,
             fire_start=network.fire_start,
             readout=network.readout,
             simultaneous=network.populations[0].simultaneous,
-            layers=tuple(
-                LayerShape(
-                    inputs=layer.inputs,
-                    outputs=layer.outputs,
-                    lanes=chosen[i],
-                    input_codes=network.populations[i].codes,
-                    weight_bits=layer.weight_bits,
-                    kernel_bits=unsigned_bits(network.populations[i].kernel[0]),
-                    membrane_bits=network.membrane_bits(i) + spare_membrane_bits,
-                    fires=bool(network.populations[i + 1].threshold),
-                )
-                for i, layer in enumerate(layers)
-            ),
+            layers=tuple(shapes),
             input=input,
             monitor=monitor,
         )
+        hardware.check(network)
+        return hardware
 
     def check(self, network: Network) -> None:
         """Refuse a network that this hardware would not compute exactly.
@@ -234,34 +379,78 @@ class Hardware:
 
         """
         remedy = "generate hardware for this network, or train one of the same shape and widths"
-        wanted = Hardware.for_network(network, lanes=1, input=self.input, monitor=self.monitor)
-        for name in ("steps", "fire_start", "readout", "simultaneous"):
-            mine, its = getattr(self, name), getattr(wanted, name)
+        rules = {
+            "steps": network.steps,
+            "fire_start": network.fire_start,
+            "readout": network.readout,
+            "simultaneous": network.populations[0].simultaneous,
+        }
+        for name in rules:
+            mine, its = getattr(self, name), rules[name]
             if mine != its:
                 raise FirstspikeError(f"the network has {name} {its}, the hardware {mine}", remedy)
-        if len(self.layers) != len(wanted.layers):
+        if len(self.layers) != len(network.layers):
             raise FirstspikeError(
-                f"the network has {len(wanted.layers)} layers, the hardware {len(self.layers)}", remedy
+                f"the network has {len(network.layers)} layers, the hardware {len(self.layers)}", remedy
             )
-        for i, (mine, its) in enumerate(zip(self.layers, wanted.layers, strict=True)):
-            for name in ("inputs", "outputs", "input_codes"):
-                if getattr(mine, name) != getattr(its, name):
+        for i, (shape, layer) in enumerate(zip(self.layers, network.layers, strict=True)):
+            before = network.populations[i]
+            wanted = _geometry(layer, before.shape) | {"input_codes": before.codes}
+            for name, value in wanted.items():
+                if getattr(shape, name) != value:
                     raise FirstspikeError(
-                        f"layer {i}: the network has {getattr(its, name)} {name}, the hardware {getattr(mine, name)}",
-                        remedy,
+                        f"layer {i}: the network has {name} {value}, the hardware {getattr(shape, name)}", remedy
                     )
-            for name in ("weight_bits", "kernel_bits", "membrane_bits"):
-                if getattr(its, name) > getattr(mine, name):
+            needs = {
+                "weight_bits": layer.weight_bits,
+                "kernel_bits": unsigned_bits(before.kernel[0]),
+                "membrane_bits": network.membrane_bits(i),
+            }
+            for name, value in needs.items():
+                if value > getattr(shape, name):
                     raise FirstspikeError(
-                        f"layer {i}: the network needs {name} {getattr(its, name)}, the hardware has "
-                        f"{getattr(mine, name)}",
-                        remedy,
+                        f"layer {i}: the network needs {name} {value}, the hardware has {getattr(shape, name)}", remedy
                     )
+            if shape.product == "shift" and _best_product(before.kernel) != "shift":
+                raise FirstspikeError(
+                    f"layer {i}: the hardware shifts, but not all of {before.name}'s kernel {before.kernel} are powers "
+                    "of two",
+                    "generate hardware with product = 'multiply'",
+                )
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shape of each population, input first."""
+        return (*(layer.input_shape for layer in self.layers), (self.layers[-1].outputs,))
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """Neurons of each population, input first."""
         return (self.layers[0].inputs, *(layer.outputs for layer in self.layers))
+
+    def strides(self, population: int) -> tuple[int, int, int]:
+        """What a channel, a row and a column add to the index in an event of a spiking population.
+
+        Before a convolution channel, row and column stand side by side in fields, so that nothing divides; before a
+        dense layer the index is the neuron's number.
+        """
+        after = self.layers[population]
+        if after.kind == "dense":
+            _, rows, columns = self.layers[population - 1].output_map if population else after.map
+            return rows * columns, columns, 1
+        row_bits, column_bits = ((size - 1).bit_length() for size in after.map[1:])
+        return 1 << row_bits + column_bits, 1 << column_bits, 1
+
+    def index_bits(self, population: int) -> int:
+        """Bits of the index in an event of a spiking population, at least one."""
+        return unsigned_bits(int(self.indices(population)[-1]))
+
+    def indices(self, population: int) -> IntArray:
+        """Index in an event of each neuron of a spiking population, shape (N,), rising."""
+        after = self.layers[population]
+        shape = self.layers[population - 1].output_map if population and after.kind == "dense" else after.map
+        axes = np.ix_(*(np.arange(size) * stride for size, stride in zip(shape, self.strides(population), strict=True)))
+        return np.asarray(sum(axes), np.int64).ravel()
 
     @property
     def ordered(self) -> tuple[bool, ...]:
@@ -278,8 +467,10 @@ class Hardware:
     def memories(self) -> tuple[Memory, ...]:
         """Every memory of the core, in the order of their load numbers.
 
-        Weights: row ``group * inputs + i`` holds, in field ``lane``, the weight from input ``i`` to neuron
-        ``group * lanes + lane``. Bias: row ``group``, field ``lane``. Neurons that do not exist have zeros.
+        Weights: row ``group * taps + i`` holds, in field ``lane``, the weight of tap ``i`` of channel ``group * lanes +
+        lane``: of input ``i``, or of a convolution's (input channel, row, column), the last fastest. Bias: row
+        ``group``, field ``lane``. Channels that do not exist have zeros. Kernel: K, or its logarithm to the base 2
+        where lanes shift.
         Encoder: the low bits hold the code, the top bit tells whether there is a spike.
         """
         rows: list[dict[str, Any]] = [
@@ -291,10 +482,11 @@ class Hardware:
         for i, layer in enumerate(self.layers):
             lanes = {"fields": layer.lanes, "signed": True}
             membrane = {"field_bits": layer.membrane_bits}
+            kernel_bits = layer.kernel_bits if layer.product == "multiply" else unsigned_bits(layer.kernel_bits - 1)
             parts: list[dict[str, Any]] = [
-                {"role": "weight", "depth": layer.groups * layer.inputs, "field_bits": layer.weight_bits, **lanes},
+                {"role": "weight", "depth": layer.groups * layer.taps, "field_bits": layer.weight_bits, **lanes},
                 {"role": "bias", "depth": layer.groups, **membrane, **lanes},
-                {"role": "kernel", "depth": layer.input_codes, "field_bits": layer.kernel_bits},
+                {"role": "kernel", "depth": layer.input_codes, "field_bits": kernel_bits},
             ]
             if layer.fires:
                 parts.append({"role": "threshold", "depth": self.steps, "signed": True, **membrane})
@@ -334,3 +526,26 @@ class Hardware:
             return cls(**(value | {"layers": tuple(LayerShape(**x) for x in value["layers"])}))
         except (TypeError, KeyError, IndexError) as error:
             raise FirstspikeError(f"not a description of hardware: {error}", "generate the hardware again") from error
+
+
+def _for_each(name: str, given: _Choice | Sequence[_Choice] | None, best: Sequence[_Choice]) -> Sequence[_Choice]:
+    """A setting for each layer: given for each, for all, or the best."""
+    if given is None:
+        return best
+    values: Sequence[_Choice] = [given] * len(best) if isinstance(given, str) else given  # type: ignore[assignment]
+    if len(values) != len(best):
+        raise FirstspikeError(f"{name} is given for {len(values)} layers; the network has {len(best)}")
+    return values
+
+
+def _best_product(kernel: Sequence[int]) -> Product:
+    return "shift" if all(value and not value & (value - 1) for value in kernel) else "multiply"
+
+
+def _geometry(layer: Layer, shape: tuple[int, ...]) -> dict[str, Any]:
+    """What a network's layer fixes of its :class:`LayerShape`, for a population of ``shape`` before it."""
+    geometry: dict[str, Any] = {"kind": layer.kind, "input_shape": shape, "channels": len(layer.weight)}
+    if isinstance(layer, Conv2d):
+        names = ("stride", "padding", "pool")
+        geometry |= {"kernel": layer.kernel_shape} | {name: getattr(layer, name) for name in names}
+    return geometry

@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -28,7 +28,7 @@ from firstspike.image_formats import (
     render_binary,
     words_of,
 )
-from firstspike.model import Dense, IntArray, Network, Population
+from firstspike.model import Conv2d, Dense, IntArray, Layer, Network, Population
 
 Contents = dict[str, list[int]]
 Rows = TypeVar("Rows")
@@ -87,28 +87,28 @@ def network(
     populations = tuple(
         Population(
             name="input" if i == 0 else "output" if i == last else f"hidden{i}",
-            shape=(size,),
-            kernel=tuple(tables["kernel", i][:, 0].tolist()) if i < last else (),
+            shape=shape,
+            kernel=_kernel(hardware, i, tables["kernel", i]) if i < last else (),
             threshold=tuple(tables["threshold", i - 1][:, 0].tolist()) if ("threshold", i - 1) in tables else (),
             simultaneous=hardware.simultaneous and i == 0,
         )
-        for i, size in enumerate(hardware.sizes)
+        for i, shape in enumerate(hardware.shapes)
     )
-    layers = []
+    layers: list[Layer] = []
     for i, shape in enumerate(hardware.layers):
-        # (group, input, lane) -> (group, lane, input): neuron j is lane j % lanes of group j // lanes
-        grouped = tables["weight", i].reshape(shape.groups, shape.inputs, shape.lanes).transpose(0, 2, 1)
-        weight, bias = grouped.reshape(-1, shape.inputs), tables["bias", i].reshape(-1)
-        if weight[shape.outputs :].any() or bias[shape.outputs :].any():
-            raise FirstspikeError(f"layer {i}: a neuron beyond the {shape.outputs} that exist is not zero", AGAIN)
-        layers.append(
-            Dense(
-                name=f"layer{i}",
-                weight=weight[: shape.outputs],
-                bias=bias[: shape.outputs],
-                weight_bits=shape.weight_bits,
-            )
-        )
+        # (group, tap, lane) -> (group, lane, tap): channel j is lane j % lanes of group j // lanes
+        grouped = tables["weight", i].reshape(shape.groups, shape.taps, shape.lanes).transpose(0, 2, 1)
+        weight, bias = grouped.reshape(-1, shape.taps), tables["bias", i].reshape(-1)
+        if weight[shape.channels :].any() or bias[shape.channels :].any():
+            raise FirstspikeError(f"layer {i}: a channel beyond the {shape.channels} that exist is not zero", AGAIN)
+        parts: dict[str, Any] = {"name": f"layer{i}", "bias": bias[: shape.channels], "weight_bits": shape.weight_bits}
+        weight = weight[: shape.channels]
+        if shape.kind == "dense":
+            layers.append(Dense(weight=weight, **parts))
+        else:
+            weight = weight.reshape(shape.channels, shape.input_shape[0], *shape.kernel)
+            geometry = {name: getattr(shape, name) for name in ("stride", "padding", "pool")}
+            layers.append(Conv2d(weight=weight, **parts, **geometry))
     result = Network(
         populations=populations,
         layers=tuple(layers),
@@ -244,15 +244,23 @@ def _values(memory: Memory, network: Network, hardware: Hardware) -> IntArray:
             values = [0 if code == none else spike | code for code in network.encoder]
         case "kernel":
             values = list(network.populations[memory.layer or 0].kernel)
+            if hardware.layers[memory.layer or 0].product == "shift":
+                values = [value.bit_length() - 1 for value in values]
         case "threshold":
             values = list(network.populations[(memory.layer or 0) + 1].threshold)
         case "weight" | "bias":
             layer, shape = network.layers[memory.layer or 0], hardware.layers[memory.layer or 0]
-            columns = layer.weight if memory.role == "weight" else layer.bias[:, None]
+            columns = (layer.weight if memory.role == "weight" else layer.bias).reshape(shape.channels, -1)
             padded = np.zeros((shape.groups * shape.lanes, columns.shape[1]), np.int64)
-            padded[: shape.outputs] = columns
+            padded[: shape.channels] = columns
             return padded.reshape(shape.groups, shape.lanes, -1).transpose(0, 2, 1).reshape(-1, shape.lanes)
     return np.array(values, np.int64)[:, None]
+
+
+def _kernel(hardware: Hardware, layer: int, table: IntArray) -> tuple[int, ...]:
+    """K from its memory; the memory of lanes that shift holds logarithms to the base 2."""
+    values = table[:, 0].tolist()
+    return tuple(1 << value for value in values) if hardware.layers[layer].product == "shift" else tuple(values)
 
 
 def _decode_encoder(hardware: Hardware, table: IntArray) -> tuple[int, ...]:

@@ -234,7 +234,7 @@ class Bench:
         if self.hardware.input == "pixels":
             return [[int(word) for word in frame] for frame in frames.image_words(pictures)]
         codes = np.array(self.network.encoder)[pictures]
-        return frames.event_words(codes, self.network.populations[0].codes, self.rng)
+        return frames.event_words(self.hardware, codes, self.rng)
 
     def send(self, pictures: NDArray[np.uint8], network: Network | None = None) -> golden.Result:
         """Queue images, and expect what the golden model makes of them."""

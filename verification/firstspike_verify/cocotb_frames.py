@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firstspike import golden
-from firstspike_rtl.layouts import EVENT_WORD, PIXELS_PER_WORD
+from firstspike.hardware import PIXELS_PER_WORD
+from firstspike_rtl.layouts import EVENT_WORD
 from firstspike_verify.bench import KINDS, Bench, Stalls
 
 Pictures = NDArray[np.uint8]

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from firstspike.golden import Result
 from firstspike.hardware import Hardware
 from firstspike.model import Network
-from firstspike_rtl.layouts import EVENT_WORD, PIXELS_PER_WORD, RESULT_WORD
+from firstspike.hardware import PIXELS_PER_WORD
+from firstspike_rtl.layouts import EVENT_WORD, RESULT_WORD
 
 Words = NDArray[np.uint32]
 
@@ -25,17 +26,20 @@ def image_words(images: NDArray[np.uint8]) -> Words:
     return padded.view("<u4")
 
 
-def event_words(codes: NDArray[np.integer], none: int, rng: np.random.Generator | None = None) -> list[list[int]]:
+def event_words(
+    hardware: Hardware, codes: NDArray[np.integer], rng: np.random.Generator | None = None
+) -> list[list[int]]:
     """Frames of the event input from spike codes of shape (B, N), in order of index or shuffled by ``rng``.
 
     An image without spikes is a single word with ``mark``.
     """
     frames = []
+    indices = hardware.indices(0)
     for row in codes:
-        (indices,) = np.nonzero(row < none)
+        (neurons,) = np.nonzero(row < hardware.layers[0].input_codes)
         if rng is not None:
-            rng.shuffle(indices)
-        words = [EVENT_WORD.const({"index": int(i), "step": int(row[i])}).as_bits() for i in indices]
+            rng.shuffle(neurons)
+        words = [EVENT_WORD.const({"index": int(indices[i]), "step": int(row[i])}).as_bits() for i in neurons]
         frames.append(words or [EVENT_WORD.const({"mark": 1}).as_bits()])
     return frames
 
@@ -120,14 +124,17 @@ def spike_times(
     times, faults = [], []
     for p, (codes, size) in enumerate(zip(codes_of(hardware), hardware.sizes, strict=False)):
         mine = population == p
-        m, k, i, f = mark[mine], step[mine], index[mine], fault[mine]
+        m, k, f = mark[mine], step[mine], fault[mine]
+        indices = hardware.indices(p)
+        i = np.searchsorted(indices, index[mine])  # the neuron's number
+        unknown = indices[np.minimum(i, size - 1)] != index[mine]
         final = m & (k == codes - 1)
         image = np.cumsum(final) - final  # image number of each word
         count = int(final.sum())
         if len(final) and not final[-1]:
             raise MonitorError(f"population {p}: events after the last image's final watermark")
         spike = ~m
-        if (i[spike] >= size).any() or (k[spike] >= codes).any():
+        if unknown[spike].any() or (k[spike] >= codes).any():
             raise MonitorError(f"population {p}: a spike of a neuron or step that does not exist")
         cells = image[spike] * size + i[spike]
         if len(np.unique(cells)) != len(cells):

@@ -298,7 +298,7 @@ class VerilatedCore:
         if self.hardware.input == "pixels":
             return frames.image_words(flat)
         codes = np.array(network.encoder)[flat]
-        return frames.event_words(codes, network.populations[0].codes, np.random.default_rng(seed))
+        return frames.event_words(self.hardware, codes, np.random.default_rng(seed))
 
     def last_events(self, run: Run, image: int) -> list[str]:
         """The monitor's events of an image, as text, last one last: for the message of a scoreboard."""
