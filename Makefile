@@ -42,7 +42,8 @@ lint: $(READY)
 # snnTorch, which training speed is measured against, is installed for this alone.
 bench: $(READY)
 	@$(BIN)/pip install $(PIP_FLAGS) -e '.[bench]'
-	$(BIN)/python -m firstspike_verify.throughput examples/digits.toml examples/mnist.toml
+	$(BIN)/python -m firstspike_verify.throughput examples/digits.toml examples/mnist.toml \
+		examples/mnist-cnn-fast.toml
 
 # The comparison of all methods and codings; hours on two cores, but what is trained already is found again.
 table: $(READY)

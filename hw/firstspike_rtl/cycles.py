@@ -62,14 +62,44 @@ class Prediction(Clocks):
     floor
         For each image and layer the clocks that its synaptic operations alone need, shape (B, layers): for each spike
         the places it reaches, times ``ceil(channels / lanes)``.
+    layers
+        Where each layer's clocks go.
     """
 
     floor: NDArray[np.int64]
+    layers: tuple[LayerClocks, ...]
+
+    @property
+    def slowest_layer(self) -> int:
+        """The layer that has the most work over all images."""
+        return int(self.floor.sum(axis=0).argmax())
 
     @property
     def slowest_floor(self) -> NDArray[np.int64]:
-        """Floor of the layer that has the most work over all images, shape (B,)."""
-        return self.floor[:, self.floor.sum(axis=0).argmax()]
+        """Floor of the slowest layer, shape (B,)."""
+        return self.floor[:, self.slowest_layer]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerClocks:
+    """What the adders of a layer do, in clocks an image (mean over a run); the four add up to the run's length.
+
+    Parameters
+    ----------
+    adding
+        Adding to a row of membranes: the floor, the only clocks that do the network's work.
+    watermarks
+        Passing on watermarks, and spikes that reach no membrane.
+    membranes
+        Holding an event back until a bank of membranes has been tested, or the last test has begun.
+    events
+        Waiting for the next event.
+    """
+
+    adding: float
+    watermarks: float
+    membranes: float
+    events: float
 
 
 def floor(hardware: Hardware, result: Result) -> NDArray[np.int64]:
@@ -116,10 +146,12 @@ def predict(
         finished.append(last)
         begin = last + 1
     origin = started[0] if started else 0
+    least = floor(hardware, result)
     return Prediction(
         started=np.array(started, np.int64) - origin,
         finished=np.array(finished, np.int64) - origin,
-        floor=floor(hardware, result),
+        floor=least,
+        layers=chain.layers(begin - origin, least),
     )
 
 
@@ -154,10 +186,10 @@ def _spikes(hardware: Hardware, result: Result) -> Iterator[_Spikes]:
 
 def _scan_order(shape: LayerShape) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Neurons in the order in which they are tested, and the number of the slice of each in a pass."""
-    channels, *windows = shape.output_map
-    channel, place = np.divmod(np.arange(shape.outputs), windows[0] * windows[1])
+    windows = shape.places // shape.pool**2
+    channel, place = np.divmod(np.arange(shape.outputs), windows)
     group, lane = np.divmod(channel, shape.lanes)
-    number = (group * windows[0] * windows[1] + place) * shape.group_slices[0] + lane // shape.fire_lanes
+    number = (group * windows + place) * shape.group_slices[0] + lane // shape.fire_lanes
     last = group == shape.groups - 1
     number[last] -= place[last] * (shape.group_slices[0] - shape.group_slices[-1])
     order = np.lexsort((lane, number))
@@ -175,10 +207,12 @@ class _Chain:
         self._readout = readout = _Readout(hardware)
         sink = _Integrator(hardware, last, readout)
         self._neurons: list[_Neurons] = []
+        self._integrators = [sink]
         for index in reversed(range(last)):
             neurons = _Neurons(hardware, index, sink)
             self._neurons.insert(0, neurons)
             sink = _Integrator(hardware, index, neurons)
+            self._integrators.insert(0, sink)
         self._first: _Integrator | _Sorter = _Sorter(hardware, sink) if hardware.ordered[0] else sink
         source = _PixelEncoder if hardware.input == "pixels" else _EventInput
         self._source = source(self._first, hardware.layers[0].input_codes - 1)
@@ -190,6 +224,19 @@ class _Chain:
         if isinstance(self._first, _Sorter):
             self._first.steps = image.steps
         return self._source.run(begin, image.words), self._readout.sent
+
+    def layers(self, clocks: int, floor: NDArray[np.int64]) -> tuple[LayerClocks, ...]:
+        """Where a run's clocks went in each layer, a mean over its images."""
+        count = max(1, len(floor))
+        return tuple(
+            LayerClocks(
+                adding=adding / count,
+                watermarks=(integrator.walking - adding) / count,
+                membranes=integrator.held / count,
+                events=(clocks - integrator.walking - integrator.held) / count,
+            )
+            for integrator, adding in zip(self._integrators, floor.sum(axis=0).tolist(), strict=True)
+        )
 
 
 class _Serialiser:
@@ -284,15 +331,22 @@ class _Integrator:
         self._walked = LONG_AGO  # clock of the last address: the next event is taken at it
         self._bank = 0
         self._released = [LONG_AGO, LONG_AGO]
+        self.walking = 0  # clocks in which an address or a watermark moved on
+        self.held = 0  # in which one did not
 
     def push(self, valid: int, rows: int, mark: int | None = None) -> int:
         """Clock at which an event that is valid from a clock on is taken."""
         taken = valid if valid > self._walked else self._walked
-        self._walked = max(taken, self._released[self._bank]) + rows
+        begin = max(taken, self._released[self._bank])
+        self._walked = begin + rows
+        self.walking += rows
+        self.held += begin - taken
         if mark is not None and (mark == self._final or mark >= self._start):
             bank, final = self._bank, mark == self._final
             self._bank ^= final
-            self._walked = max(self._walked, self._sink.accepted)
+            walked = max(self._walked, self._sink.accepted)
+            self.held += walked - self._walked
+            self._walked = walked
             self._released[bank] = self._sink.test(self._walked + Integrator.LATENCY_TEST, final)
         return taken
 

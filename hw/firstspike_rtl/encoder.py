@@ -27,10 +27,13 @@ def advanced(m: Module, hardware: Hardware, index: Value, count: int, multiple: 
     return Cat(column, row, channel)
 
 
-def _digit(m: Module, digit: Value, more: ValueLike, base: int) -> tuple[Value, Value]:
+def _digit(m: Module, digit: Value, more: ValueLike, base: int) -> tuple[Value, ValueLike]:
     """A digit of a number plus something of at most ``base``, and the carry."""
+    if base == 1:
+        return digit, more
     total = Signal(range(2 * base))
-    carry, kept = Signal(), Signal(len(digit))
+    carry = Signal()
+    kept = Signal(len(digit))
     m.d.comb += [total.eq(digit + more), carry.eq(total >= base), kept.eq(Mux(carry, total - base, total))]
     return kept, carry
 
@@ -106,7 +109,8 @@ class PixelEncoder(wiring.Component):
                 "fault": 1,
             }
         )
-        valid_s1, whole_s1 = Signal(), Signal()
+        valid_s1 = Signal()
+        whole_s1 = Signal()
         word_s1 = Signal(queued)
         m.submodules.queue = queue = SyncFIFOBuffered(width=queued.size, depth=self.QUEUE)
         surplus = words * PIXELS_PER_WORD - size

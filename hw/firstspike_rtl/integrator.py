@@ -108,8 +108,10 @@ class Integrator(wiring.Component):
             m.d.sync += self.test.valid.eq(0)
 
         visit_s1 = Signal()
-        bank_s1, row_s1 = Signal.like(self.add.bank), Signal.like(self.add.row)
-        weights_s2, kernel_s2 = Signal.like(weights.data), Signal.like(kernel.data)
+        bank_s1 = Signal.like(self.add.bank)
+        row_s1 = Signal.like(self.add.row)
+        weights_s2 = Signal.like(weights.data)
+        kernel_s2 = Signal.like(kernel.data)
         m.d.sync += [
             visit_s1.eq(self.adding),
             bank_s1.eq(bank),

@@ -6,11 +6,12 @@ RTL, simulations and benches pack and unpack with these layouts.
 from __future__ import annotations
 
 from amaranth.hdl import signed, unsigned
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import Out
 from amaranth.utils import bits_for
 
-from firstspike.hardware import WORD_BITS, Hardware, LayerShape
+from firstspike import words
+from firstspike.hardware import WORD_BITS, Hardware
 
 
 def number(count: int) -> int:
@@ -77,10 +78,10 @@ def output_index_bits(hardware: Hardware, layer: int) -> int:
 WORD = data.StructLayout({"data": WORD_BITS, "last": 1})
 
 #: An event as the outside sees it (event input, monitor): fields of a 32-bit word.
-EVENT_WORD = data.StructLayout({"index": 16, "step": 10, "population": 4, "fault": 1, "mark": 1})
+EVENT_WORD = data.StructLayout(words.EVENT_WORD)
 
 #: The last word of a result record. ``step`` is that of the earliest output spike, T if there is none.
-RESULT_WORD = data.StructLayout({"index": 16, "step": 15, "fault": 1})
+RESULT_WORD = data.StructLayout(words.RESULT_WORD)
 
 
 class LoadSignature(wiring.Signature):

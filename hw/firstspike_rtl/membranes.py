@@ -60,9 +60,9 @@ class ScanSignature(wiring.Signature):
 class Membranes(wiring.Component):
     """Two banks of membranes, ``lanes`` side by side in a row; rows of biases.
 
-    Adding reads a row, and writes the sum one clock later; a sum that was just written is seen by the next read, so that
-    the same row can be added to in every clock. A sum always fits: its width is the worst case. A lane has its own
-    columns of both banks: no update ever waits for another.
+    Adding reads a row, and writes the sum one clock later; a sum that was just written is seen by the next read, so
+    that the same row can be added to in every clock. A sum always fits: its width is the worst case. A lane has its
+    own columns of both banks: no update ever waits for another.
 
     Latency: 1 clock from an address to its data. Throughput: one row added to, and one row read, in every clock.
 
@@ -102,7 +102,9 @@ class Membranes(wiring.Component):
         m.d.comb += [bias.addr.eq(scan.group), bias.en.eq(scan.step)]
 
         # One clock after the address.
-        adding, add_bank, add_row = Signal(), Signal.like(add.bank), Signal.like(add.row)
+        adding = Signal()
+        add_bank = Signal.like(add.bank)
+        add_row = Signal.like(add.row)
         scan_row = Signal.like(scan.row)
         m.d.sync += [adding.eq(add.valid), add_bank.eq(add.bank), add_row.eq(add.row)]
         with m.If(scan.step):
@@ -127,9 +129,7 @@ class Membranes(wiring.Component):
                     m.d.sync += row.eq(value)
                 rows.append(row)
                 continue
-            m.submodules[f"bank{bank}"] = memory = Memory(
-                shape=layout.size, depth=self._shape.membrane_rows, init=[]
-            )
+            m.submodules[f"bank{bank}"] = memory = Memory(shape=layout.size, depth=self._shape.membrane_rows, init=[])
             writer = memory.write_port()
             reader = memory.read_port(transparent_for=(writer,))
             m.d.comb += [

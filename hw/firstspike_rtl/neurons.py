@@ -166,7 +166,8 @@ class Neurons(wiring.Component):
                 tested.append(Mux(early, more, low))
             if not bit:
                 break
-            held, held_valid = Signal.like(slice_, name=f"slice{bit}"), Signal(name=f"valid{bit}")
+            held = Signal.like(slice_, name=f"slice{bit}")
+            held_valid = Signal(name=f"valid{bit}")
             held_lows = [Signal(bits, name=f"low{bit}") for _ in lows]
             with m.If(scanner.ready):
                 m.d.sync += [held.eq(slice_), held_valid.eq(valid)]

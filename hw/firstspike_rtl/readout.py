@@ -82,8 +82,13 @@ class Readout(wiring.Component):
         best_index = Signal(number(shape.outputs))
         first = Signal(init=1)  # the next neuron is the first of a step
         # All neurons of a step have been seen.
-        seen, last, k, fault = Signal(), Signal(), Signal(number(steps)), Signal()
-        decided, decision, decision_step = Signal(), Signal.like(best_index), Signal(number(steps + 1), init=steps)
+        seen = Signal()
+        last = Signal()
+        k = Signal(number(steps))
+        fault = Signal()
+        decided = Signal()
+        decision = Signal.like(best_index)
+        decision_step = Signal(number(steps + 1), init=steps)
         reached = self._reached(m, k)
 
         ready_o = Signal()

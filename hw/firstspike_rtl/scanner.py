@@ -99,20 +99,22 @@ class Scanner(wiring.Component):
         channel_stride, row_stride, _ = self._strides()
 
         advance = Signal()  # of A and B
-        valid_b, emit_b, first_b, fill_b = Signal(), Signal(), Signal(), Signal()
+        valid_b = Signal()
+        emit_b = Signal()
+        first_b = Signal()
+        fill_b = Signal()
         valid_c = Signal()
         left_c = Signal(number(max(slices)))
         m.d.comb += [
             advance.eq(self.ready & ~(valid_b & emit_b & valid_c & (left_c != 0))),
-            scan.step.eq(advance | filling),
+            scan.step.eq(advance | scan.both),
             scan.active.eq(filling | fill_b | scanning | valid_b),
             scan.both.eq(filling | fill_b),
             scan.group.eq(counters["group"]),
         ]
         jump = self._jumps()
         with m.If((scanning & advance) | filling):
-            # A fill reads row by row; the order of a scan may be another.
-            for n, (name, counter) in enumerate(counters.items()):
+            for n, counter in enumerate(counters.values()):
                 with m.If(ends[n]):
                     m.d.sync += counter.eq(counter + 1)
                 with m.If(ends[n + 1] if n + 1 < len(ends) else at_end):
@@ -137,8 +139,11 @@ class Scanner(wiring.Component):
         m.d.sync += filled.eq(filling & end_a)
 
         # B
-        place_b, group_end_b = Signal.like(place), Signal()
-        k_b, end_b, release_b = Signal.like(k), Signal(), Signal()
+        place_b = Signal.like(place)
+        group_end_b = Signal()
+        k_b = Signal.like(k)
+        end_b = Signal()
+        release_b = Signal()
         last_b = Signal()
         with m.If(advance | filling):
             m.d.sync += [
@@ -166,7 +171,10 @@ class Scanner(wiring.Component):
 
         # C
         row_c = Signal(data.ArrayLayout(signed(width), max(slices) * w))
-        place_c, k_c, last_c, end_c = Signal.like(place), Signal.like(k), Signal(), Signal()
+        place_c = Signal.like(place)
+        k_c = Signal.like(k)
+        last_c = Signal()
+        end_c = Signal()
         with m.If(self.ready):
             with m.If(valid_c & (left_c != 0)):
                 m.d.sync += [

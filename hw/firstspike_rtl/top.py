@@ -41,6 +41,18 @@ def ports(hardware: Hardware) -> dict[str, Member]:
     return members
 
 
+def add_core(m: Module, hardware: Hardware, contents: Contents) -> tuple[Registers, Core]:
+    """Add a core and its registers to ``m``, joined but for the core's streams: no input may come unless enabled."""
+    m.submodules.registers = registers = Registers(hardware, contents)
+    core = Core(hardware, contents)
+    m.submodules.core = ResetInserter(~registers.enable)(core)
+    connect(m, registers.load, core.load)
+    m.d.comb += core.send_membranes.eq(registers.send_membranes)
+    for name in ("started", "finished", "faulty", "spikes", "active"):
+        m.d.comb += getattr(registers, name).eq(getattr(core, name))
+    return registers, core
+
+
 class Top(wiring.Component):
     """AXI4-Stream in and out, AXI4-Lite registers, and the event-monitor stream.
 
@@ -65,10 +77,7 @@ class Top(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.domains.sync = sync = ClockDomain("sync")
-        m.submodules.registers = registers = Registers(self._hardware, self._contents)
-        core = Core(self._hardware, self._contents)
-        m.submodules.core = ResetInserter(~registers.enable)(core)
-        connect(m, registers.load, core.load)
+        registers, core = add_core(m, self._hardware, self._contents)
         m.d.comb += [
             sync.clk.eq(self.aclk),
             sync.rst.eq(~self.aresetn),
@@ -80,10 +89,7 @@ class Top(wiring.Component):
             self.m_axis_tdata.eq(core.o.payload.data),
             self.m_axis_tlast.eq(core.o.payload.last),
             core.o.ready.eq(self.m_axis_tready),
-            core.send_membranes.eq(registers.send_membranes),
         ]
-        for name in ("started", "finished", "faulty", "spikes", "active"):
-            m.d.comb += getattr(registers, name).eq(getattr(core, name))
         for name, member in LiteSignature().members.items():
             inside, outside = getattr(registers.bus, name), getattr(self, f"s_axil_{name}")
             m.d.comb += outside.eq(inside) if member.flow == In else inside.eq(outside)

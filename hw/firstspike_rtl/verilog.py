@@ -34,7 +34,7 @@ from firstspike_rtl.readout import Readout
 from firstspike_rtl.top import NAME, Top, ports
 from firstspike_rtl.walk import Walk
 
-MANIFEST_FORMAT = 1
+MANIFEST_FORMAT = 2
 
 #: Rules of ``verilator -Wall`` that the Verilog back end breaks by its style, each with the reason.
 LINT_EXCEPTIONS = {

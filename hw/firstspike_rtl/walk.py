@@ -85,7 +85,8 @@ class Walk(wiring.Component):
             line = Signal.like(rows)
             line_weight = Signal.like(weight)  # where the row of places began
             line_row = Signal.like(row)
-            next_weight, next_row = Signal.like(weight), Signal.like(row)
+            next_weight = Signal.like(weight)
+            next_row = Signal.like(row)
             m.d.comb += [
                 last_row.eq(line == rows),
                 next_weight.eq(line_weight - shape.stride * kernel_columns),
@@ -139,7 +140,7 @@ class Walk(wiring.Component):
         row_reach, column_reach = shape.reach(0), shape.reach(1)
 
         def table(position: Value, entries: list[int]) -> Signal:
-            value = Signal(range(max(entries) + 1))
+            value = Signal(number(max(entries) + 1))
             m.d.comb += value.eq(Array(entries)[position] if len(position) else entries[0])
             return value
 
@@ -154,7 +155,7 @@ class Walk(wiring.Component):
         begin_row = Signal(number(shape.membrane_rows))
         m.d.comb += [
             begin_weight.eq(
-                channel * (kernel_rows * kernel_columns)
+                _times(channel, kernel_rows * kernel_columns)
                 + table(line, [first(x)[1] * kernel_columns for x in row_reach])
                 + table(column, [first(x)[1] for x in column_reach])
             ),
@@ -165,7 +166,14 @@ class Walk(wiring.Component):
         ]
         columns = table(column, [max(0, len(x) - 1) for x in column_reach])
         rows = table(line, [max(0, len(x) - 1) for x in row_reach])
-        held_columns, held_rows = Signal.like(columns), Signal.like(rows)
+        held_columns = Signal.like(columns)
+        held_rows = Signal.like(rows)
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += [held_columns.eq(columns), held_rows.eq(rows)]
         return begin_weight, begin_row, held_columns, held_rows
+
+
+def _times(value: Value, factor: int) -> Value:
+    """A product as a sum of shifts: synthesis would spend a multiplier on it."""
+    shifted = [value << bit for bit in range(factor.bit_length()) if factor >> bit & 1]
+    return sum(shifted[1:], start=shifted[0])

@@ -5,17 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from hypothesis import strategies as st
+
 from firstspike.hardware import Hardware, LayerShape, Memory
 from firstspike_rtl.tables import Contents
 
+WIDTHS = {"input_codes": 4, "weight_bits": 4, "kernel_bits": 4, "membrane_bits": 12, "fires": True}
 
-def layer(**changes: Any) -> LayerShape:
-    """A layer of 3 inputs and 4 outputs on 2 lanes."""
+
+def layer(*, inputs: int = 3, outputs: int = 4, **changes: Any) -> LayerShape:
+    """A dense layer, on 2 lanes or less."""
+    shape = {"kind": "dense", "input_shape": (inputs,), "channels": outputs, "lanes": min(2, outputs), **WIDTHS}
+    return LayerShape(**(shape | changes))
+
+
+def convolution(**changes: Any) -> LayerShape:
+    """A convolution of 3 channels over a map of 2 x 5 x 6, with a pooling that leaves the last column out."""
     shape: dict[str, Any] = {
-        "inputs": 3, "outputs": 4, "lanes": 2, "input_codes": 4, "weight_bits": 4, "kernel_bits": 4,
-        "membrane_bits": 12, "fires": True,
+        "kind": "conv2d", "input_shape": (2, 5, 6), "channels": 3, "kernel": (2, 2), "pool": 2, "lanes": 2, **WIDTHS,
     }  # fmt: skip
     return LayerShape(**(shape | changes))
+
+
+def followed(
+    first: LayerShape, *, steps: int = 4, fires: bool = False, by_map: bool = False, **changes: Any
+) -> Hardware:
+    """A core of this layer and an output layer; between them, if asked for, a convolution, which fires."""
+    middle = [convolution(input_shape=first.output_map, kernel=(1, 1), pool=1, input_codes=steps)] if by_map else []
+    last = layer(inputs=(first, *middle)[-1].outputs, fires=fires, input_codes=steps)
+    return hardware(first, *middle, last, steps=steps, **changes)
 
 
 def hardware(*layers: LayerShape, steps: int = 4, **changes: Any) -> Hardware:
@@ -24,6 +42,49 @@ def hardware(*layers: LayerShape, steps: int = 4, **changes: Any) -> Hardware:
     if layers[-1].fires:
         values["readout"] = "first_spike"
     return Hardware(steps=steps, layers=layers, **(values | changes))
+
+
+@st.composite
+def shapes(draw: st.DrawFn, **changes: Any) -> LayerShape:
+    """A dense layer, or a convolution whose stride, padding and pooling may leave inputs and membranes out."""
+    channels = draw(st.integers(1, 7))
+    lanes = draw(st.integers(1, channels))
+    sizes = {"channels": channels, "lanes": lanes, "fire_lanes": draw(st.integers(1, lanes))}
+    if draw(st.integers(0, 3)) == 0:
+        return layer(inputs=draw(st.integers(1, 9)), **(sizes | changes))
+    rows, columns = draw(st.sampled_from(range(1, 8))), draw(st.sampled_from(range(1, 8)))
+    padding, stride = draw(st.integers(0, 2)), draw(st.sampled_from([1, 2, 3, 4]))
+    kernel = [min(draw(st.sampled_from([1, 2, 3, 4, 5])), n + 2 * padding) for n in (rows, columns)]
+    grid = [(n + 2 * padding - k) // stride + 1 for n, k in zip((rows, columns), kernel, strict=True)]
+    geometry = {
+        "input_shape": (draw(st.integers(1, 3)), rows, columns), "kernel": kernel, "stride": stride,
+        "padding": padding, "pool": draw(st.integers(1, min(3, *grid))),
+    }  # fmt: skip
+    return convolution(**(geometry | sizes | changes))
+
+
+def synapses(shape: LayerShape) -> list[list[tuple[int, int]]]:
+    """For each input neuron its (row of weights, row of membranes) pairs, by the definition of a convolution."""
+    pairs: list[list[tuple[int, int]]] = [[] for _ in range(shape.inputs)]
+    if shape.kind == "dense":
+        return [[(g * shape.inputs + n, g) for g in range(shape.groups)] for n in range(shape.inputs)]
+    channels, rows, columns = shape.input_shape
+    grid = [
+        ((n + 2 * shape.padding - k) // shape.stride + 1) // shape.pool * shape.pool
+        for n, k in zip((rows, columns), shape.kernel, strict=True)
+    ]
+    for g in range(shape.groups):
+        for r in range(grid[0]):
+            for q in range(grid[1]):
+                for c in range(channels):
+                    for i in range(shape.kernel[0]):
+                        for j in range(shape.kernel[1]):
+                            y, x = r * shape.stride + i - shape.padding, q * shape.stride + j - shape.padding
+                            if 0 <= y < rows and 0 <= x < columns:
+                                weight = ((g * channels + c) * shape.kernel[0] + i) * shape.kernel[1] + j
+                                row = (g * grid[0] + r) * grid[1] + q
+                                pairs[(c * rows + y) * columns + x].append((weight, row))
+    return pairs
 
 
 def pack(memory: Memory, rows: Sequence[Sequence[int]]) -> list[int]:

@@ -7,9 +7,11 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from amaranth.hdl import Elaboratable, Value
+from amaranth.hdl import Cat, Elaboratable, Value
+from amaranth.lib import data
 from amaranth.sim import Simulator
 
 PERIOD = 1e-6
@@ -23,6 +25,10 @@ class Stalls:
 
     def clocks(self) -> int:
         return self._random.randint(1, self._longest) if self._random.random() < self._probability else 0
+
+    async def wait(self, ctx: Any) -> None:
+        for _ in range(self.clocks()):
+            await ctx.tick()
 
 
 class Frames:
@@ -66,6 +72,24 @@ class Transfers:
             clock += 1
 
 
+class Trace:
+    """Process that notes signals at the end of every clock, by name."""
+
+    def __init__(self, **signals: Any) -> None:
+        self._signals = signals
+        self.clocks: list[SimpleNamespace] = []
+
+    async def watch(self, ctx) -> None:
+        async for _, _, *values in ctx.tick().sample(*self._signals.values()):
+            self.clocks.append(SimpleNamespace(**dict(zip(self._signals, values, strict=True))))
+
+
+def loose(valid: Value, ready: Value, **parts: Any) -> SimpleNamespace:
+    """Ports of a component that belong together, seen as a stream."""
+    layout = data.StructLayout({name: part.shape() for name, part in parts.items()})
+    return SimpleNamespace(valid=valid, ready=ready, payload=data.View(layout, Cat(parts.values())))
+
+
 def send(stream, items, stalls, *, wait=0):
     """Testbench that sends ``items`` after ``wait`` clocks; while not valid the payload is garbage."""
     garbage = random.Random(1)
@@ -75,7 +99,7 @@ def send(stream, items, stalls, *, wait=0):
             await ctx.tick()
         for item in items:
             for _ in range(stalls.clocks()):
-                ctx.set(stream.payload.as_value(), garbage.getrandbits(len(stream.payload.as_value())))
+                ctx.set(Value.cast(stream.payload), garbage.getrandbits(len(Value.cast(stream.payload))))
                 await ctx.tick()
             ctx.set(stream.payload, item)
             ctx.set(stream.valid, 1)
@@ -168,6 +192,7 @@ def exchange(
     seed: int = 0,
     wait: int = 0,
     levels: Mapping[str, int] | None = None,
+    processes: Iterable[Any] = (),
     waves: Path | None = None,
 ) -> dict[str, Transfers]:
     """Send items into streams of ``dut``, take so many from others, and check that no more come.
@@ -183,6 +208,8 @@ def exchange(
         Clocks before the first item is sent.
     levels
         Values of other inputs of ``dut``, by name.
+    processes
+        Also run.
 
     Returns
     -------
@@ -234,6 +261,7 @@ def exchange(
         processes=[
             *(transfers.watch for transfers in seen.values()),
             *(protocol_checker(streams[name], name) for name in outputs),
+            *processes,
         ],
         waves=waves,
     )

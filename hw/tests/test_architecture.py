@@ -14,8 +14,8 @@ SW, HW, VERIFY = ROOT / "sw" / "firstspike", ROOT / "hw" / "firstspike_rtl", ROO
 
 #: The integer side: what hardware and verification build on.
 INTEGER = (
-    "architecture", "artefact", "errors", "golden", "hardware", "image_formats", "images", "kernels", "layers", "model",
-    "naive", "network_files", "registers", "sums",
+    "architecture", "artefact", "axi", "errors", "golden", "hardware", "image_formats", "images", "kernels", "layers",
+    "model", "link", "naive", "network_files", "registers", "sums", "words",
 )  # fmt: skip
 TRAINING = {"torch", "lightning"}
 HARDWARE = {"amaranth", "firstspike_rtl", "firstspike_verify", "pyverilator", "cocotb", "cocotb_tools"}
@@ -68,7 +68,7 @@ def test_training_knows_no_hardware(path) -> None:
 
 
 #: Where results come together: the only files of the software that may use hardware and verification.
-JOINING = {path for path in SW.glob("*.py") if path.stem in ("cli", "chain", "report")}
+JOINING = {path for path in SW.glob("*.py") if path.stem in ("cli", "chain", "report", "workspace")}
 
 
 @pytest.mark.smoke
@@ -89,6 +89,34 @@ def test_hardware_knows_no_training(path) -> None:
 def test_verification_knows_no_training(path) -> None:
     assert not roots(path) & TRAINING
     assert not within(path) & {"nn", "train", "quantize", "cli", "report"}
+
+
+def rtl_imports(module: str) -> set[str]:
+    """Modules of ``firstspike_rtl`` that a module of it imports."""
+    return {x.split(".")[1] for x in imports(HW / f"{module}.py") if x.startswith("firstspike_rtl.")}
+
+
+@pytest.mark.smoke
+def test_hardware_has_no_circles() -> None:
+    """Modules can be put in an order in which each imports only earlier ones."""
+    left = {path.stem: rtl_imports(path.stem) for path in files(HW)}
+    assert left["core"] >= {"integrator", "membranes", "neurons", "readout"}
+    while left:
+        ready = {module for module, wanted in left.items() if not wanted & left.keys()}
+        assert ready, f"a circle among {sorted(left)}"
+        left = {module: wanted for module, wanted in left.items() if module not in ready}
+
+
+@pytest.mark.smoke
+def test_the_core_knows_nothing_around_it() -> None:
+    """What the core is made of imports no bus, no pins, no prediction of clocks, and no tool."""
+    reached, todo = set(), {"core"}
+    while todo:
+        module = todo.pop()
+        reached.add(module)
+        todo |= rtl_imports(module) - reached
+    assert reached >= {"walk", "scanner", "serialiser", "tables", "layouts"}
+    assert not reached & {"bus", "top", "cycles", "verilog", "bitstream", "folding"}
 
 
 @pytest.mark.smoke

@@ -12,6 +12,7 @@ from amaranth.hdl import Fragment, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from networks import networks
 from simulation import Stalls, protocol_checker, simulate
 
@@ -286,11 +287,13 @@ def test_status_tells_whether_an_image_is_in_the_core(waves) -> None:
     run(some_core(), bench, waves=waves)
 
 
+@pytest.mark.parametrize("convolutional", [False, True], ids=["dense", "convolutional"])
 @settings(max_examples=6, deadline=None)
-@given(network=networks(max_size=5))
-def test_loading_reaches_every_word_in_order(network) -> None:
+@given(data=st.data())
+def test_loading_reaches_every_word_in_order(convolutional: bool, data: st.DataObject) -> None:
     """The writes of ``load_writes``: memory, row and word of each, and what an image as a whole becomes."""
-    hardware = Hardware.for_network(network, lanes=[max(1, layer.outputs // 2) for layer in network.layers])
+    network = data.draw(networks(max_size=5, convolutional=convolutional))
+    hardware = Hardware.for_network(network, lanes=[-(-len(layer.weight) // 2) for layer in network.layers])
     contents = images.contents(network, hardware)
     # The encoder and a long direct kernel are 256 words each; the first rows tell as much.
     words = {m.name: images.load_words(contents, hardware)[m.name][:24] for m in hardware.memories}

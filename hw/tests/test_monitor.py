@@ -21,7 +21,7 @@ from firstspike_rtl.monitor import Fork, Monitor
 from firstspike_verify import frames
 
 GENERATE = (Phase.explicit, Phase.reuse, Phase.generate)
-LAYOUT = event_layout(7, 5)
+LAYOUT = event_layout(parts.hardware(parts.layer(inputs=7, input_codes=5), steps=5), 0)
 
 
 def values(transfers) -> list[int]:
@@ -60,10 +60,11 @@ def test_fork_gives_both_everything_once(main, tap, slow_input, seed, waves) -> 
 
 
 def three_populations() -> Hardware:
+    """Of different sizes and numbers of codes; indices of the second are fields."""
     return parts.hardware(
-        parts.layer(inputs=9, outputs=5, lanes=2, input_codes=20, fires=True),
-        parts.layer(inputs=5, outputs=3, fires=True),
-        parts.layer(inputs=3, outputs=2, fires=False),
+        parts.layer(inputs=9, outputs=12, input_codes=20),
+        parts.convolution(input_shape=(2, 2, 3), pool=1),
+        parts.layer(inputs=6, outputs=2, fires=False),
         simultaneous=True,
     )
 
@@ -75,10 +76,10 @@ def test_monitor_shows_every_event(stall, slow, seed, waves) -> None:
     core = three_populations()
     rng = random.Random(seed)
     inputs = {}
-    for p, (size, codes) in enumerate(zip(core.sizes, frames.codes_of(core), strict=False)):
+    for p, codes in enumerate(frames.codes_of(core)):
         inputs[f"i{p}"] = [
             {"mark": rng.randrange(2), "fault": rng.randrange(2), "step": rng.randrange(codes),
-             "index": rng.randrange(size)} for _ in range(30)
+             "index": rng.choice(core.indices(p).tolist())} for _ in range(30)
         ]  # fmt: skip
     events = sum(map(len, inputs.values()))
     chance = dict.fromkeys(inputs, stall) | {"o": slow}
@@ -111,9 +112,9 @@ def test_monitor_shows_every_event(stall, slow, seed, waves) -> None:
 @settings(max_examples=8, deadline=None, phases=GENERATE)
 @given(data=st.data())
 def test_core_takes_the_same_clocks_with_and_without_monitor(data: st.DataObject) -> None:
-    network = data.draw(networks())
+    network = data.draw(networks(convolutional=data.draw(st.booleans())))
     pictures = data.draw(images_for(network))
-    lanes = [data.draw(st.integers(1, layer.outputs)) for layer in network.layers]
+    lanes = [data.draw(st.integers(1, len(layer.weight))) for layer in network.layers]
     length = frames.record_words(network, True)
     words = [
         {"data": int(word), "last": n == len(frame) - 1}

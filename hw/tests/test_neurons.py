@@ -1,275 +1,287 @@
-"""Hidden neurons against the definition: thresholds as steps pass, fire once, refill, to the clock."""
+"""Hidden neurons against the definition, both fire units: every small case, random large ones, and to the clock."""
 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from itertools import combinations_with_replacement
 
 import parts
 import pytest
-from amaranth.hdl import Module, Signal
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from scans import Bank, Rows, pooled, random_bank, slice_clocks, slices
 from simulation import exchange, simulate
 
-from firstspike.hardware import Hardware
-from firstspike_rtl.membranes import FiringClock
+from firstspike.hardware import Hardware, LayerShape
 from firstspike_rtl.neurons import Neurons
 
 GENERATE = (Phase.explicit, Phase.reuse, Phase.generate)
+UNITS = ("search", "stepped")
+DENSE = parts.layer(outputs=7, lanes=3, fire_lanes=2)
+POOLED = parts.convolution(fire_lanes=2)
+
+
+def first_step(values: list[int], threshold: list[int]) -> int:
+    """The first k with V(k) >= TH[k], the number of steps if there is none."""
+    return next((k for k, (v, th) in enumerate(zip(values, threshold, strict=True)) if v >= th), len(threshold))
 
 
 @dataclass
 class Case:
-    """A hidden layer and what is sent to it.
-
-    ``bias`` has a number for every lane of every group, also for those that have no neuron. ``images`` are lists of
-    updates (group, products) and watermarks (``None``, step, fault).
-    """
+    """A hidden layer, its thresholds, and for each image the tests of its membranes: (final, fault, bank)."""
 
     core: Hardware
-    bias: list[list[int]]
     threshold: list[int]
-    images: list[list[tuple]] = field(default_factory=list)
+    images: list[list[tuple[int, int, Bank]]]
 
     @property
-    def shape(self):
+    def shape(self) -> LayerShape:
         return self.core.layers[0]
 
-    def items(self) -> list[dict]:
+    def with_unit(self, fire: str) -> Case:
+        first, *rest = self.core.layers
+        return replace(self, core=replace(self.core, layers=(replace(first, fire=fire), *rest)))
+
+    def spikes(self) -> list[list[int]]:
+        """The step of each neuron in each image; a test but the final one is of one step."""
         out = []
         for image in self.images:
-            for entry in image:
-                if entry[0] is None:
-                    out.append({"mark": 1, "step": entry[1], "fault": entry[2]})
-                else:
-                    out.append({"group": entry[0], "products": entry[1]})
+            values = [pooled(self.shape, bank) for *_, bank in image]
+            values += [values[-1]] * (self.core.steps - len(image))
+            out.append([first_step(list(v), self.threshold) for v in zip(*values, strict=True)])
         return out
 
-    def scans(self) -> list[list[tuple[int, list[list[int]], int]]]:
-        """For each image the tested steps: (step, spikes of each group, fault); and which watermark let them begin."""
+    def passes(self) -> list[list[list[list[tuple]]]]:
+        """For each test the passes, for each pass what each slice sends: (mark, fault, step, index)."""
+        steps, order, indices = self.core.steps, slices(self.shape), self.core.indices(1).tolist()
         out = []
-        for image in self.images:
-            v = [row[:] for row in self.bias]
-            fired: set[int] = set()
-            k, tested = 0, []
-            for place, entry in enumerate(image):
-                if entry[0] is not None:
-                    for lane, product in enumerate(entry[1]):
-                        v[entry[0]][lane] += product
-                    continue
-                _, mark, fault = entry
-                final = mark == self.shape.input_codes - 1
-                while k < self.core.steps and (final or k + self.core.fire_start <= mark):
-                    groups = []
-                    for group, row in enumerate(v):
-                        first = group * self.shape.lanes
-                        hits = [
-                            first + lane
-                            for lane, value in enumerate(row)
-                            if first + lane < self.shape.outputs
-                            and first + lane not in fired
-                            and value >= self.threshold[k]
-                        ]
-                        fired.update(hits)
-                        groups.append(hits)
-                    tested.append((place, k, groups, fault and k == self.core.steps - 1))
-                    k += 1
-            assert k == self.core.steps
-            out.append(tested)
+        for image, spikes in zip(self.images, self.spikes(), strict=True):
+            for n, (final, fault, _) in enumerate(image):
+                tested = [range(k, k + 1) for k in range(n, steps if final else n + 1)]
+                mine = []
+                for ks in [range(steps)] if self.shape.fire == "search" else tested:
+                    sent: list[list[tuple]] = [
+                        [(0, 0, spikes[j], indices[j]) for j in neurons if spikes[j] in ks] for neurons in order
+                    ]
+                    last = ks[-1] == steps - 1
+                    if last or self.core.ordered[1]:
+                        sent[-1].append((1, fault if last else 0, ks[-1], None))
+                    mine.append(sent)
+                out.append(mine)
         return out
 
     def expected(self) -> list[tuple]:
-        out = []
-        for tested in self.scans():
-            for _, k, groups, fault in tested:
-                out += [(0, 0, k, neuron) for group in groups for neuron in group]
-                if self.core.ordered[1] or k == self.core.steps - 1:
-                    out.append((1, int(fault), k, None))
-        return out
+        return [event for test in self.passes() for sent in test for events in sent for event in events]
 
-    def run(self, *, stall=0.0, seed=0, wait=0, waves=None):
-        bias = {"layer0_bias": self.bias, "layer0_threshold": [[t] for t in self.threshold]}
-        dut = Neurons(self.core, 0, parts.contents(self.core, **bias))
+    def run(self, *, stall=0.0, seed=0, waves=None):
+        dut = Neurons(self.core, 0, parts.contents(self.core, layer0_threshold=[[th] for th in self.threshold]))
+        tests = [test for image in self.images for test in image]
+        rows = Rows(dut, self.shape, [bank for *_, bank in tests])
         expected = self.expected()
         seen = exchange(
-            dut, {"i": self.items()}, {"o": len(expected)}, stall=stall, seed=seed, wait=wait, waves=waves
+            dut, {"test": [{"final": final, "fault": fault} for final, fault, _ in tests]}, {"o": len(expected)},
+            stall=stall, seed=seed, processes=[rows.watch], waves=waves,
         )  # fmt: skip
-        got = [(e.mark, e.fault, e.step, None if e.mark else e.index) for e in seen["o"].items]
-        assert got == expected
-        return seen
+        assert [(e.mark, e.fault, e.step, None if e.mark else e.index) for e in seen["o"].items] == expected
+        return seen, rows
 
 
-def hidden(
-    *,
-    steps: int = 4,
-    fire_start: int | None = None,
-    next_fires: bool = True,
-    simultaneous: bool = False,
-    **shape: int,
-) -> Hardware:
-    first = parts.layer(**({"input_codes": steps} | shape))
-    second = parts.layer(inputs=first.outputs, fires=next_fires)
-    start = steps if fire_start is None else fire_start
-    return parts.hardware(first, second, steps=steps, fire_start=start, simultaneous=simultaneous)
-
-
-def image_of(rng: random.Random, core: Hardware, updates: int, spread: int) -> list[tuple]:
-    """Updates with watermarks among them as the layer before would send them: after every step if it has to."""
+def random_case(rng: random.Random, core: Hardware, images: int, *, threshold: list[int] | None = None) -> Case:
+    """Often small numbers, so that V == TH and equal thresholds are frequent; else of the whole width."""
     shape = core.layers[0]
-    marks = list(range(shape.input_codes)) if core.ordered[0] else [shape.input_codes - 1]
-    image: list[tuple] = []
-    for mark in marks:
-        for _ in range(rng.randint(0, updates)):
-            products = [rng.randint(-spread, spread) for _ in range(shape.lanes)]
-            image.append((rng.randrange(shape.groups), products))
-        final = mark == shape.input_codes - 1
-        image.append((None, mark, rng.randrange(2) if final else 0))
-    return image
-
-
-def random_case(rng: random.Random, core: Hardware, images: int) -> Case:
-    """Membranes and thresholds are small numbers, so that V == TH is frequent; absent neurons would fire at once."""
-    shape = core.layers[0]
-    bias = [
-        [rng.randint(-3, 3) if group * shape.lanes + lane < shape.outputs else 2000 for lane in range(shape.lanes)]
-        for group in range(shape.groups)
-    ]
-    threshold = sorted((rng.randint(1, 9) for _ in range(core.steps)), reverse=True)
-    case = Case(core, bias, threshold)
-    case.images = [image_of(rng, core, rng.choice([0, 1, 4]), rng.choice([2, 6])) for _ in range(images)]
+    limit = 1 << shape.membrane_bits - 1
+    highest = min(rng.choice([9, limit - 1]), limit - 1)
+    threshold = threshold or sorted((rng.randint(1, highest) for _ in range(core.steps)), reverse=True)
+    case = Case(core, threshold, [])
+    for _ in range(images):
+        early = rng.randrange(core.steps) if core.fire_start < core.steps else 0
+        image: list[tuple[int, int, Bank]] = []
+        for n in range(early + 1):
+            bank = random_bank(rng, shape, *rng.choice([(-4, 3), (-4, 0), (-limit, limit - 1), (-limit, -1)]))
+            # Some membranes just reach a threshold, or just miss it.
+            chance = rng.choice([0.05, 0.3])
+            for row, lane in ((row, lane) for row in range(len(bank)) for lane in range(shape.lanes)):
+                if row // shape.places * shape.lanes + lane < shape.channels and rng.random() < chance:
+                    bank[row][lane] = rng.choice(threshold) - rng.randrange(2)
+            final = int(n == early)
+            image.append((final, final and rng.randrange(2), bank))
+        case.images.append(image)
     return case
 
 
+# -- every small case -------------------------------------------------------------------------------------------------
+
+BITS = 5
+VALUES = list(range(-1 << BITS - 1, 1 << BITS - 1))
+LEVELS = (1, 2, 3, 4, 9, VALUES[-1])
+
+
+@pytest.mark.parametrize("fire", UNITS)
+@pytest.mark.parametrize("steps", [1, 2, 3, 4])
+def test_every_membrane_and_table(fire, steps, waves) -> None:
+    """A neuron for each membrane value; every table of thresholds is loaded and tested."""
+    shape = parts.layer(
+        outputs=len(VALUES), lanes=len(VALUES), fire_lanes=8, fire=fire, membrane_bits=BITS, input_codes=steps
+    )  # fmt: skip
+    core = parts.followed(shape, steps=steps)
+    tables = [list(reversed(table)) for table in combinations_with_replacement(LEVELS, steps)]
+    dut = Neurons(core, 0, parts.contents(core))
+    rows = Rows(dut, shape, [[VALUES]] * len(tables))
+    memory = core.memory("threshold", 0)
+    found: list[list[int]] = []
+
+    async def bench(ctx) -> None:
+        load = dut.load
+        for table in tables:
+            ctx.set(load.valid, 1)
+            ctx.set(load.memory, memory.index)
+            for k, row in enumerate(parts.pack(memory, [[th] for th in table])):
+                ctx.set(load.row, k)
+                ctx.set(load.data, row)
+                await ctx.tick()
+            ctx.set(load.valid, 0)
+            ctx.set(dut.test.payload.final, 1)
+            ctx.set(dut.test.valid, 1)
+            await ctx.tick().until(dut.test.ready)
+            ctx.set(dut.test.valid, 0)
+            times = [steps] * len(VALUES)
+            ctx.set(dut.o.ready, 1)
+            while True:
+                (event,) = await ctx.tick().sample(dut.o.payload).until(dut.o.valid)
+                if event.mark:
+                    break
+                assert times[event.index] == steps, "a neuron fires twice"
+                times[event.index] = event.step
+            found.append(times)
+
+    simulate(dut, bench, processes=[rows.watch], waves=waves)
+    assert found == [[first_step([v] * steps, table) for v in VALUES] for table in tables]
+
+
+# -- random cases -----------------------------------------------------------------------------------------------------
+
+
 @st.composite
-def cores(draw: st.DrawFn) -> Hardware:
-    steps = draw(st.integers(1, 6))
-    outputs = draw(st.integers(1, 7))
-    direct = draw(st.integers(0, 3)) == 0
-    return hidden(
-        steps=steps,
-        fire_start=draw(st.one_of(st.just(steps), st.just(0), st.integers(0, steps))),
-        next_fires=draw(st.booleans()),
-        outputs=outputs,
-        lanes=draw(st.integers(1, outputs)),
-        simultaneous=direct,
-        input_codes=draw(st.integers(1, 12)) if direct else steps,
-    )
+def cores(draw: st.DrawFn, *, early: bool) -> Hardware:
+    steps = draw(st.integers(1, 9) if early else st.one_of(st.integers(1, 9), st.integers(10, 40)))
+    shape = draw(parts.shapes(input_codes=steps, membrane_bits=draw(st.integers(3, 30))))
+    start = draw(st.integers(0, steps)) if early else steps
+    by_map = shape.kind == "conv2d" and draw(st.booleans())
+    return parts.followed(shape, steps=steps, fire_start=start, fires=draw(st.booleans()), by_map=by_map)
 
 
-@settings(max_examples=60, deadline=None, phases=GENERATE)
-@given(core=cores(), seed=st.integers(0, 10_000), stall=st.sampled_from([0.0, 0.2, 0.7]))
-def test_neurons_are_the_definition(core, seed, stall) -> None:
-    random_case(random.Random(seed), core, images=4).run(stall=stall, seed=seed)
+@settings(max_examples=40, deadline=None, phases=GENERATE)
+@given(core=cores(early=False), seed=st.integers(0, 10_000), stall=st.sampled_from([0.0, 0.2, 0.7]))
+def test_both_units_are_the_definition(core, seed, stall) -> None:
+    case = random_case(random.Random(seed), core, images=2)
+    for fire in UNITS:
+        case.with_unit(fire).run(stall=stall, seed=seed)
+
+
+@settings(max_examples=40, deadline=None, phases=GENERATE)
+@given(core=cores(early=True), seed=st.integers(0, 10_000), stall=st.sampled_from([0.0, 0.2, 0.7]))
+def test_early_firing_is_the_definition(core, seed, stall) -> None:
+    """Membranes change from test to test; nobody fires twice; watermarks where the next layer needs them."""
+    random_case(random.Random(seed), core, images=3).run(stall=stall, seed=seed)
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize("fire_start", [0, 2, 4])
 @pytest.mark.parametrize("stall", [0.0, 0.4])
-def test_images_in_a_row(fire_start, stall, seed, waves) -> None:
-    """Each image begins at the bias, with no neuron fired; two lanes of the last group have no neuron."""
-    core = hidden(fire_start=fire_start, outputs=7, lanes=3)
-    rng = random.Random(seed)
-    case = random_case(rng, core, images=5)
-    case.images += [image_of(rng, core, updates=8, spread=20) for _ in range(25)]
+@pytest.mark.parametrize(("fire", "fire_start"), [("search", 4), ("stepped", 4), ("stepped", 2), ("stepped", 0)])
+@pytest.mark.parametrize(("shape", "images"), [(DENSE, 30), (POOLED, 10)], ids=["dense", "pooled"])
+def test_images_in_a_row(shape, images, fire, fire_start, stall, seed, waves) -> None:
+    core = parts.followed(replace(shape, fire=fire), fire_start=fire_start, by_map=shape.kind == "conv2d")
+    case = random_case(random.Random(seed), core, images, threshold=[9, 6, 4, 2])
     case.run(stall=stall, seed=seed, waves=waves)
-    expected = case.expected()
-    assert len({e[3] for e in expected if not e[0]}) == 7, "some neuron never fired: the case tests too little"
+    steps = set().union(*case.spikes())
+    assert steps == set(range(core.steps + 1)), "some step has no spike: the case tests too little"
 
 
-ONE = {"outputs": 1, "lanes": 1}
+# -- corners ----------------------------------------------------------------------------------------------------------
+
+ONE = parts.layer(outputs=1)
+TWO = parts.layer(outputs=2)
 
 
 @pytest.mark.smoke
+@pytest.mark.parametrize("fire", UNITS)
 @pytest.mark.parametrize(
-    ("core", "bias", "threshold", "image", "spikes"),
+    ("shape", "threshold", "bank", "spikes"),
     [
-        pytest.param(hidden(**ONE), [[0]], [8, 4, 2, 1], [(0, [4]), (None, 3, 0)], [(1, 0)], id="threshold_met"),
-        pytest.param(hidden(**ONE), [[0]], [8, 4, 2, 1], [(0, [3]), (None, 3, 0)], [(2, 0)], id="one_below"),
-        pytest.param(hidden(**ONE), [[0]], [8, 4, 2, 1], [(0, [8]), (None, 3, 0)], [(0, 0)], id="at_step_0"),
-        pytest.param(hidden(**ONE), [[0]], [8, 4, 2, 1], [(0, [1]), (None, 3, 0)], [(3, 0)], id="at_the_last_step"),
-        pytest.param(hidden(**ONE), [[0]], [8, 4, 2, 1], [(None, 3, 0)], [], id="no_spike"),
-        pytest.param(hidden(**ONE), [[-5]], [1] * 4, [(0, [5]), (None, 3, 0)], [], id="negative_bias"),
-        pytest.param(hidden(**ONE), [[1]], [1] * 4, [(None, 3, 0)], [(0, 0)], id="fires_from_the_bias"),
-        pytest.param(hidden(steps=1, **ONE), [[0]], [3], [(0, [3]), (None, 0, 0)], [(0, 0)], id="one_step"),
+        pytest.param(ONE, [8, 4, 2, 1], [[4]], [(1, 0)], id="threshold_met"),
+        pytest.param(ONE, [8, 4, 2, 1], [[3]], [(2, 0)], id="one_below"),
+        pytest.param(ONE, [8, 4, 2, 1], [[8]], [(0, 0)], id="at_step_0"),
+        pytest.param(ONE, [8, 4, 2, 1], [[1]], [(3, 0)], id="at_the_last_step"),
+        pytest.param(ONE, [8, 4, 2, 1], [[0]], [], id="no_spike"),
+        pytest.param(ONE, [7, 5, 5, 5], [[5]], [(1, 0)], id="first_of_equal_thresholds"),
+        pytest.param(ONE, [1, 1, 1, 1], [[-2048]], [], id="negative"),
+        pytest.param(replace(ONE, input_codes=1), [3], [[3]], [(0, 0)], id="one_step"),
         pytest.param(
-            hidden(outputs=5, lanes=4), [[9, 9, 0, 9], [9, 9, 9, 9]], [9] * 4, [(None, 3, 0)],
-            [(0, 0), (0, 1), (0, 3), (0, 4)], id="several_in_a_group_in_order",
+            parts.layer(outputs=5, lanes=4, fire_lanes=4), [9] * 4, [[9, 9, 0, 9], [9, 0, 0, 0]],
+            [(0, 0), (0, 1), (0, 3), (0, 4)], id="several_in_a_slice_in_order",
         ),
+        pytest.param(replace(TWO, membrane_bits=4), [7, 6, 2, 1], [[-8, 7]], [(0, 1)], id="limits"),
         pytest.param(
-            hidden(fire_start=0, **ONE), [[0]], [5, 4, 3, 2],
-            [(None, 0, 0), (0, [4]), (None, 1, 0), (0, [-100]), (None, 2, 0), (None, 3, 0)],
-            [(1, 0)], id="early_firing_ignores_what_comes_later",
-        ),
-        pytest.param(
-            hidden(fire_start=0, **ONE), [[0]], [5, 4, 3, 2],
-            [(None, 0, 0), (0, [4]), (0, [-3]), (None, 1, 0), (0, [2]), (None, 2, 0), (None, 3, 0)],
-            [(2, 0)], id="a_step_is_complete_before_its_test",
-        ),
-        pytest.param(
-            hidden(fire_start=3, **ONE), [[0]], [5, 4, 3, 2],
-            [(None, 0, 0), (None, 1, 0), (None, 2, 0), (0, [4]), (None, 3, 0)],
-            [(1, 0)], id="the_last_watermark_frees_all_steps",
-        ),
-        pytest.param(
-            hidden(membrane_bits=4, outputs=2, lanes=2), [[-8, 7]], [7, 6, 2, 1], [(0, [15, 0]), (None, 3, 0)],
-            [(0, 0), (0, 1)], id="membranes_at_their_limits",
+            parts.convolution(input_shape=(1, 3, 3), channels=1, lanes=1), [8, 4, 2, 1], [[1], [-5], [4], [3]],
+            [(1, 0)], id="first_of_a_window",
         ),
     ],
 )  # fmt: skip
-def test_corner(core, bias, threshold, image, spikes, waves) -> None:
+def test_corner(fire, shape, threshold, bank, spikes, waves) -> None:
     """By hand, twice in a row: the second image must find nothing of the first."""
-    case = Case(core, bias, threshold, [image, image])
+    core = parts.followed(replace(shape, fire=fire), steps=len(threshold))
+    case = Case(core, threshold, [[(1, 0, bank)]] * 2)
     assert [(k, n) for mark, _, k, n in case.expected() if not mark] == spikes * 2
     case.run(waves=waves)
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize("ordered", [False, True])
-def test_neuron_clocks(ordered, seed, waves) -> None:
-    """An update a clock; a step takes max(1, spikes) clocks a group, and one for its watermark."""
-    rng = random.Random(seed)
-    core = hidden(outputs=7, lanes=3, fire_start=3 if ordered else 4)
-    case = random_case(rng, core, images=8)
-    for image in case.images:  # all steps after the final watermark, so that each image is one formula
-        image[:] = [entry for entry in image if entry[0] is not None or entry[1] == 3]
-    seen = case.run(waves=waves)
-    taken, offered = [], []
-    clock = core.layers[0].groups  # the first refill
-    for image, tested in zip(case.images, case.scans(), strict=True):
-        taken += range(clock, clock + len(image))
-        scan = taken[-1] + Neurons.LATENCY_SCAN
-        for _, k, groups, _ in tested:
-            for spikes in groups:
-                offered += [scan + Neurons.LATENCY_EVENT + n for n in range(len(spikes))]
-                scan += max(1, len(spikes))
-            if ordered or k == core.steps - 1:
-                offered.append(scan + Neurons.LATENCY_EVENT)
-                scan += 1
-        clock = scan
-    assert core.ordered[1] == ordered
-    assert seen["i"].taken == taken
-    assert seen["o"].offered == offered
+@pytest.mark.parametrize(
+    ("values", "spikes"),
+    [
+        pytest.param([[0, 0], [4, 0], [-96, 3], [-96, 1]], [(1, 0), (2, 1)], id="what_comes_later_changes_nothing"),
+        pytest.param([[9, 0], [9, 0], [9, 0], [9, 2]], [(0, 0), (3, 1)], id="nobody_fires_twice"),
+        pytest.param([[0, 0], [4, 4]], [(1, 0), (1, 1)], id="the_final_test_is_of_all_steps_left"),
+        pytest.param([[0, 0], [0, 0], [0, 0], [1, 0]], [], id="none"),
+    ],
+)
+@pytest.mark.parametrize("ordered", [True, False])
+def test_early_corner(values, spikes, ordered, waves) -> None:
+    """S < T, by hand, twice in a row: values of two neurons at each test. Watermarks only if the next layer fires."""
+    core = parts.followed(parts.layer(outputs=2, fire_lanes=2), fire_start=0, fires=ordered)
+    image = [(int(n == len(values) - 1), int(n == len(values) - 1), [row]) for n, row in enumerate(values)]
+    marks = [(1, int(k == 3), k, None) for k in range(4) if ordered or k == 3]
+    expected = []
+    for k in range(4):
+        expected += [(0, 0, k, n) for step, n in spikes if step == k] + [mark for mark in marks if mark[2] == k]
+    case = Case(core, [5, 4, 3, 2], [image, image])
+    assert case.expected() == expected * 2
+    case.run(waves=waves)
+
+
+# -- clocks -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize("steps", [1, 2, 5])
-def test_firing_clock(steps) -> None:
-    """A watermark allows the steps k for which no spike with a code <= k + S can still come."""
-    for start in range(steps + 1):
-        for codes in (steps, 9):
-            direct = codes != steps
-            core = hidden(steps=steps, fire_start=start, input_codes=codes, simultaneous=direct)
-            marks = [codes - 1] if direct else range(codes)
-            m, mark = Module(), Signal(range(max(2, codes)))
-            count = FiringClock(m, core, 0).allows(mark)
-
-            async def bench(ctx, codes=codes, start=start, mark=mark, count=count, marks=marks) -> None:
-                for watermark in marks:
-                    ctx.set(mark, watermark)
-                    allowed = [k for k in range(steps) if all(c <= watermark for c in range(codes) if c <= k + start)]
-                    complete = watermark == codes - 1
-                    assert ctx.get(count) == (steps if complete else len(allowed))
-
-            m.d.sync += Signal().eq(mark[0])  # a domain for the clock
-            simulate(m, bench)
+@pytest.mark.parametrize(("fire", "fire_start"), [("search", 5), ("stepped", 5), ("stepped", 2)])
+@pytest.mark.parametrize("shape", [DENSE, POOLED], ids=["dense", "pooled"])
+def test_neuron_clocks(shape, fire, fire_start, seed, waves) -> None:
+    """A slice waits until the spikes of the one before it have left, one a clock, and its watermark."""
+    core = parts.followed(replace(shape, fire=fire, input_codes=5), steps=5, fire_start=fire_start, fires=True)
+    case = random_case(random.Random(seed), core, images=6)
+    seen, rows = case.run(waves=waves)
+    clocks, period, _ = slice_clocks(core.layers[0])
+    stages = Neurons.stages(core, 0)
+    assert stages == (3 if fire == "search" else 1)
+    offered, accepted = [], [core.layers[0].membrane_rows]  # after the fill
+    for passes in case.passes():
+        waited = 0  # by the whole scan
+        for n, sent in enumerate(passes):
+            for clock, events in zip(clocks, sent, strict=True):
+                held = accepted[-1] + n * period + clock + waited + stages
+                offered += [held + 1 + i for i in range(len(events))]
+                waited += max(0, len(events) - 1)
+        accepted.append(held + len(events))
+    assert rows.accepted == accepted[:-1]
+    assert seen["o"].offered == offered

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import parts
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from simulation import exchange
+from scans import Bank, Rows, pooled, random_bank, slice_clocks
+from simulation import Stalls, exchange, receive, send, simulate
 
-from firstspike.hardware import Hardware
+from firstspike.hardware import WORD_BITS, Hardware, LayerShape
 from firstspike_rtl.layouts import RESULT_WORD
 from firstspike_rtl.readout import Readout
 
@@ -24,84 +25,71 @@ def output(*, steps: int = 4, fire_start: int | None = None, first_spike: bool =
 
 
 def signed(word: int) -> int:
-    return word - (1 << 32) if word >> 31 else word
+    return word - (1 << WORD_BITS) if word >> WORD_BITS - 1 else word
 
 
 @dataclass
 class Case:
-    """As in the tests of neurons: updates (group, products) and watermarks (None, step, fault)."""
+    """As in the tests of neurons: for each image the tests of its membranes, (final, fault, bank)."""
 
     core: Hardware
-    bias: list[list[int]]
     threshold: list[int]
-    images: list[list[tuple]] = field(default_factory=list)
+    images: list[list[tuple[int, int, Bank]]]
 
     @property
-    def shape(self):
+    def shape(self) -> LayerShape:
         return self.core.layers[0]
 
     def records(self) -> list[tuple[list[int], int, int, int]]:
         """(membranes, class, decision step, fault) of each image."""
         out = []
         for image in self.images:
-            v = [value for row in self.bias for value in row]
-            decision, k, fault = None, 0, 0
-            for entry in image:
-                if entry[0] is not None:
-                    for lane, product in enumerate(entry[1]):
-                        v[entry[0] * self.shape.lanes + lane] += product
-                    continue
-                _, mark, fault = entry
-                final = mark == self.shape.input_codes - 1
-                while k < self.core.steps and (final or k + self.core.fire_start <= mark):
-                    best = max(v[: self.shape.outputs])
-                    if self.shape.fires and decision is None and best >= self.threshold[k]:
-                        decision = (v.index(best), k)
-                    k += 1
-            real = v[: self.shape.outputs]
-            out.append((real, *(decision or (real.index(max(real)), self.core.steps)), fault))
+            values = [pooled(self.shape, bank) for *_, bank in image]
+            last = values[-1]
+            decision = last.index(max(last)), self.core.steps
+            for k in reversed(range(self.core.steps if self.shape.fires else 0)):
+                v = values[min(k, len(values) - 1)]
+                if max(v) >= self.threshold[k]:
+                    decision = v.index(max(v)), k
+            out.append((last, *decision, image[-1][1]))
         return out
 
     def run(self, *, send: bool = True, stall=0.0, seed=0, waves=None):
-        items = [
-            {"mark": 1, "step": e[1], "fault": e[2]} if e[0] is None else {"group": e[0], "products": e[1]}
-            for image in self.images
-            for e in image
-        ]
-        rows = {"layer0_bias": self.bias}
-        if self.shape.fires:
-            rows["layer0_threshold"] = [[t] for t in self.threshold]
+        tests = [test for image in self.images for test in image]
+        table = {"layer0_threshold": [[t] for t in self.threshold]} if self.shape.fires else {}
+        dut = Readout(self.core, 0, parts.contents(self.core, **table))
+        rows = Rows(dut, self.shape, [bank for *_, bank in tests])
         length = 1 + (self.shape.outputs if send else 0)
         seen = exchange(
-            Readout(self.core, 0, parts.contents(self.core, **rows)), {"i": items},
-            {"o": length * len(self.images)}, stall=stall, seed=seed, levels={"send_membranes": send}, waves=waves,
+            dut, {"test": [{"final": final, "fault": fault} for final, fault, _ in tests]},
+            {"o": length * len(self.images)}, stall=stall, seed=seed, levels={"send_membranes": send},
+            processes=[rows.watch], waves=waves,
         )  # fmt: skip
-        words = seen["o"].items
-        got = []
-        for n in range(0, len(words), length):
-            *membranes, last = words[n : n + length]
-            assert [w.last for w in words[n : n + length]] == [0] * len(membranes) + [1]
-            result = RESULT_WORD.from_bits(last.data)
-            got.append(([signed(w.data) for w in membranes], result.index, result.step, result.fault))
-        assert got == [(v if send else [], *rest) for v, *rest in self.records()]
-        return seen
+        assert records_of(seen["o"].items, length) == [(v if send else [], *rest) for v, *rest in self.records()]
+        return seen, rows
+
+
+def records_of(words: list, length: int) -> list[tuple]:
+    out = []
+    for n in range(0, len(words), length):
+        *membranes, last = words[n : n + length]
+        assert [w.last for w in words[n : n + length]] == [0] * len(membranes) + [1]
+        result = RESULT_WORD.from_bits(last.data)
+        out.append(([signed(w.data) for w in membranes], result.index, result.step, result.fault))
+    return out
 
 
 def random_case(rng: random.Random, core: Hardware, images: int) -> Case:
-    """Small numbers, so that ties are frequent; lanes without a neuron hold the largest membrane."""
+    """Small numbers, so that ties are frequent."""
     shape = core.layers[0]
-    bias = [
-        [rng.randint(-4, 2) if group * shape.lanes + lane < shape.outputs else 2000 for lane in range(shape.lanes)]
-        for group in range(shape.groups)
-    ]
-    case = Case(core, bias, sorted((rng.randint(1, 9) for _ in range(core.steps)), reverse=True))
-    marks = list(range(core.steps)) if core.ordered[0] else [core.steps - 1]
+    case = Case(core, sorted((rng.randint(1, 9) for _ in range(core.steps)), reverse=True), [])
     for _ in range(images):
-        image: list[tuple] = []
-        for mark in marks:
-            for _ in range(rng.choice([0, 0, 1, 3])):
-                image.append((rng.randrange(shape.groups), [rng.randint(-3, 4) for _ in range(shape.lanes)]))
-            image.append((None, mark, rng.randrange(2) if mark == core.steps - 1 else 0))
+        early = rng.randrange(core.steps) if shape.fires and core.fire_start < core.steps else 0
+        low, high = rng.choice([(-4, 2), (0, 9), (-9, -1), (-3, 4)])
+        image: list[tuple[int, int, Bank]] = []
+        for n in range(early + 1):
+            final = int(n == early)
+            image.append((final, final and rng.randrange(2), random_bank(rng, shape, low, high)))
         case.images.append(image)
     return case
 
@@ -115,6 +103,7 @@ def cores(draw: st.DrawFn) -> Hardware:
         first_spike=draw(st.booleans()),
         outputs=outputs,
         lanes=draw(st.integers(1, outputs)),
+        membrane_bits=draw(st.sampled_from([5, 12, WORD_BITS])),
     )
 
 
@@ -138,64 +127,108 @@ def test_images_in_a_row(first_spike, stall, seed, waves) -> None:
         assert len({step for _, _, step, _ in records}) > 1
 
 
-FINAL = (None, 3, 0)
-
-
 @pytest.mark.smoke
 @pytest.mark.parametrize(
-    ("core", "bias", "threshold", "image", "decision"),
+    ("core", "threshold", "banks", "decision"),
     [
-        pytest.param(output(), [[1, 5], [5, 0]], [], [FINAL], (1, 4), id="tie_to_the_lowest"),
-        pytest.param(output(), [[-7, -3], [-9, -3]], [], [FINAL], (1, 4), id="all_negative"),
-        pytest.param(output(), [[0, 0], [0, 0]], [], [(1, [0, 1]), FINAL], (3, 4), id="last_neuron"),
-        pytest.param(output(membrane_bits=4), [[-8, 7], [-8, -8]], [], [FINAL], (1, 4), id="limits"),
-        pytest.param(output(outputs=1, lanes=1), [[-5]], [], [FINAL], (0, 4), id="one_output"),
+        pytest.param(output(), [], [[[1, 5], [5, 0]]], (1, 4), id="tie_to_the_lowest"),
+        pytest.param(output(), [], [[[-7, -3], [-9, -3]]], (1, 4), id="all_negative"),
+        pytest.param(output(), [], [[[0, 0], [0, 1]]], (3, 4), id="last_neuron"),
+        pytest.param(output(outputs=3), [], [[[-7, -3], [-3, 0]]], (1, 4), id="no_such_neuron"),
+        pytest.param(output(membrane_bits=4), [], [[[-8, 7], [-8, -8]]], (1, 4), id="limits"),
+        pytest.param(output(outputs=1), [], [[[-5]]], (0, 4), id="one_output"),
         pytest.param(
-            output(first_spike=True), [[0, 2], [3, 1]], [9, 4, 3, 2], [FINAL], (2, 2), id="first_spike_threshold_met",
+            output(first_spike=True), [9, 4, 3, 2], [[[0, 2], [3, 1]]], (2, 2), id="first_spike_threshold_met",
+        ),
+        pytest.param(output(first_spike=True), [9, 4, 3, 2], [[[0, -2], [-3, 0]]], (0, 4), id="first_spike_none"),
+        pytest.param(
+            output(first_spike=True), [9, 4, 3, 2], [[[0, 5], [5, 4]]], (1, 1), id="first_spike_larger_v_lowest",
         ),
         pytest.param(
-            output(first_spike=True), [[0, -2], [-3, 0]], [9, 4, 3, 2], [FINAL], (0, 4), id="first_spike_none",
-        ),
-        pytest.param(
-            output(first_spike=True), [[0, 5], [5, 4]], [9, 4, 3, 2], [FINAL], (1, 1), id="first_spike_larger_v_lowest",
-        ),
-        pytest.param(
-            output(first_spike=True, fire_start=0), [[0, 3], [0, 0]], [9, 3, 3, 2],
-            [(None, 0, 0), (None, 1, 0), (0, [99, -99]), (None, 2, 0), FINAL],
+            output(first_spike=True, fire_start=0), [9, 3, 3, 2],
+            [[[0, 3], [0, 0]], [[0, 3], [0, 0]], [[99, -96], [0, 0]], [[99, -96], [0, 0]]],
             (1, 1), id="first_spike_is_not_changed_by_what_comes_later",
         ),
         pytest.param(
-            output(first_spike=True, fire_start=0), [[0, 3], [0, 0]], [9, 9, 9, 2],
-            [(None, 0, 0), (None, 1, 0), (None, 2, 0), (0, [1, -3]), FINAL], (0, 4), id="early_but_none",
+            output(first_spike=True, fire_start=0), [9, 9, 9, 2],
+            [[[0, 3], [0, 0]], [[0, 3], [0, 0]], [[0, 3], [0, 0]], [[1, 0], [0, 0]]], (0, 4), id="early_but_none",
+        ),
+        pytest.param(
+            output(first_spike=True, fire_start=0), [9, 9, 4, 2], [[[0, 8], [0, 0]], [[0, 0], [4, 5]]], (3, 2),
+            id="the_final_test_is_of_all_steps_left",
         ),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("send", [False, True], ids=["class_only", "membranes_too"])
-def test_corner(core, bias, threshold, image, decision, send, waves) -> None:
-    """By hand, twice in a row."""
-    case = Case(core, bias, threshold, [image, image])
-    assert [(index, step) for _, index, step, _ in case.records()] == [decision] * 2
+def test_corner(core, threshold, banks, decision, send, waves) -> None:
+    """By hand, twice in a row; only the second image is faulty."""
+    images = [[(int(bank is banks[-1]), fault, bank) for bank in banks] for fault in (0, 1)]
+    case = Case(core, threshold, images)
+    assert [(index, step, fault) for _, index, step, fault in case.records()] == [(*decision, 0), (*decision, 1)]
     case.run(send=send, waves=waves)
 
 
 @pytest.mark.smoke
+def test_whether_membranes_are_sent_is_read_with_the_test(waves) -> None:
+    """While an image is read the level may change."""
+    core = output(outputs=3)
+    case = random_case(random.Random(0), core, images=4)
+    dut = Readout(core, 0, parts.contents(core))
+    rows = Rows(dut, case.shape, [bank for ((*_, bank),) in case.images])
+
+    async def toggle(ctx) -> None:
+        """High for every second image."""
+        level = 0
+        async for _, _, valid, ready in ctx.tick().sample(dut.test.valid, dut.test.ready):
+            level ^= valid & ready
+            ctx.set(dut.send_membranes, level)
+
+    lengths = [1, 4, 1, 4]
+    tests = [{"final": 1, "fault": fault} for ((_, fault, _),) in case.images]
+    seen = exchange(dut, {"test": tests}, {"o": sum(lengths)}, processes=[rows.watch, toggle], waves=waves)
+    words = iter(seen["o"].items)
+    for length, (v, *rest) in zip(lengths, case.records(), strict=True):
+        assert records_of([next(words) for _ in range(length)], length) == [(v if length > 1 else [], *rest)]
+
+
+@pytest.mark.smoke
+def test_a_waiting_record_does_not_hold_up_the_next_image(waves) -> None:
+    """Its membranes are read and given back; only its record waits."""
+    case = random_case(random.Random(0), output(), images=2)
+    dut = Readout(case.core, 0, parts.contents(case.core))
+    rows = Rows(dut, case.shape, [bank for ((*_, bank),) in case.images])
+    got: list = []
+
+    async def wait(ctx) -> None:
+        await ctx.tick().repeat(60)
+        assert [len(releases) for releases in rows.releases] == [1, 1, 1]
+        await receive(dut.o, got, 2, Stalls(0))(ctx)
+
+    tests = [{"final": 1, "fault": fault} for ((_, fault, _),) in case.images]
+    simulate(dut, send(dut.test, tests, Stalls(0)), wait, processes=[rows.watch], waves=waves)
+    assert records_of(got, 1) == [([], *rest) for _, *rest in case.records()]
+
+
+@pytest.mark.smoke
 @pytest.mark.parametrize("send", [False, True], ids=["class_only", "membranes_too"])
-@pytest.mark.parametrize("first_spike", [False, True], ids=["membrane", "first_spike"])
-def test_readout_clocks(first_spike, send, seed, waves) -> None:
-    """An update a clock, a scan ``outputs + SCAN_EXTRA`` clocks, the class word one clock after the last scan."""
-    core = output(first_spike=first_spike, outputs=5, lanes=2)
-    outputs, scans = core.layers[0].outputs, core.steps if first_spike else 1
+@pytest.mark.parametrize(
+    ("first_spike", "fire_start"), [(False, 4), (True, 4), (True, 1)], ids=["membrane", "first_spike", "early"]
+)
+def test_readout_clocks(first_spike, fire_start, send, seed, waves) -> None:
+    """A neuron a clock; the class LATENCY clocks after the last one, and a clock later the next scan may begin."""
+    core = output(first_spike=first_spike, fire_start=fire_start, outputs=5)
     case = random_case(random.Random(seed), core, images=6)
-    seen = case.run(send=send, waves=waves)
-    taken, offered = [], []
-    clock = core.layers[0].groups  # the first refill
+    seen, rows = case.run(send=send, waves=waves)
+    clocks, period, _ = slice_clocks(case.shape)
+    offered, accepted = [], [case.shape.membrane_rows]  # after the fill
     for image in case.images:
-        taken += range(clock, clock + len(image))
-        clock = taken[-1] + scans * (outputs + Readout.SCAN_EXTRA) + 1
-        if send:
-            offered += range(clock - outputs, clock)
-        offered.append(clock)
-        if not first_spike:
-            assert clock - taken[-1] == outputs + Readout.LATENCY
-    assert seen["i"].taken == taken
+        for n, (final, *_) in enumerate(image):
+            more = core.steps - n - 1 if final and first_spike else 0
+            begin = accepted[-1] + more * period
+            if final and send:
+                offered += [begin + clock + 1 for clock in clocks]
+            if final:
+                offered.append(begin + clocks[-1] + Readout.LATENCY)
+            accepted.append(begin + clocks[-1] + 2)
+    assert rows.accepted == accepted[:-1]
     assert seen["o"].offered == offered

@@ -11,12 +11,13 @@ import pytest
 from firstspike.registers import ADDRESS_BITS, IDENTITY, register_map
 from firstspike_rtl.bus import Registers
 from firstspike_rtl.encoder import EventInput, PixelEncoder, Sorter
+from firstspike_rtl.integrator import Integrator
 from firstspike_rtl.layouts import EVENT_WORD, RESULT_WORD
+from firstspike_rtl.membranes import Membranes
 from firstspike_rtl.monitor import Monitor
-from firstspike_rtl.neurons import Neurons
 from firstspike_rtl.readout import Readout
-from firstspike_rtl.synapse import Synapse
 from firstspike_rtl.verilog import LINT_EXCEPTIONS
+from firstspike_rtl.walk import Walk
 
 TEXT = (Path(__file__).parents[2] / "docs" / "rtl.md").read_text()
 COUNTS = {"one a spiking population": 2, "one a layer": 2, "one a population": 3}
@@ -58,13 +59,17 @@ def test_latencies() -> None:
         "PixelEncoder": [PixelEncoder.LATENCY],
         "EventInput": [EventInput.LATENCY],
         "Sorter": [Sorter.LATENCY],
-        "Synapse": [Synapse.LATENCY],
-        "Neurons": [Neurons.LATENCY_SCAN, Neurons.LATENCY_EVENT],
-        "Readout": [Readout.SCAN_EXTRA, Readout.LATENCY - Readout.SCAN_EXTRA],
+        "Walk": [Walk.LATENCY],
+        "Integrator": [Integrator.LATENCY_TEST],
+        "Membranes": [Membranes.LATENCY],
+        "Scanner": [2, 2],  # pool^2 + 2: held by the simulation of the part
+        "Neurons": [1, 1],  # stages + 1, and 1 stage stepped: likewise
+        "Readout": [Readout.LATENCY],
         "Fork": [0],
         "Monitor": [Monitor.LATENCY],
         "Registers": [Registers.LATENCY],
     }
+    assert f"a queue of {PixelEncoder.QUEUE} words" in table("part")["PixelEncoder"][1]
     assert f"every {Registers.INTERVAL} clocks" in table("part")["Registers"][1]
 
 

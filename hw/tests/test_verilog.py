@@ -19,7 +19,7 @@ from amaranth.hdl import Fragment
 from firstspike import images, kernels
 from firstspike.errors import FirstspikeError
 from firstspike.hardware import Hardware
-from firstspike.model import Network, dense
+from firstspike.model import Conv2d, Dense, Network, chain, dense
 from firstspike.registers import register_map
 from firstspike_rtl import verilog
 from firstspike_rtl.layouts import EVENT_WORD, RESULT_WORD
@@ -45,6 +45,32 @@ def network(
     )  # fmt: skip
 
 
+def convolutional(
+    *,
+    shape: tuple[int, int, int] = (2, 8, 7),
+    layers: tuple[dict, ...] = ({"kernel": (3, 2), "padding": 1, "pool": 2}, {"kernel": (3, 2), "stride": 2}),
+    fire_start: int = 4,
+    first_spike: bool = False,
+) -> Network:
+    """Convolutions and a dense layer, with kernels of both kinds; pooling and stride leave membranes and rows out."""
+    rng = np.random.default_rng(7)
+    shifted, other = kernels.PowerOfTwo(steps=4), kernels.Linear(steps=4)
+    made: list[Conv2d | Dense] = []
+    before: tuple[int, ...] = shape
+    for n, geometry in enumerate(layers):
+        parts = {"name": f"layer{n}", "bias": rng.integers(-9, 9, 5), "weight_bits": 4}
+        weight = rng.integers(-8, 8, (5, before[0], *geometry["kernel"]))
+        made.append(Conv2d(weight=weight, **parts, **{k: v for k, v in geometry.items() if k != "kernel"}))
+        before = made[-1].output_shape(before)
+    weight = rng.integers(-8, 8, (3, int(np.prod(before))))
+    made.append(Dense(name=f"layer{len(made)}", weight=weight, bias=rng.integers(-9, 9, 3), weight_bits=4))
+    return chain(
+        made, input_shape=shape, kernels=[(other if n == 1 else shifted).table() for n in range(len(made))],
+        thresholds=[shifted.integer_threshold(0.05)] * (len(made) - (not first_spike)), encoder=shifted.encoder(),
+        steps=4, fire_start=fire_start,
+    )  # fmt: skip
+
+
 CORES = {
     "usual": (network(), {"lanes": 3}),
     "early_first_spike": (network(fire_start=1, first_spike=True), {"lanes": [7, 1]}),
@@ -55,6 +81,12 @@ CORES = {
     "four_layers": (network((6, 5, 4, 3, 2)), {"lanes": 2}),
     "many_steps": (network((5, 4, 3), steps=1024, fire_start=500, first_spike=True), {"input": "events"}),
     "smallest": (network((1, 1, 1), steps=1, first_spike=True), {}),
+    "convolutions": (convolutional(), {"lanes": [2, 3, 2], "test_clocks": 9}),
+    "convolutions_early": (convolutional(fire_start=2, first_spike=True), {"lanes": [5, 1, 3], "product": "multiply"}),
+    "one_column": (convolutional(shape=(3, 5, 1), layers=({"kernel": (2, 1)}, {"kernel": (1, 1)})), {"lanes": 2}),
+    "one_row": (convolutional(shape=(2, 1, 6), layers=({"kernel": (1, 3), "stride": 3},)), {"lanes": 3}),
+    "one_place": (convolutional(shape=(2, 3, 3), layers=({"kernel": (3, 3)},)), {"lanes": 4}),
+    "convolutions_of_events": (convolutional(fire_start=1), {"lanes": 2, "input": "events", "monitor": False}),
 }
 EVERY_CORE = pytest.mark.parametrize("core", CORES)
 
@@ -323,8 +355,8 @@ def test_a_changed_or_missing_file_is_refused(name, copy) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 2}, "has manifest format 2, not 1"),
-        ({"format": "1"}, "has manifest format '1', not 1"),
+        ({"format": 1}, "has manifest format 1, not 2"),
+        ({"format": "2"}, "has manifest format '2', not 2"),
         ({"hardware": {}}, "not a description of hardware"),
         ({"hardware": None}, "not a description of hardware"),
         ({"files": None}, "is not a generated folder"),
@@ -351,6 +383,6 @@ def test_a_manifest_that_is_none_is_refused(content, copy) -> None:
 
 @pytest.mark.smoke
 def test_a_network_that_does_not_fit_leaves_nothing(tmp_path) -> None:
-    with pytest.raises(FirstspikeError, match="layer 0: the network has 7 outputs, the hardware 6"):
+    with pytest.raises(FirstspikeError, match="layer 0: the network has channels 7, the hardware 6"):
         generate(network(), Hardware.for_network(network((9, 6, 4))), tmp_path / "core")
     assert list(tmp_path.iterdir()) == []

@@ -11,10 +11,14 @@ import numpy as np
 
 from firstspike import golden, images, processes
 from firstspike.errors import FirstspikeError
+from firstspike.link import DEFAULT_BAUD
 from firstspike.model import Network
+from firstspike.words import Records
 from firstspike.workspace import Workspace, read_json, write_json
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from firstspike_verify.verilated import Run
 
 
@@ -104,6 +108,20 @@ def generate(workspace: Workspace) -> Path:
     return workspace.rtl
 
 
+def folding_table(workspace: Workspace) -> Table:
+    """What each layer of the hardware takes, in clocks and in memory, for the spikes of the workspace's sample.
+
+    Raises
+    ------
+    FirstspikeError
+        if there is no network, or it does not fit the hardware asked for, or there are no training images.
+
+    """
+    from firstspike_rtl import folding
+
+    return folding.table(workspace.hardware, workspace.sample)
+
+
 def simulate(
     workspace: Workspace,
     *,
@@ -158,7 +176,7 @@ def simulate(
     spikes = {"spike_times"} if core.hardware.monitor else set()
     first = scoreboard.compare(expected, streamed.result, seed, parts=set(scoreboard.PARTS) - {"spike_times"} | spikes)
     second = scoreboard.compare(expected, alone.result, seed, parts={"classes", "decision_steps"} | spikes)
-    predicted = [cycles.predict(network, core.hardware, expected, one_at_a_time=single) for single in (False, True)]
+    predicted = [cycles.predict(core.hardware, expected, one_at_a_time=single) for single in (False, True)]
     target = workspace.simulation if reload is None else workspace.reloaded
     write_json(
         target,
@@ -217,6 +235,21 @@ def bitstream(workspace: Workspace, *, device: str, seed: int, progress: Callabl
     return workspace.bitstream
 
 
+def vivado(workspace: Workspace, *, part: str, megahertz: float) -> Path:
+    """Write the folder for Vivado.
+
+    Raises
+    ------
+    FirstspikeError
+        if the RTL is missing or was changed, or the part or the clock is wrong.
+
+    """
+    from firstspike_rtl import vivado as flow
+
+    with workspace.timed("vivado"):
+        return flow.write(workspace.rtl, workspace.vivado, part=part, megahertz=megahertz)
+
+
 def check_simulation(workspace: Workspace, experiment_file: Path, reload: Path | None = None) -> None:
     """Fail if the last simulation found a difference.
 
@@ -237,7 +270,16 @@ def check_simulation(workspace: Workspace, experiment_file: Path, reload: Path |
     raise MismatchError(f"{problem}\nrepeat with: {shlex.join(map(str, again))}")
 
 
-def infer(workspace: Workspace, pictures: list[Path], *, rtl: bool = False, invert: bool = False) -> list[str]:
+def infer(
+    workspace: Workspace,
+    pictures: list[Path],
+    *,
+    rtl: bool = False,
+    port: str | None = None,
+    baud: int = DEFAULT_BAUD,
+    invert: bool = False,
+    progress: Callable[[float], None] = lambda done: None,
+) -> list[str]:
     """Classify image files; writes ``inference.json`` and returns a line for each.
 
     A picture is made grey, and scaled to the size of the data set's images.
@@ -245,24 +287,36 @@ def infer(workspace: Workspace, pictures: list[Path], *, rtl: bool = False, inve
     Parameters
     ----------
     workspace
-        With a frozen network and, for ``rtl``, generated RTL.
+        With a frozen network and, for ``rtl`` and ``port``, generated RTL.
     pictures
         Files of any common format.
     rtl
         By the Verilated RTL instead of the golden model.
+    port, baud
+        By the board at this serial port, which holds the generated core with the host link (``docs/link.md``); the
+        network is loaded unless it is there.
     invert
         The pictures are dark on light.
+    progress
+        Called with the fraction of the load that is done.
 
     Raises
     ------
     FirstspikeError
-        if a file is no picture, or a stage is missing.
+        if a file is no picture, a stage is missing, or the board does not answer or is another.
 
     """
     network = workspace.frozen
     bytes_in = np.stack([_picture(path, network, invert) for path in pictures])
     with workspace.timed("infer"):
-        if rtl:
+        result: golden.Result | Records
+        if port is not None:
+            from firstspike import host
+            from firstspike_rtl.verilog import load_manifest
+
+            _, hardware = load_manifest(workspace.rtl)
+            result = host.infer(port, hardware, network, bytes_in, baud=baud, progress=progress)
+        elif rtl:
             from firstspike_verify.verilated import VerilatedCore
 
             with VerilatedCore(workspace.rtl, workspace.verilated) as core:

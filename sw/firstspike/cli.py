@@ -12,6 +12,7 @@ from rich.console import Console
 
 from firstspike import __version__, chain, processes
 from firstspike.errors import FirstspikeError
+from firstspike.link import DEFAULT_BAUD
 from firstspike.workspace import Workspace, read_json
 
 app = typer.Typer(
@@ -25,6 +26,9 @@ console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isat
 
 ExperimentFile = Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="TOML file, such as examples/digits.toml")]
 Out = Annotated[Path | None, typer.Option(help="Folder for the artefacts (default: build/<name>)")]
+Lanes = Annotated[str | None, typer.Option(metavar="N[,N...]", help="Lanes of all layers, or of each")]
+Clocks = Annotated[int | None, typer.Option(min=1, help="Choose the lanes for so many clocks an image")]
+Blocks = Annotated[int | None, typer.Option(min=0, help="Choose the lanes for so many memory blocks")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint")]
 Count = Annotated[int | None, typer.Option("--images", min=1, help="How many test images (default: all)")]
 Waves = Annotated[bool, typer.Option("--waves", help="Write a VCD of the simulation")]
@@ -66,15 +70,19 @@ def quantize(experiment: ExperimentFile, out: Out = None) -> None:
 
 
 @app.command(epilog="Example: firstspike export examples/digits.toml")
-def export(experiment: ExperimentFile, out: Out = None) -> None:
+def export(
+    experiment: ExperimentFile, out: Out = None, lanes: Lanes = None, clocks: Clocks = None, blocks: Blocks = None
+) -> None:
     """Write FPGA memory images (.mem .coe .mif .hex, and one .bin to load at run time); writes images/."""
-    _stage(chain.export, Workspace.open(experiment, out))
+    _stage(chain.export, _folded(Workspace.open(experiment, out), lanes, clocks, blocks))
 
 
-@app.command(epilog="Example: firstspike generate examples/digits.toml")
-def generate(experiment: ExperimentFile, out: Out = None) -> None:
-    """Generate the Verilog and its manifest; writes rtl/."""
-    _stage(chain.generate, Workspace.open(experiment, out))
+@app.command(epilog="Example: firstspike generate examples/digits.toml --clocks 100")
+def generate(
+    experiment: ExperimentFile, out: Out = None, lanes: Lanes = None, clocks: Clocks = None, blocks: Blocks = None
+) -> None:
+    """Generate the Verilog and its manifest, and show what each layer takes; writes rtl/."""
+    _generate(_folded(Workspace.open(experiment, out), lanes, clocks, blocks))
 
 
 @app.command(epilog="Example: firstspike simulate examples/digits.toml --images 20 --waves")
@@ -112,6 +120,17 @@ def bitstream(
     console.print(f"{figures['device']}: {figures['fmax_mhz']} MHz   {cells}")
 
 
+@app.command(epilog="Example: firstspike vivado examples/digits.toml --part xc7z020clg400-1")
+def vivado(
+    experiment: ExperimentFile,
+    out: Out = None,
+    part: Annotated[str, typer.Option(help="Device, as Vivado names it")] = "xc7a100tcsg324-1",
+    megahertz: Annotated[float, typer.Option(help="Clock that the core by itself is built for")] = 100.0,
+) -> None:
+    """Write sources, constraints and a Tcl script for Vivado (not run on Vivado by us); writes vivado/."""
+    _stage(chain.vivado, Workspace.open(experiment, out), part=part, megahertz=megahertz)
+
+
 @app.command(epilog="Example: firstspike report examples/digits.toml")
 def report(experiment: ExperimentFile, out: Out = None) -> None:
     """Sum up the stages; writes report.json, raster.png and kernels.png."""
@@ -123,19 +142,22 @@ def run(
     experiment: ExperimentFile,
     out: Out = None,
     resume: Resume = False,
+    lanes: Lanes = None,
+    clocks: Clocks = None,
+    blocks: Blocks = None,
     count: Count = None,
     waves: Waves = False,
     stall: Stall = 0.0,
     seed: Seed = 0,
 ) -> None:
     """The whole chain: train, quantize, export, generate, simulate, report."""
-    workspace = Workspace.open(experiment, out)
+    workspace = _folded(Workspace.open(experiment, out), lanes, clocks, blocks)
     _stage(chain.train, workspace, resume=resume)
     _stage(chain.quantize, workspace)
     if not processes.is_first():
         return  # torchrun starts several to train; the rest is for one
-    for stage in (chain.export, chain.generate):
-        _stage(stage, workspace)
+    _stage(chain.export, workspace)
+    _generate(workspace)
     _stage(chain.simulate, workspace, count=count, waves=waves, stall=stall, seed=seed)
     if waves:
         console.print(f"waves: {workspace.waves}")
@@ -143,18 +165,42 @@ def run(
     chain.check_simulation(workspace, experiment)
 
 
-@app.command(epilog="Example: firstspike infer examples/digits.toml seven.png --rtl")
+@app.command(epilog="Example: firstspike infer examples/digits.toml seven.png --port /dev/ttyUSB0")
 def infer(
     experiment: ExperimentFile,
     pictures: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files, light on dark")],
     out: Out = None,
     rtl: Annotated[bool, typer.Option("--rtl", help="By the Verilated RTL instead of the golden model")] = False,
+    port: Annotated[str | None, typer.Option(help="By the board at this serial port")] = None,
+    baud: Annotated[int, typer.Option(min=1, help="Bits a second of that port")] = DEFAULT_BAUD,
     invert: Annotated[bool, typer.Option("--invert", help="The images are dark on light")] = False,
 ) -> None:
     """Classify image files; prints a line each, and writes inference.json."""
+    if rtl and port is not None:
+        raise FirstspikeError("--rtl and --port are both given", "give one of them")
     workspace = Workspace.open(experiment, out)
-    for line in chain.infer(workspace, pictures, rtl=rtl, invert=invert):
+    with Console(stderr=True).status("infer") as status:
+        lines = chain.infer(
+            workspace, pictures, rtl=rtl, port=port, baud=baud, invert=invert,
+            progress=lambda done: status.update(f"load {done:.0%}"),
+        )  # fmt: skip
+    for line in lines:
         console.print(line)
+
+
+def _folded(workspace: Workspace, lanes: str | None, clocks: int | None, blocks: int | None) -> Workspace:
+    try:
+        numbers = None if lanes is None else [int(part) for part in lanes.split(",")]
+    except ValueError as error:
+        raise FirstspikeError(f"--lanes is {lanes!r}", "give a number, or one a layer such as 16,10") from error
+    return workspace.folded(
+        lanes=numbers[0] if numbers and len(numbers) == 1 else numbers, clocks=clocks, blocks=blocks
+    )
+
+
+def _generate(workspace: Workspace) -> None:
+    _stage(chain.generate, workspace)
+    console.print(chain.folding_table(workspace))
 
 
 def _report(workspace: Workspace) -> None:

@@ -7,12 +7,12 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 from firstspike import kernels
 from firstspike.architecture import NAMED, parse
 from firstspike.errors import FirstspikeError
-from firstspike.hardware import InputKind
+from firstspike.hardware import FireUnit, InputKind, Product
 from firstspike.model import Readout
 
 Method = Literal["surrogate", "relu"]
@@ -57,8 +57,9 @@ def _real(low: float, high: float, *, optional: bool = False) -> dict[str, Any]:
     return _allow(f"a number in {low:g}..{high:g}", int, float, low=low, high=high, optional=optional)
 
 
-def _choice(*choices: str) -> dict[str, Any]:
-    return _allow(f"one of {', '.join(choices)}", str, choices=choices)
+def _choice(*choices: str, items: bool = False, optional: bool = False) -> dict[str, Any]:
+    text = f"one of {', '.join(choices)}" + (", or a list of them" if items else "")
+    return _allow(text, str, choices=choices, items=items, optional=optional)
 
 
 _TABLE = _allow('a table such as { kind = "exponential", tau = 2.0 }', dict)
@@ -275,14 +276,23 @@ class ConversionConfig(_Section):
     weight_clip: float = field(default=1.0, metadata=_real(0.01, 1.0))
 
 
+#: Settings that say how many lanes there are; one at most is given.
+LANES_FROM = ("lanes", "clocks", "blocks")
+
+
 @dataclass(frozen=True, kw_only=True)
 class HardwareConfig(_Section):
-    """Section ``[hardware]``: the keywords of :meth:`firstspike.hardware.Hardware.for_network`.
+    """Section ``[hardware]``: the keywords of :meth:`firstspike.hardware.Hardware.for_network`, or a target for lanes.
 
     Parameters
     ----------
     lanes
         Membranes updated in one clock: one number for all layers, or one for each.
+    clocks, blocks
+        Instead of lanes what they are chosen for (:func:`firstspike_rtl.folding.fold`): clocks an image, or blocks of
+        memory in the core.
+    fire, product
+        Fire unit and product of weights: one for all layers, or one for each.
     input
         ``pixels`` or ``events`` on the input stream.
     monitor
@@ -294,14 +304,30 @@ class HardwareConfig(_Section):
 
     section: ClassVar[str] = "hardware"
 
-    #: 64 lanes of six bits fill twelve 32-bit words a row, and place on the smallest ECP5.
-    lanes: int | tuple[int, ...] = field(default=64, metadata=_whole(1, 1 << 16, items=True))
+    #: That of for_network: 64 lanes of six bits fill twelve 32-bit words a row, and place on the smallest ECP5.
+    lanes: int | tuple[int, ...] | None = field(default=None, metadata=_whole(1, 1 << 16, items=True, optional=True))
+    #: A target comes from the user's application or device.
+    clocks: int | None = field(default=None, metadata=_whole(1, 1 << 40, optional=True))
+    blocks: int | None = field(default=None, metadata=_whole(0, 1 << 20, optional=True))
+    #: The best that the network allows.
+    fire: FireUnit | tuple[FireUnit, ...] | None = field(
+        default=None, metadata=_choice(*get_args(FireUnit), items=True, optional=True)
+    )
+    product: Product | tuple[Product, ...] | None = field(
+        default=None, metadata=_choice(*get_args(Product), items=True, optional=True)
+    )
     #: A user has images; events are for chips that already spike.
     input: InputKind = field(default="pixels", metadata=_choice("pixels", "events"))
     #: The monitor is what the equality of spike times is checked with.
     monitor: bool = field(default=True, metadata=_allow("true or false", bool))
     #: The trained network's own widths.
     spare_membrane_bits: int = field(default=0, metadata=_whole(0, 16))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given = [name for name in LANES_FROM if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise FirstspikeError(f"[{self.section}] has {' and '.join(given)}", f"use one of {', '.join(LANES_FROM)}")
 
 
 _SECTIONS: tuple[type[_Section], ...] = (

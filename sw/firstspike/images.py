@@ -106,9 +106,9 @@ def network(
         if shape.kind == "dense":
             layers.append(Dense(weight=weight, **parts))
         else:
-            weight = weight.reshape(shape.channels, shape.input_shape[0], *shape.kernel)
+            taps = weight.reshape(shape.channels, shape.input_shape[0], *shape.kernel)
             geometry = {name: getattr(shape, name) for name in ("stride", "padding", "pool")}
-            layers.append(Conv2d(weight=weight, **parts, **geometry))
+            layers.append(Conv2d(weight=taps, **parts, **geometry))
     result = Network(
         populations=populations,
         layers=tuple(layers),
@@ -128,10 +128,13 @@ def digest_words(network: Network) -> list[int]:
 
 
 def fingerprint(hardware: Hardware) -> str:
-    """SHA-256 (hex) of what a core and ``network.bin`` must agree on: the memories, and the rules of computing."""
+    """SHA-256 (hex) of what a core and ``network.bin`` must agree on: rules of computing, layers, and memories."""
     rules = [hardware.steps, hardware.fire_start, hardware.readout, hardware.simultaneous]
+    layers = [
+        [x.kind, x.input_shape, x.channels, x.kernel, x.stride, x.padding, x.pool, x.product] for x in hardware.layers
+    ]
     memories = [[m.name, m.depth, m.fields, m.field_bits, m.signed] for m in hardware.memories]
-    return hashlib.sha256(json.dumps([rules, memories], separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([rules, layers, memories], separators=(",", ":")).encode()).hexdigest()
 
 
 def load_words(source: bytes | Mapping[str, Sequence[int]], hardware: Hardware) -> dict[str, list[int]]:

@@ -14,7 +14,7 @@ from firstspike.hardware import DIGEST_WORDS, WORD_BITS, Hardware
 #: "TTFS" in ASCII.
 IDENTITY = 0x54544653
 #: Of the register map, event words and result records; a driver refuses another one.
-INTERFACE_VERSION = 1
+INTERFACE_VERSION = 2
 
 ENABLE, SEND_MEMBRANES, CLEAR_COUNTERS = 1, 2, 4
 BUSY = 1
@@ -97,7 +97,7 @@ def register_map(hardware: Hardware) -> dict[str, Register]:
             offset=0xC0,
             access="ro",
             count=layers,
-            description="clocks in which each layer added or tested",
+            description="clocks in which each layer added to membranes",
         ),
         Register(name="sizes", offset=0x100, access="ro", count=layers + 1, description="neurons of each population"),
     ]

@@ -24,12 +24,15 @@ def write(workspace: Workspace) -> dict[str, Any]:
         if a stage is missing, or its result belongs to another network.
 
     """
-    network, hardware, dataset = workspace.frozen, workspace.hardware, workspace.dataset
+    from firstspike_rtl.verilog import load_manifest
+
+    network, dataset = workspace.frozen, workspace.dataset
     surrogate = read_json(workspace.surrogate, "run 'firstspike quantize' first")
     simulation = read_json(workspace.simulation, "run 'firstspike simulate' first")
     for path, part in ((workspace.surrogate, surrogate), (workspace.simulation, simulation)):
         if part["network"] != network.digest:
             raise FirstspikeError(f"{path} is of another network", "run the stages from 'firstspike quantize' again")
+    _, hardware = load_manifest(workspace.rtl)  # as generated, whatever the experiment says by now
     labels = dataset.test_labels
     with workspace.timed("golden"):
         result = golden.run(network, dataset.test_images)
@@ -70,6 +73,9 @@ def write(workspace: Workspace) -> dict[str, Any]:
         "cycles": simulation["cycles"],
         "hardware": {
             "lanes": [layer.lanes for layer in hardware.layers],
+            "fire": [layer.fire for layer in hardware.layers[:-1]],
+            "fire_lanes": [layer.fire_lanes for layer in hardware.layers[:-1]],
+            "product": [layer.product for layer in hardware.layers],
             "clock_domain": "aclk",
             "input": hardware.input,
             "monitor": hardware.monitor,

@@ -75,7 +75,7 @@ class Convolution:
         """``reduce`` over each pooling window of (B, M), flattened in the order channel, row, column."""
         pool = self._pool
         rows, columns = self._rows // pool, self._columns // pool
-        grid = array.reshape(-1, self._rows, self._columns, self._channels)[:, : rows * pool, : columns * pool]
+        grid = array.reshape(len(array), self._rows, self._columns, self._channels)[:, : rows * pool, : columns * pool]
         if pool > 1:
-            grid = reduce(grid.reshape(-1, rows, pool, columns, pool, self._channels), axis=(2, 4))
-        return np.ascontiguousarray(grid.transpose(0, 3, 1, 2)).reshape(len(array), -1)
+            grid = reduce(grid.reshape(len(array), rows, pool, columns, pool, self._channels), axis=(2, 4))
+        return np.ascontiguousarray(grid.transpose(0, 3, 1, 2)).reshape(len(array), self._channels * rows * columns)

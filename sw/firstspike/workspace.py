@@ -6,20 +6,22 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from firstspike import processes
+from firstspike import golden, processes
 from firstspike.artefact import write_file
-from firstspike.config import Experiment
+from firstspike.config import LANES_FROM, Experiment
 from firstspike.data import Dataset, load
 from firstspike.errors import FirstspikeError
 from firstspike.hardware import Hardware
 from firstspike.model import Network
 
 BUILD = Path("build")
+#: Training images whose spikes are counted to choose lanes.
+SAMPLE = 1000
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,20 @@ class Workspace:
         """
         experiment = Experiment.load(experiment_file)
         return cls(experiment, out if out is not None else BUILD / experiment.name)
+
+    def folded(self, **target: int | list[int] | None) -> Workspace:
+        """The same, with ``lanes``, ``clocks`` or ``blocks`` in place of what the experiment says of these.
+
+        Raises
+        ------
+        FirstspikeError
+            if more than one is given, or a number is out of range.
+
+        """
+        if all(value is None for value in target.values()):
+            return self
+        hardware = replace(self.experiment.hardware, **(dict.fromkeys(LANES_FROM) | target))  # type: ignore[arg-type]
+        return replace(self, experiment=replace(self.experiment, hardware=hardware))
 
     @property
     def training(self) -> Path:
@@ -98,6 +114,11 @@ class Workspace:
         return self.folder / "bitstream"
 
     @property
+    def vivado(self) -> Path:
+        """Sources, constraints and script for Vivado."""
+        return self.folder / "vivado"
+
+    @property
     def report(self) -> Path:
         """The result, for machines."""
         return self.folder / "report.json"
@@ -125,16 +146,26 @@ class Workspace:
         return Network.load(self.network)
 
     @cached_property
+    def sample(self) -> golden.Result:
+        """What the golden model makes of the first 1,000 training images: their spikes are the work of the layers."""
+        return golden.run(self.frozen, self.dataset.train_images[:SAMPLE])
+
+    @cached_property
     def hardware(self) -> Hardware:
-        """The hardware that the experiment asks for."""
-        settings = self.experiment.hardware
-        return Hardware.for_network(
-            self.frozen,
-            lanes=settings.lanes,
-            input=settings.input,
-            monitor=settings.monitor,
-            spare_membrane_bits=settings.spare_membrane_bits,
-        )
+        """The hardware that the experiment asks for; for a target, folded for the spikes of :attr:`sample`."""
+        wanted = self.experiment.hardware
+        settings: dict[str, Any] = {
+            "fire": wanted.fire,
+            "product": wanted.product,
+            "input": wanted.input,
+            "monitor": wanted.monitor,
+            "spare_membrane_bits": wanted.spare_membrane_bits,
+        }
+        if wanted.clocks is None and wanted.blocks is None:
+            return Hardware.for_network(self.frozen, lanes=wanted.lanes, **settings)
+        from firstspike_rtl import folding
+
+        return folding.fold(self.frozen, self.sample, clocks=wanted.clocks, blocks=wanted.blocks, **settings)
 
     @contextlib.contextmanager
     def timed(self, stage: str) -> Iterator[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -121,6 +122,57 @@ def test_simulation_with_stalls_and_waves(ran: Path) -> None:
     assert simulation["mismatches"]["spike_times"] == 0
 
 
+def test_lanes_for_a_target(ran: Path) -> None:
+    """The options come before the file, and the core keeps the clocks that were asked for on images it was not for."""
+    from firstspike import golden
+    from firstspike_rtl import cycles, folding
+    from firstspike_rtl.verilog import load_manifest
+
+    workspace = Workspace.open(ran / "tiny.toml", ran / "build/tiny")
+    expected = golden.run(workspace.frozen, workspace.dataset.test_images)
+    lanes = []
+    for clocks in (40, 100, 400):
+        done = firstspike("generate", "tiny.toml", "--clocks", str(clocks), cwd=ran)
+        assert done.returncode == 0, done.stderr
+        _, hardware = load_manifest(ran / "build/tiny/rtl")
+        assert cycles.predict(hardware, expected).intervals.mean() <= 1.1 * clocks
+        lanes.append([layer.lanes for layer in hardware.layers])
+        rows = [line.split() for line in done.stdout.splitlines() if re.match(r" [01] dense ", line)]
+        assert [int(row[3]) for row in rows] == lanes[-1]
+        assert [float(row[7]) for row in rows] == [
+            round(x, 1) for x in cycles.floor(hardware, workspace.sample).mean(axis=0)
+        ]
+    assert lanes[0] > lanes[1] > lanes[2]
+    assert len(workspace.sample) == 1000
+
+    done = firstspike("generate", "tiny.toml", "--blocks", "3", cwd=ran)
+    assert done.returncode == 0, done.stderr
+    _, hardware = load_manifest(ran / "build/tiny/rtl")
+    assert sum(row.blocks for row in folding.rows(hardware, expected)) <= 3
+
+    for verb in ("export", "generate", "simulate", "report"):
+        options = [] if verb in ("simulate", "report") else ["--lanes", "2,5"]
+        assert firstspike(verb, "tiny.toml", *options, cwd=ran).returncode == 0
+    assert "layer1_bias: 2 rows" in (ran / "build/tiny/images/layer1_bias.mem").read_text()
+    # The core as generated, not as the file asks for.
+    assert json.loads((ran / "build/tiny/report.json").read_text())["hardware"]["lanes"] == [2, 5]
+
+    (ran / "tiny.toml").write_text(EXPERIMENT.replace("lanes = [4, 3]", "clocks = 100"))
+    assert firstspike("generate", "tiny.toml", cwd=ran).returncode == 0
+    assert [layer.lanes for layer in load_manifest(ran / "build/tiny/rtl")[1].layers] == lanes[1]
+
+
+def test_targets_out_of_reach(ran: Path) -> None:
+    def wrong(*options: str) -> subprocess.CompletedProcess[str]:
+        return firstspike("generate", "tiny.toml", *options, cwd=ran)
+
+    refused(wrong("--clocks", "3"), "3 clocks an image are out of reach", "layer 0 dense 12", "ask for")
+    refused(wrong("--blocks", "1"), "the smallest folding takes 2 blocks", "larger device")
+    refused(wrong("--clocks", "50", "--lanes", "3"), "[hardware] has lanes and clocks")
+    refused(wrong("--lanes", "many"), "--lanes is 'many'")
+    refused(wrong("--lanes", "2,3,4"), "lanes are given for 3 layers")
+
+
 def test_reload_of_another_network(ran: Path) -> None:
     """A second training of the same shape runs in the RTL that was generated for the first."""
     other = EXPERIMENT.replace('"tiny"', '"other"').replace("epochs = 12", "epochs = 12\nseed = 5")
@@ -148,7 +200,7 @@ def test_reload_of_another_network(ran: Path) -> None:
         weight_bits=6, kernels=[falling, falling], thresholds=[falling], encoder=(8,) * 256, steps=8, fire_start=8,
     )  # fmt: skip
     misfit.save(ran / "misfit")
-    refused(firstspike("simulate", "tiny.toml", "--reload", "misfit", cwd=ran), "11 outputs, the hardware 12")
+    refused(firstspike("simulate", "tiny.toml", "--reload", "misfit", cwd=ran), "channels 11, the hardware 12")
 
 
 def test_infer_by_golden_model_and_rtl(ran: Path) -> None:
@@ -312,7 +364,7 @@ def test_bitstream(ran: Path) -> None:
 
 
 def test_a_convolutional_network_of_colours(tmp_path: Path) -> None:
-    """Everything but the RTL: training, freezing and inference; the core says what it cannot do yet."""
+    """From training to the RTL: every spike and every clock as predicted; the golden model and the RTL tell colours."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 400)
     images = rng.integers(0, 60, (400, 3, 8, 8)).astype(np.uint8)
@@ -325,11 +377,18 @@ def test_a_convolutional_network_of_colours(tmp_path: Path) -> None:
         '[data]\nset = "npz"\npath = "colours.npz"\n[network]\nhidden = "4C3-P2"\n'
         "[train]\nepochs = 8\nbatch_size = 50\n"
     )
-    for verb in ("train", "quantize"):
-        done = firstspike(verb, "colours.toml", cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-    for colour, name in enumerate(("red", "green", "blue")):
-        Image.new("RGB", (40, 40), name).save(tmp_path / f"{name}.png")
-        done = firstspike("infer", "colours.toml", f"{name}.png", cwd=tmp_path)
-        assert f"{name}.png: class {colour}" in done.stdout, done.stderr
-    refused(firstspike("generate", "colours.toml", cwd=tmp_path), "3x8x8-4C3-P2-3 has convolutions", "yet")
+    done = firstspike("run", "colours.toml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "build/colours/report.json").read_text())
+    assert report["network"] == "3x8x8-4C3-P2-3"
+    compared = report["mismatches"].pop("compared")
+    assert set(report["mismatches"].values()) == {0}
+    neurons = 3 * 8 * 8 + 4 * 3 * 3
+    assert compared == 100 * ((neurons + 3 + 2) + (neurons + 2))  # streamed, and alone without membranes
+    assert report["cycles"]["predicted_equal"] is True
+    names = [f"{name}.png" for name in ("red", "green", "blue")]
+    for name in names:
+        Image.new("RGB", (40, 40), name.partition(".")[0]).save(tmp_path / name)
+    for options in ([], ["--rtl"]):
+        done = firstspike("infer", "colours.toml", *names, *options, cwd=tmp_path)
+        assert done.stdout.splitlines() == [f"{name}: class {colour}" for colour, name in enumerate(names)], done.stderr

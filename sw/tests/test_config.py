@@ -12,7 +12,7 @@ from firstspike import kernels
 from firstspike.architecture import needs_map
 from firstspike.config import DataConfig, Experiment, HardwareConfig, NetworkConfig, TrainConfig
 from firstspike.errors import FirstspikeError
-from firstspike.hardware import Hardware
+from firstspike.hardware import MAX_LAYERS, Hardware
 from firstspike.nn import Surrogate
 
 pytestmark = pytest.mark.smoke
@@ -48,6 +48,8 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
     learning_rate = 1
     [hardware]
     lanes = [4, 5, 6]
+    fire = "stepped"
+    product = ["shift", "multiply", "multiply"]
     input = "events"
     monitor = false
     spare_membrane_bits = 2
@@ -60,7 +62,10 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
     assert experiment.network.spiking_input == kernels.Direct()
     assert experiment.network.spiking_hidden == kernels.Exponential(steps=6, tau=2, rounding="ceil")
     assert experiment.train == TrainConfig(weight_bits=4, epochs=3, learning_rate=1)
-    assert experiment.hardware == HardwareConfig(lanes=(4, 5, 6), input="events", monitor=False, spare_membrane_bits=2)
+    assert experiment.hardware == HardwareConfig(
+        lanes=(4, 5, 6), fire="stepped", product=("shift", "multiply", "multiply"), input="events", monitor=False,
+        spare_membrane_bits=2,
+    )  # fmt: skip
     provenance = json.loads(json.dumps(experiment.to_json()))
     assert provenance["data"] == {"set": "npz", "path": "data.npz"}
     assert provenance["network"]["kernel"] == {"kind": "exponential", "tau": 2, "rounding": "ceil"}
@@ -96,11 +101,14 @@ def test_examples_describe_networks_and_their_hardware(path: Path) -> None:
         "monitor": hardware.monitor,
         "spare_membrane_bits": hardware.spare_membrane_bits,
     }
-    if convolutional:
-        with pytest.raises(FirstspikeError, match="convolutions, which the core cannot compute yet"):
+    if len(network.layers) > MAX_LAYERS:
+        with pytest.raises(FirstspikeError, match=f"{len(network.layers)} layers; the core has at most {MAX_LAYERS}"):
             Hardware.for_network(network, **settings)
-    else:
-        assert len(Hardware.for_network(network, **settings).layers) == len(shape.hidden) + 1
+        return
+    core = Hardware.for_network(network, **settings)
+    assert [layer.kind for layer in core.layers] == [layer.kind for layer in network.layers]
+    assert ("conv2d" in {layer.kind for layer in core.layers}) == convolutional
+    assert core.shapes[1:-1] == tuple(population.shape for population in network.populations[1:-1])
 
 
 def test_the_examples_are_there() -> None:
@@ -138,6 +146,16 @@ def test_the_examples_are_there() -> None:
         ('[data]\npath = "x.npz"', "[data] path is", "npz"),
         ("[hardware]\nlanes = 0", "[hardware] lanes is 0", "or a list"),
         ("[hardware]\nlanes = [4, 0]", "[hardware] lanes is [4, 0]", "or a list"),
+        ("[hardware]\nlanes = 4\nclocks = 100", "[hardware] has lanes and clocks", "use one of lanes, clocks, blocks"),
+        ("[hardware]\nclocks = 100\nblocks = 9", "[hardware] has clocks and blocks", "one of"),
+        ("[hardware]\nclocks = 0", "[hardware] clocks is 0", "an integer in 1.."),
+        ("[hardware]\nblocks = -1", "[hardware] blocks is -1", "an integer in 0.."),
+        ('[hardware]\nfire = "fast"', "[hardware] fire is 'fast'", "search, stepped, or a list"),
+        (
+            '[hardware]\nproduct = ["shift", "add"]',
+            "[hardware] product is ['shift', 'add']",
+            "multiply, shift, or a list",
+        ),
         ("[hardware]\nmonitor = 1", "[hardware] monitor is 1", "true or false"),
         ('[hardware]\ninput = "frames"', "[hardware] input is 'frames'", "pixels, events"),
         ('name = "a/b"', "name is 'a/b'", "letters"),

@@ -292,6 +292,14 @@ def test_an_empty_batch_has_empty_results(fire_start: int, first_spike: bool) ->
     assert result.membranes.shape == (0, 5)
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_an_empty_batch_of_convolutions(data: st.DataObject) -> None:
+    network = data.draw(networks(convolutional=True))
+    images = data.draw(images_for(network))
+    assert golden.run(network, images[:0]) == golden.run(network, images)[:0]
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_the_order_of_inputs_does_not_matter(data: st.DataObject) -> None:

@@ -81,7 +81,7 @@ def test_rows() -> None:
     rows = images.contents(network, Hardware.for_network(network))
     assert rows["layer0_weight"] == [0b111_001, 0b011_010]
     assert rows["layer0_bias"] == [0b000001_000000]
-    assert rows["layer0_kernel"] == [8, 4, 2, 1]
+    assert rows["layer0_kernel"] == [3, 2, 1, 0]
     assert rows["layer0_threshold"] == [12, 6, 3, 2]
     assert rows["encoder"][200] == 0b1_00
     assert rows["encoder"][50] == 0b1_10

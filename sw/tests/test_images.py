@@ -14,7 +14,7 @@ from firstspike import golden, images, kernels
 from firstspike.errors import FirstspikeError
 from firstspike.hardware import Hardware
 from firstspike.image_formats import TEXT_FORMATS
-from firstspike.model import Network, dense
+from firstspike.model import Conv2d, Dense, Network, chain, dense
 
 TEXT = sorted(TEXT_FORMATS)
 
@@ -46,10 +46,11 @@ def written(tmp_path: Path) -> tuple[Path, Network, Hardware]:
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_contents_give_the_network_back(data: st.DataObject) -> None:
-    network = data.draw(networks())
-    lanes = [data.draw(st.integers(1, layer.outputs)) for layer in network.layers]
+    network = data.draw(st.one_of(networks(), networks(convolutional=True)))
+    lanes = [data.draw(st.integers(1, len(layer.weight))) for layer in network.layers]
     spare = data.draw(st.integers(0, 3))
-    hardware = Hardware.for_network(network, lanes=lanes, spare_membrane_bits=spare)
+    product = data.draw(st.sampled_from([None, "multiply"]))
+    hardware = Hardware.for_network(network, lanes=lanes, product=product, spare_membrane_bits=spare)
     rows = images.contents(network, hardware)
     back = images.network(hardware, rows)
     assert back.digest == network.digest
@@ -60,8 +61,8 @@ def test_contents_give_the_network_back(data: st.DataObject) -> None:
 @settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_every_format_gives_the_contents_back(data: st.DataObject) -> None:
-    network = data.draw(networks())
-    lanes = [data.draw(st.integers(1, layer.outputs)) for layer in network.layers]
+    network = data.draw(st.one_of(networks(), networks(convolutional=True)))
+    lanes = [data.draw(st.integers(1, len(layer.weight))) for layer in network.layers]
     hardware = Hardware.for_network(network, lanes=lanes)
     rows = images.contents(network, hardware)
     for memory in hardware.memories:
@@ -83,11 +84,68 @@ def test_rows_hold_the_documented_fields() -> None:
     for j in range(7):
         assert rows["layer0_bias"][j // 4] >> (bits * (j % 4)) & ((1 << bits) - 1) == bias[j] & ((1 << bits) - 1)
     assert all(row >> 12 == 0 for row in rows["layer0_weight"][5:])  # neuron 7 does not exist
-    assert rows["layer0_kernel"] == [8, 4, 2, 1]
+    assert rows["layer0_kernel"] == [3, 2, 1, 0]  # lanes shift
+    multiplying = Hardware.for_network(network, lanes=[4, 2], product="multiply")
+    assert images.contents(network, multiplying)["layer0_kernel"] == [8, 4, 2, 1]
     assert rows["layer0_threshold"] == list(network.populations[1].threshold)
     assert rows["layer1_threshold"] == list(network.populations[2].threshold)
     assert rows["encoder"] == [0 if code == 4 else 4 | code for code in network.encoder]
     assert b"".join(word.to_bytes(4, "big") for word in rows["digest"]).hex() == network.digest
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_rows_of_convolutions(data: st.DataObject) -> None:
+    """Weight by weight: tap (input channel, row, column) of a group, channels side by side; what is left is zero."""
+    network = data.draw(networks(convolutional=True))
+    hardware = Hardware.for_network(network, lanes=data.draw(st.integers(1, 5)))
+    rows = images.contents(network, hardware)
+    for i, (layer, shape) in enumerate(zip(network.layers, hardware.layers, strict=True)):
+        weights, biases = (hardware.memory(role, i) for role in ("weight", "bias"))
+        expected = {"weight": [0] * weights.depth, "bias": [0] * biases.depth}
+        taps = list(np.ndindex(layer.weight.shape[1:]))
+        for j in range(shape.channels):
+            group, lane = j // shape.lanes, j % shape.lanes
+            for n, tap in enumerate(taps):
+                weight = int(layer.weight[(j, *tap)]) % (1 << weights.field_bits)
+                expected["weight"][group * len(taps) + n] |= weight << lane * weights.field_bits
+            bias = int(layer.bias[j]) % (1 << biases.field_bits)
+            expected["bias"][group] |= bias << lane * biases.field_bits
+        assert rows[weights.name] == expected["weight"]
+        assert rows[biases.name] == expected["bias"]
+        kernel = network.populations[i].kernel
+        logarithms = [value.bit_length() - 1 for value in kernel]
+        assert rows[f"layer{i}_kernel"] == (logarithms if shape.product == "shift" else list(kernel))
+        assert shape.product == ("shift" if [1 << n for n in logarithms if n >= 0] == list(kernel) else "multiply")
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_load_words_put_the_rows_together_again(data: st.DataObject) -> None:
+    network = data.draw(networks(convolutional=True))
+    hardware = Hardware.for_network(network, lanes=data.draw(st.integers(1, 5)))
+    rows = images.contents(network, hardware)
+    words = images.load_words(rows, hardware)
+    assert list(words) == [memory.name for memory in hardware.memories]
+    for memory in hardware.memories:
+        mine = words[memory.name]
+        assert all(0 <= word < 1 << 32 for word in mine)
+        again = [
+            sum(word << 32 * n for n, word in enumerate(mine[at : at + memory.words]))
+            for at in range(0, len(mine), memory.words)
+        ]
+        assert again == rows[memory.name]
+
+
+@pytest.mark.smoke
+def test_a_logarithm_that_is_changed_is_another_network() -> None:
+    network = small_network()
+    hardware = Hardware.for_network(network)
+    rows = images.contents(network, hardware)
+    for row, value, message in [(3, 1, "digest"), (3, 3, "above kernel"), (0, 4, "does not fit 2 bits")]:
+        changed = rows | {"layer0_kernel": [*rows["layer0_kernel"][:row], value, *rows["layer0_kernel"][row + 1 :]]}
+        with pytest.raises(FirstspikeError, match=message):
+            images.network(hardware, changed)
 
 
 @pytest.mark.smoke
@@ -234,10 +292,13 @@ def test_a_binary_for_another_core_is_refused(written: tuple[Path, Network, Hard
         images.load_words((folder / "network.bin").read_bytes(), other)
 
 
-def test_the_monitor_and_the_lanes_of_reading_do_not_matter_to_the_fingerprint() -> None:
+def test_the_monitor_and_how_thresholds_are_tested_do_not_matter_to_the_fingerprint() -> None:
     network = small_network()
-    first, second = (Hardware.for_network(network, lanes=[4, 2], monitor=m) for m in (False, True))
-    assert images.fingerprint(first) == images.fingerprint(second)
+    first, *same = (
+        Hardware.for_network(network, lanes=[4, 2], **changes)
+        for changes in ({"monitor": False}, {"monitor": True}, {"fire": "stepped"}, {"test_clocks": 1})
+    )
+    assert {images.fingerprint(hardware) for hardware in same} == {images.fingerprint(first)}
     others = [
         Hardware.for_network(network, lanes=[4, 2], spare_membrane_bits=1),
         Hardware.for_network(network, lanes=[3, 2]),
@@ -245,6 +306,26 @@ def test_the_monitor_and_the_lanes_of_reading_do_not_matter_to_the_fingerprint()
         Hardware.for_network(small_network(first_spike=False), lanes=[4, 2]),
     ]
     assert len({images.fingerprint(h) for h in [first, *others]}) == 5
+
+
+def test_what_changes_a_result_but_no_memory_matters_to_the_fingerprint() -> None:
+    """Shifting by 0 is not multiplying by 0; a stride or a padding has no memory of its own."""
+    table = (1, 1, 1, 1)
+    shapes = {"weight": np.ones((2, 1, 3, 3), np.int64), "bias": np.zeros(2, np.int64), "weight_bits": 2}
+    last = {"weight": np.ones((3, 8), np.int64), "bias": np.zeros(3, np.int64), "weight_bits": 2}
+    found = []
+    # Each has a grid of 4 x 4, or after pooling 2 x 2.
+    for size, geometry in [(6, {}), (4, {"padding": 1}), (9, {"stride": 2})]:
+        for product in ("multiply", "shift"):
+            network = chain(
+                [Conv2d(name="layer0", pool=2, **shapes, **geometry), Dense(name="layer1", **last)],
+                input_shape=(1, size, size), kernels=[table] * 2, thresholds=[(4, 3, 2, 1)],
+                encoder=kernels.Constant(steps=4).encoder(), steps=4, fire_start=4,
+            )  # fmt: skip
+            found.append(Hardware.for_network(network, product=product))
+    memories = {tuple((m.name, m.depth, m.fields, m.field_bits, m.signed) for m in h.memories) for h in found}
+    assert len(memories) == 1
+    assert len({images.fingerprint(h) for h in found}) == len(found)
 
 
 @pytest.mark.smoke
@@ -263,7 +344,7 @@ def test_the_monitor_and_the_lanes_of_reading_do_not_matter_to_the_fingerprint()
 )
 def test_contents_that_are_no_network(memory: str, row: int, value: int, message: str) -> None:
     network = small_network()
-    hardware = Hardware.for_network(network, lanes=[4, 2])
+    hardware = Hardware.for_network(network, lanes=[4, 2], product="multiply")
     rows = images.contents(network, hardware)
     rows[memory][row] = value
     with pytest.raises(FirstspikeError, match=message):

@@ -16,7 +16,6 @@ from networks import images_for, networks
 
 from firstspike import golden, network_files
 from firstspike.errors import FirstspikeError
-from firstspike.hardware import Hardware
 from firstspike.model import Conv2d, Dense, Network, Population, chain, dense, signed_bits, unsigned_bits
 
 ENCODER = (4, *[3] * 63, *[2] * 64, *[1] * 64, *[0] * 64)
@@ -171,8 +170,6 @@ def test_a_network_of_convolutions() -> None:
         chain([convolution()], **(rest | {"kernels": tables["kernels"][:1], "thresholds": []}))
     with pytest.raises(FirstspikeError, match="layer last makes"):
         replace(good, populations=(*good.populations[:2], replace(good.populations[2], shape=(9,))))
-    with pytest.raises(FirstspikeError, match="has convolutions, which the core cannot compute yet"):
-        Hardware.for_network(good)
 
 
 @pytest.mark.smoke

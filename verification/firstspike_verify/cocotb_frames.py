@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firstspike import golden
-from firstspike.hardware import PIXELS_PER_WORD
+from firstspike.hardware import INDEX_BITS, PIXELS_PER_WORD
 from firstspike_rtl.layouts import EVENT_WORD
 from firstspike_verify.bench import KINDS, Bench, Stalls
 
@@ -45,8 +45,13 @@ def pixel_cases(bench: Bench) -> list[tuple[list[int], Pictures]]:
 
 def event_cases(bench: Bench) -> list[tuple[list[int], Pictures]]:
     """One event, or several, with an index or a step that does not exist, anywhere in the frame."""
-    size, codes = bench.hardware.sizes[0], bench.hardware.layers[0].input_codes
-    wrong = [{"index": size}, {"index": 65535}, {"step": codes}, {"step": 1023}, {"index": size, "step": codes}]
+    codes = bench.hardware.layers[0].input_codes
+    unknown = np.setdiff1d(np.arange(1 << INDEX_BITS), bench.hardware.indices(0))
+    first, last, some = int(unknown[0]), int(unknown[-1]), int(bench.rng.choice(unknown))
+    wrong = [
+        {"index": first}, {"index": last}, {"index": some}, {"step": codes}, {"step": 1023},
+        {"index": first, "step": codes},
+    ]  # fmt: skip
     found = []
     for change in (*wrong, *wrong):
         picture = bench.pictures(1)[0]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import cocotb
-import numpy as np
 import pytest
 
 from firstspike import images
 from firstspike.errors import FirstspikeError
-from firstspike.model import dense
+from firstspike.model import chain
 from firstspike_verify.bench import SLVERR, Bench, Stalls
 
 
@@ -66,9 +66,7 @@ async def refused_network(dut: Any) -> None:
     await run_images(bench, 1)
     first = bench.network
     parts: dict[str, Any] = {
-        "weights": [layer.weight for layer in first.layers],
-        "biases": [layer.bias for layer in first.layers],
-        "weight_bits": first.layers[0].weight_bits,
+        "input_shape": first.populations[0].shape,
         "kernels": [p.kernel for p in first.populations[:-1]],
         "thresholds": [p.threshold for p in first.populations[1:] if p.threshold],
         "encoder": first.encoder,
@@ -76,14 +74,14 @@ async def refused_network(dut: Any) -> None:
         "fire_start": first.fire_start,
         "simultaneous": first.populations[0].simultaneous,
     }
-    wide = [bias * 0 + (1 << 28) for bias in parts["biases"]]
-    smaller = [np.delete(parts["weights"][0], 0, axis=1), *parts["weights"][1:]]
+    output = first.layers[-1]
+    misfits = [
+        chain([replace(layer, bias=layer.bias * 0 + (1 << 28)) for layer in first.layers], **parts),
+        chain([*first.layers[:-1], replace(output, weight=output.weight[1:], bias=output.bias[1:])], **parts),
+        chain(first.layers, **(parts | {"fire_start": (first.fire_start + 1) % first.steps})),
+    ]
     before = len(bench.lite_checker.writes)
-    changes: list[dict[str, Any]] = [
-        {"biases": wide}, {"weights": smaller}, {"fire_start": (first.fire_start + 1) % first.steps}
-    ]  # fmt: skip
-    for change in changes:
-        misfit = dense(**(parts | change))
+    for misfit in misfits:
         with pytest.raises(FirstspikeError, match="the network"):
             await bench.load(misfit)
     assert len(bench.lite_checker.writes) == before

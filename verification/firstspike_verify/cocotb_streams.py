@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import cocotb
+import numpy as np
 from cocotb.triggers import ClockCycles
 
+from firstspike_rtl.encoder import PixelEncoder
 from firstspike_verify.bench import KINDS, Bench, Kind, Stalls
 
 
@@ -70,7 +72,14 @@ async def blocked(dut: Any) -> None:
     await bench.start()
     await bench.enable()
     bench.sink.pause = True
-    bench.send(bench.pictures(8))
-    await bench.clocks(3000)
-    assert not bench.source.idle(), "the core took eight images and gave no result"
+    # Two images in the banks of each layer, one on its way out, and what the queue at the input holds; all white, since
+    # dark words take no room.
+    queued = PixelEncoder.QUEUE // (bench.manifest["frame_words"] or PixelEncoder.QUEUE)
+    images = 3 * len(bench.hardware.layers) + queued + 3
+    bench.send(np.full((images, bench.hardware.sizes[0]), 255, np.uint8))
+    words, taken = bench.streams[0].channel.rule, -1
+    while words.transfers != taken:
+        taken = words.transfers
+        await bench.clocks(2000)
+    assert not bench.source.idle(), f"the core took {images} images and gave no result"
     await bench.finish()

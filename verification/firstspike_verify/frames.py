@@ -1,92 +1,18 @@
-"""What goes over the wires: images and events to words, records and monitor words to results."""
+"""What goes over the wires: monitor words to spike times; with :mod:`firstspike.words`, all of it."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-
 import numpy as np
-from amaranth.lib import data
 from numpy.typing import NDArray
 
 from firstspike.golden import Result
 from firstspike.hardware import Hardware
 from firstspike.model import Network
-from firstspike.hardware import PIXELS_PER_WORD
-from firstspike_rtl.layouts import EVENT_WORD, RESULT_WORD
-
-Words = NDArray[np.uint32]
-
-
-def image_words(images: NDArray[np.uint8]) -> Words:
-    """Frames of the pixel input, shape (B, ceil(N/4)): four pixels a word, pixel 0 in the lowest byte."""
-    flat = images.reshape(len(images), math.prod(images.shape[1:]))  # -1 would not do for no images
-    padded = np.zeros((len(flat), -(-flat.shape[1] // PIXELS_PER_WORD) * PIXELS_PER_WORD), np.uint8)
-    padded[:, : flat.shape[1]] = flat
-    return padded.view("<u4")
-
-
-def event_words(
-    hardware: Hardware, codes: NDArray[np.integer], rng: np.random.Generator | None = None
-) -> list[list[int]]:
-    """Frames of the event input from spike codes of shape (B, N), in order of index or shuffled by ``rng``.
-
-    An image without spikes is a single word with ``mark``.
-    """
-    frames = []
-    indices = hardware.indices(0)
-    for row in codes:
-        (neurons,) = np.nonzero(row < hardware.layers[0].input_codes)
-        if rng is not None:
-            rng.shuffle(neurons)
-        words = [EVENT_WORD.const({"index": int(indices[i]), "step": int(row[i])}).as_bits() for i in neurons]
-        frames.append(words or [EVENT_WORD.const({"mark": 1}).as_bits()])
-    return frames
-
-
-def field(layout: data.StructLayout, name: str, words: NDArray[np.integer]) -> NDArray[np.int64]:
-    """One field of many words."""
-    part = layout[name]
-    values: NDArray[np.int64] = words.astype(np.int64) >> part.offset & (1 << part.width) - 1
-    return values
-
-
-@dataclass(frozen=True, eq=False)
-class Records:
-    """Result records of B images.
-
-    Parameters
-    ----------
-    membranes
-        Shape (B, outputs), or (B, 0) if they were not sent.
-    classes, decision_steps
-        Shape (B,).
-    faults
-        Whether the input frame was malformed, shape (B,).
-    """
-
-    membranes: NDArray[np.int64]
-    classes: NDArray[np.int64]
-    decision_steps: NDArray[np.int64]
-    faults: NDArray[np.bool_]
-
-
-def parse_records(words: NDArray[np.integer], record_words: int) -> Records:
-    """Result words of whole records of equal length.
-
-    Raises
-    ------
-    ValueError
-        if the words are no whole number of records.
-    """
-    rows = np.asarray(words).astype(np.uint32).reshape(-1, record_words)
-    last = rows[:, -1]
-    return Records(
-        membranes=rows[:, :-1].view(np.int32).astype(np.int64),
-        classes=field(RESULT_WORD, "index", last),
-        decision_steps=field(RESULT_WORD, "step", last),
-        faults=field(RESULT_WORD, "fault", last).astype(bool),
-    )
+from firstspike.words import EVENT_WORD, Records, field
+from firstspike.words import event_words as event_words
+from firstspike.words import image_words as image_words
+from firstspike.words import parse_records as parse_records
+from firstspike_rtl import layouts
 
 
 def codes_of(hardware: Hardware) -> list[int]:
@@ -151,7 +77,7 @@ def spike_times(
 
 def describe_event(word: int) -> str:
     """An event word, for people."""
-    event = EVENT_WORD.from_bits(word)
+    event = layouts.EVENT_WORD.from_bits(word)
     what = "watermark" if event.mark else f"spike of neuron {event.index}"
     return f"population {event.population}: {what} at step {event.step}{', fault' if event.fault else ''}"
 

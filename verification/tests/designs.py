@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from firstspike import kernels
 from firstspike.hardware import Hardware
-from firstspike.model import Network, dense
+from firstspike.model import Conv2d, Dense, Network, chain
 from firstspike_rtl.verilog import generate
 from firstspike_verify.cocotb_runner import locked
 
@@ -31,24 +31,42 @@ def random_network(
     *,
     steps: int,
     fire_start: int,
+    maps: tuple[int, int, int] | None = None,
+    convolutions: list[dict[str, Any]] | None = None,
     first_spike: bool = False,
     bits: int = 5,
     seed: int = 0,
 ) -> Network:
-    """Random weights and biases; thresholds such that about as many neurons fire early, late and never."""
+    """Random weights and biases; thresholds such that about as many neurons fire early, late and never.
+
+    Sizes are those of the populations; or of the dense layers' outputs after ``convolutions`` (channels, kernel and
+    geometry of each) over an input of shape ``maps``.
+    """
     rng = np.random.default_rng(seed)
     span = 1 << (bits - 1)
-    weights = [rng.integers(-span, span, (n, m)) for m, n in pairwise(sizes)]
-    kernel_tables = [k.table() for k in tables[: len(weights)]]
-    spreads = [
-        max(1, int(k[0] * np.abs(w).sum(axis=1).mean()) // 4) for k, w in zip(kernel_tables, weights, strict=True)
-    ]
-    firing = len(weights) if first_spike else len(weights) - 1
-    return dense(
-        weights,
-        [rng.integers(-s // 4, s // 4 + 1, len(w)) for s, w in zip(spreads, weights, strict=True)],
-        weight_bits=bits,
-        kernels=kernel_tables,
+    input_shape: tuple[int, ...] = maps or (sizes[0],)
+    shape = input_shape
+    layers: list[Conv2d | Dense] = []
+    for geometry in [*(convolutions or []), *({"channels": n} for n in (sizes if maps else sizes[1:]))]:
+        parts: dict[str, Any] = {"bias": np.zeros(geometry["channels"], np.int64), "weight_bits": bits}
+        if "kernel" in geometry:
+            weight = rng.integers(-span, span, (geometry["channels"], shape[0], *geometry["kernel"]))
+            parts |= {key: value for key, value in geometry.items() if key not in ("channels", "kernel")}
+        else:
+            weight = rng.integers(-span, span, (geometry["channels"], int(np.prod(shape))))
+        kind = Conv2d if "kernel" in geometry else Dense
+        layers.append(kind(name=f"layer{len(layers)}", weight=weight, **parts))
+        shape = layers[-1].output_shape(shape)
+    spreads = []
+    for n, (layer, table) in enumerate(zip(layers, tables, strict=False)):
+        sums = np.abs(layer.weight).reshape(len(layer.weight), -1).sum(axis=1)
+        spreads.append(max(1, int(table.table()[0] * sums.mean()) // 4))
+        layers[n] = replace(layer, bias=rng.integers(-spreads[n] // 4, spreads[n] // 4 + 1, len(sums)))
+    firing = len(layers) if first_spike else len(layers) - 1
+    return chain(
+        layers,
+        input_shape=input_shape,
+        kernels=[k.table() for k in tables[: len(layers)]],
         thresholds=[tables[i + 1].integer_threshold(1 / spreads[i]) for i in range(firing)],
         encoder=tables[0].encoder(),
         steps=steps,
@@ -109,7 +127,7 @@ def direct() -> Design:
 
 def constant() -> Design:
     """S = 0 and a constant kernel, events in."""
-    kernel = kernels.Constant(steps=6)
+    kernel = kernels.Constant(steps=6, theta0=0.4)
     return build(
         lambda seed: random_network([10, 9, 6, 3], [kernel] * 4, steps=6, fire_start=0, first_spike=True, seed=seed),
         lanes=[9, 2, 3],
@@ -119,7 +137,7 @@ def constant() -> Design:
 
 def single() -> Design:
     """One layer, no hidden population, no monitor, one step."""
-    kernel = kernels.Constant(steps=1)
+    kernel = kernels.Constant(steps=1, theta0=0.4)
     return build(
         lambda seed: random_network([5, 3], [kernel] * 2, steps=1, fire_start=1, seed=seed), lanes=[2], monitor=False
     )
@@ -136,8 +154,40 @@ def ties() -> Design:
     )
 
 
+def convolution() -> Design:
+    """Convolutions, S = T: pooling that leaves a row out, inputs that reach no membrane, groups, lanes that shift."""
+    kernel = kernels.PowerOfTwo(steps=8)
+    layers = [
+        {"channels": 3, "kernel": (3, 2), "padding": 1, "pool": 2},
+        {"channels": 4, "kernel": (1, 2), "stride": 2},
+    ]
+    return build(
+        lambda seed: random_network(
+            [5], [kernel] * 4, maps=(2, 5, 7), convolutions=layers, steps=8, fire_start=8, bits=4, seed=seed
+        ),
+        lanes=[2, 4, 2],
+        test_clocks=8,
+    )
+
+
+def convolution_early() -> Design:
+    """Convolutions and early firing, events in, first-spike readout; lanes that multiply."""
+    tables = [kernels.Linear(steps=5), kernels.Exponential(steps=5, tau=2.0, kernel_fraction_bits=4)] * 2
+    layers = [
+        {"channels": 4, "kernel": (3, 3), "stride": 2, "padding": 1},
+        {"channels": 5, "kernel": (2, 2), "padding": 1, "pool": 2},
+    ]
+    return build(
+        lambda seed: random_network(
+            [4], tables, maps=(2, 5, 6), convolutions=layers, steps=5, fire_start=2, first_spike=True, seed=seed
+        ),
+        lanes=[3, 2, 4],
+        input="events",
+    )
+
+
 DESIGNS: dict[str, Callable[[], Design]] = {
-    f.__name__: f for f in (window, early, events, direct, constant, single, ties)
+    f.__name__: f for f in (window, early, events, direct, constant, single, ties, convolution, convolution_early)
 }
 
 

@@ -1,82 +1,77 @@
-"""Deliberately wrong hardware: each a context in which the RTL is built with one mistake."""
+"""Deliberately wrong hardware: each a context in which the RTL is built with one mistake.
+
+A mistake is a change of the RTL's own text, so that it says exactly what is wrong; if the text is no longer there, the
+mutant fails.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import inspect
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import FunctionType, ModuleType
 from unittest import mock
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, connect, flipped
 
-from firstspike_rtl import core, membranes, readout, synapse, top
+from firstspike_rtl import core, integrator, membranes, neurons, readout, scanner, serialiser, top, walk
 from firstspike_rtl.core import Core
-from firstspike_rtl.membranes import FiringClock, Membranes
 from firstspike_rtl.monitor import Fork
 
-Mutant = Callable[[], contextlib.AbstractContextManager[object]]
-
-
-def greater() -> contextlib.AbstractContextManager[object]:
-    """``>`` for ``>=`` in the firing rule."""
-    return mock.patch.object(membranes, "reaches", lambda membrane, threshold: membrane > threshold)
+RTL = (core, integrator, membranes, neurons, readout, scanner, serialiser, top, walk)
 
 
 @contextlib.contextmanager
-def wrong_last_step() -> Iterator[None]:
-    """The window ends one step early: nothing fires at step T - 1."""
-    clocks: list[FiringClock] = []
-    make, reaches = FiringClock.__init__, membranes.reaches
+def changed(module: ModuleType, old: str, new: str) -> Iterator[None]:
+    """The functions and methods of ``module`` with ``new`` in the place of ``old``, which must stand in it once.
 
-    def remember(self: FiringClock, *arguments: object) -> None:
-        make(self, *arguments)
-        clocks.append(self)
-
-    with (
-        mock.patch.object(FiringClock, "__init__", remember),
-        mock.patch.object(membranes, "reaches", lambda v, threshold: reaches(v, threshold) & ~clocks[-1].last),
-    ):
+    Constructors stay as they are.
+    """
+    source = inspect.getsource(module)
+    if source.count(old) != 1:
+        raise LookupError(f"{module.__name__} has {old!r} {source.count(old)} times")
+    wrong = dict(vars(module))
+    exec(compile(source.replace(old, new), f"<wrong {module.__name__}>", "exec"), wrong)
+    with contextlib.ExitStack() as stack:
+        for name, right in vars(module).items():
+            if getattr(right, "__module__", None) != module.__name__:
+                continue
+            if isinstance(right, FunctionType):
+                for user in RTL:  # all that imported it
+                    if vars(user).get(name) is right:
+                        stack.enter_context(mock.patch.object(user, name, wrong[name]))
+            elif isinstance(right, type):
+                for method, body in vars(wrong[name]).items():
+                    if isinstance(body, FunctionType) and method != "__init__":
+                        stack.enter_context(mock.patch.object(right, method, body))
         yield
 
 
-def lost_end() -> contextlib.AbstractContextManager[object]:
-    """The last step is taken to be T - 2, so that the watermark that ends the image never comes."""
-    return mock.patch.object(FiringClock, "last", property(lambda self: self.k == self._steps - 2))
+@dataclass(frozen=True)
+class Mutant:
+    """One mistake.
 
+    Parameters
+    ----------
+    design
+        The design that it shows in.
+    module, old, new
+        As of :func:`changed`; or ``module`` and the name ``old`` of what is replaced by the object ``new``.
+    """
 
-def stale_membrane() -> contextlib.AbstractContextManager[object]:
-    """The refill leaves the membrane of one lane as it was."""
-    return mock.patch.object(Membranes, "refill", _refill(lambda cell, bias, lane: (bias if lane else cell.v, 0)))
+    design: str
+    module: ModuleType
+    old: str
+    new: object
 
-
-def stale_flag() -> contextlib.AbstractContextManager[object]:
-    """The refill leaves the fired flag of one lane as it was."""
-    return mock.patch.object(Membranes, "refill", _refill(lambda cell, bias, lane: (bias, 0 if lane else cell.fired)))
-
-
-def no_bias() -> contextlib.AbstractContextManager[object]:
-    """The refill puts in zeros."""
-    return mock.patch.object(Membranes, "refill", _refill(lambda cell, bias, lane: (0, 0)))
-
-
-def _refill(choose: Callable) -> Callable[[Membranes], None]:
-    def refill(self: Membranes) -> None:
-        self._m.d.comb += self._enable.eq(1)
-        for lane, (cell, bias) in enumerate(zip(self.row, self._bias, strict=True)):
-            v, fired = choose(cell, bias, lane)
-            self._m.d.comb += [self._new[lane].v.eq(v), self._new[lane].fired.eq(fired)]
-
-    return refill
-
-
-def fires_again() -> contextlib.AbstractContextManager[object]:
-    """A neuron that has fired fires again at the next step."""
-
-    def mark_fired(self: Membranes, hits: object) -> None:
-        self._m.d.comb += self._enable.eq(0)
-
-    return mock.patch.object(Membranes, "mark_fired", mark_fired)
+    def __call__(self) -> contextlib.AbstractContextManager[object]:
+        """The context in which hardware is wrong."""
+        if isinstance(self.new, str):
+            return changed(self.module, self.old, self.new)
+        return mock.patch.object(self.module, self.old, self.new)
 
 
 class DroppingFork(Fork):
@@ -99,13 +94,8 @@ class DroppingFork(Fork):
         return m
 
 
-def dropped_event() -> contextlib.AbstractContextManager[object]:
-    """A layer loses every fifth spike that the monitor still shows."""
-    return mock.patch.object(core, "Fork", DroppingFork)
-
-
 class HidingFork(Fork):
-    """The tap misses what it is not ready for."""
+    """The tap misses the events of odd steps."""
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -115,44 +105,6 @@ class HidingFork(Fork):
             self.tap.payload.eq(self.i.payload),
         ]  # fmt: skip
         return m
-
-
-def hidden_event() -> contextlib.AbstractContextManager[object]:
-    """The monitor does not see the events of odd steps."""
-    return mock.patch.object(core, "Fork", HidingFork)
-
-
-def swapped_lanes() -> contextlib.AbstractContextManager[object]:
-    """The weights of a row in reverse order."""
-    fields = synapse.fields
-    return mock.patch.object(synapse, "fields", lambda spec, row: fields(spec, row)[::-1])
-
-
-def last_of_equals() -> contextlib.AbstractContextManager[object]:
-    """A tie of the readout goes to the highest index."""
-    return mock.patch.object(readout, "beats", lambda membrane, best: membrane >= best)
-
-
-@contextlib.contextmanager
-def _fire_start(change: int) -> Iterator[None]:
-    make = FiringClock.__init__
-
-    def changed(self: FiringClock, *arguments: object) -> None:
-        make(self, *arguments)
-        self._start += change
-
-    with mock.patch.object(FiringClock, "__init__", changed):
-        yield
-
-
-def late_fire_start() -> contextlib.AbstractContextManager[object]:
-    """Early firing with S + 1."""
-    return _fire_start(1)
-
-
-def early_fire_start() -> contextlib.AbstractContextManager[object]:
-    """Early firing with S - 1."""
-    return _fire_start(-1)
 
 
 class HastyCore(wiring.Component):
@@ -176,20 +128,70 @@ class HastyCore(wiring.Component):
         return m
 
 
-def no_backpressure() -> contextlib.AbstractContextManager[object]:
-    """The output ignores ``ready``. Only visible at the pins."""
-    return mock.patch.object(top, "Core", HastyCore)
-
+_STEPPED, _SEARCH, _MAPS = "ties", "convolution", "convolution_early"
 
 #: Those that any comparison of the core must find, with or without stalls.
 CORE: dict[str, Mutant] = {
-    mutant.__name__: mutant
-    for mutant in (
-        greater, wrong_last_step, lost_end, stale_membrane, stale_flag, no_bias, fires_again, dropped_event,
-        hidden_event, swapped_lanes, last_of_equals, late_fire_start, early_fire_start,
-    )
+    # Events.
+    "dropped_event": Mutant(_STEPPED, core, "Fork", DroppingFork),
+    "hidden_event": Mutant(_STEPPED, core, "Fork", HidingFork),
+    "highest_lane_first": Mutant(
+        _STEPPED, serialiser, "for lane in reversed(range(self._lanes)):", "for lane in range(self._lanes):"
+    ),
+    "lost_end": Mutant(_SEARCH, neurons, "slice_.end & (last | hardware", "slice_.end & (~last | hardware"),
+    # Walk.
+    "taps_in_wrong_order": Mutant(
+        _SEARCH, walk, "rewind * taps - shape.stride", "rewind * taps + shape.stride"
+    ),
+    "rows_of_taps_in_wrong_order": Mutant(
+        _SEARCH, walk, "line_weight - shape.stride * kernel_columns", "line_weight + shape.stride * kernel_columns"
+    ),
+    "stride_of_one": Mutant(_MAPS, walk, "line_weight - shape.stride * kernel_columns", "line_weight - kernel_columns"),
+    "one_column_too_few": Mutant(_SEARCH, walk, "- 1) for x in column_reach", "- 2) for x in column_reach"),
+    "one_row_too_few": Mutant(_SEARCH, walk, "- 1) for x in row_reach", "- 2) for x in row_reach"),
+    "one_group_too_few": Mutant(_STEPPED, walk, "group == shape.groups - 1", "group == max(0, shape.groups - 2)"),
+    "reaches_what_it_does_not": Mutant(
+        _SEARCH, walk, "self.visit.eq(~event.mark & self._reaches)", "self.visit.eq(~event.mark)"
+    ),
+    # Integrator.
+    "swapped_lanes": Mutant(
+        _STEPPED, integrator, "fields(weight_spec, weights_s2)", "fields(weight_spec, weights_s2)[::-1]"
+    ),
+    "shift_off_by_one": Mutant(_SEARCH, integrator, "w << kernel_s2", "w << (kernel_s2 + 1)"),
+    "late_fire_start": Mutant(_STEPPED, integrator, "step >= start", "step > start"),
+    "early_fire_start": Mutant(_STEPPED, integrator, "step >= start", "step + 1 >= start"),
+    "bank_not_switched": Mutant(_SEARCH, integrator, "bank.eq(bank ^ (issued & final))", "bank.eq(bank)"),
+    "bank_not_waited_for": Mutant(_STEPPED, integrator, "~Array(taken)[bank] & ~(due & waiting)", "~(due & waiting)"),
+    "test_lost": Mutant(_STEPPED, integrator, "& ~(due & waiting)", ""),
+    # Membranes.
+    "forwarding_lost": Mutant(_SEARCH, membranes, "transparent_for=(writer,)", "transparent_for=()"),
+    "no_bias": Mutant(_STEPPED, membranes, "biases[lane].eq(value)", "biases[lane].eq(0)"),
+    "one_bank": Mutant(_SEARCH, membranes, "Mux(add_bank, rows[1], rows[0])", "rows[0]"),
+    # Scanner.
+    "first_of_a_window": Mutant(_SEARCH, scanner, "first_b | (value > old)", "first_b"),
+    "least_of_a_window": Mutant(_SEARCH, scanner, "(value > old)", "(value < old)"),
+    "window_not_begun": Mutant(_SEARCH, scanner, "first_b | (value > old)", "value > old"),
+    "windows_shifted": Mutant(_SEARCH, scanner, "pool * columns - (windows - 1)", "pool * columns + 1 - (windows - 1)"),
+    "bias_not_refilled": Mutant(_STEPPED, scanner, "(valid_b & last_b) | fill_b", "fill_b"),
+    "bias_refilled_every_step": Mutant(_STEPPED, scanner, "(valid_b & last_b) | fill_b", "valid_b | fill_b"),
+    "wrong_final_step": Mutant(_STEPPED, scanner, "k == steps - 1 if self._passes", "k == steps - 2 if self._passes"),
+    "other_bank_tested": Mutant(_SEARCH, scanner, "bank.eq(~bank)", "bank.eq(bank)"),
+    # Neurons.
+    "greater": Mutant(_STEPPED, neurons, "membrane >= threshold", "membrane > threshold"),
+    "greater_in_a_search": Mutant(_SEARCH, neurons, "membrane >= threshold", "membrane > threshold"),
+    "fires_again": Mutant(_STEPPED, neurons, "now[n] & ~before[n]", "now[n]"),
+    "fired_flag_forgotten": Mutant(_STEPPED, neurons, "writer.data.eq(before | now)", "writer.data.eq(now)"),
+    "fired_flag_stays": Mutant(_STEPPED, neurons, "Mux(slice_.step == 0, 0, reader.data)", "reader.data"),
+    "search_one_bit_short": Mutant(_SEARCH, neurons, "early.eq((more", "early.eq((bit > 0) & (more"),
+    "search_off_by_one": Mutant(_SEARCH, neurons, "threshold.addr.eq(more - 1)", "threshold.addr.eq(more)"),
+    "search_ends_early": Mutant(_SEARCH, neurons, "(more <= steps) &", "(more < steps) &"),
+    # Readout.
+    "last_of_equals": Mutant(_STEPPED, readout, "membrane > best", "membrane >= best"),
+    "greater_at_the_output": Mutant(_STEPPED, readout, "reaches(v, threshold.data", "(v > threshold.data"),
+    "later_decision": Mutant(_STEPPED, readout, "reached(best) & ~decided", "reached(best)"),
+    "decision_stays": Mutant(_STEPPED, readout, "m.d.sync += decided.eq(0)", "pass"),
 }  # fmt: skip
 #: Those that the cocotb benches must find, too.
 BENCH: dict[str, Mutant] = {
-    mutant.__name__: mutant for mutant in (greater, dropped_event, wrong_last_step, stale_membrane, no_backpressure)
-}
+    name: CORE[name] for name in ("greater", "dropped_event", "wrong_final_step", "first_of_a_window")
+} | {"no_backpressure": Mutant(_STEPPED, top, "Core", HastyCore)}

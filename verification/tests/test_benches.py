@@ -15,7 +15,7 @@ CASES = {"streams": 31, "reset": 4, "registers": 6, "load": 5, "frames": 11}
 
 
 @pytest.mark.parametrize("module", MODULES)
-@pytest.mark.parametrize("design", ["window", "early", "events"])
+@pytest.mark.parametrize("design", ["window", "early", "events", "convolution"])
 def test_bench(
     design: str, module: str, generated, seed: int, waves: Path | None, request: pytest.FixtureRequest
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 from functools import cache, partial
 from pathlib import Path
 from unittest import mock
@@ -11,47 +12,64 @@ import numpy as np
 import pytest
 import test_core
 from benches import run
-from conftest import Generated
 from designs import DESIGNS, Design
-from mutants import BENCH, CORE
+from mutants import BENCH, CORE, changed
 from simulation import simulate
 
 from firstspike import golden
+from firstspike_rtl import neurons, readout
 from firstspike_verify.frames import MonitorError
 from firstspike_verify.scoreboard import compare
 
-IMAGES = 60
+#: Images for each design, so many that every mistake shows.
+IMAGES = {"ties": 48, "convolution": 10, "convolution_early": 3}
+MAX_CLOCKS = 6_000  # several times what the right cores take
 #: Mistakes after which there is nothing to compare: the end of an image never comes, or the monitor shows nonsense.
-NO_RESULT = {"lost_end": TimeoutError, "hidden_event": TimeoutError, "fires_again": MonitorError}
-MAX_CLOCKS = 15_000  # several times what the right core takes
+NO_RESULT = {
+    "hidden_event": TimeoutError,
+    "highest_lane_first": MonitorError,
+    "lost_end": TimeoutError,
+    "swapped_lanes": MonitorError,
+    "bank_not_switched": TimeoutError,
+    "test_lost": TimeoutError,
+    "wrong_final_step": TimeoutError,
+    "other_bank_tested": TimeoutError,
+    "fires_again": MonitorError,
+    "fired_flag_forgotten": MonitorError,
+}
 
 
 @cache
-def ties() -> tuple[Design, np.ndarray, golden.Result]:
-    design = DESIGNS["ties"]()
+def example(name: str) -> tuple[Design, np.ndarray, golden.Result]:
+    """A design, images from black to bright, and what the golden model makes of them."""
+    design = DESIGNS[name]()
     rng = np.random.default_rng(5)
-    size = design.network.sizes[0]
-    pictures = (rng.integers(0, 256, (IMAGES, size)) * (rng.random((IMAGES, size)) < 0.6)).astype(np.uint8)
+    shape = (IMAGES[name], design.network.sizes[0])
+    density = rng.choice([0.0, 0.3, 0.6, 1.0], (IMAGES[name], 1), p=[0.15, 0.15, 0.6, 0.1])
+    pictures = (rng.integers(0, 256, shape) * (rng.random(shape) < density)).astype(np.uint8)
     return design, pictures, golden.run(design.network, pictures)
 
 
 def simulated(name: str, waves: Path | None = None) -> golden.Result:
-    design, pictures, _ = ties()
+    design, pictures, _ = example(name)
     with mock.patch.object(test_core, "simulate", partial(simulate, max_clocks=MAX_CLOCKS)):
         return test_core.run_core(design.network, design.hardware, pictures, waves=waves)[0]
 
 
 def test_images_tell_mistakes_apart() -> None:
     """The test's own images hold what the mistakes are about: spikes at every step, decisions late, ties."""
-    design, _, expected = ties()
+    design, _, expected = example("ties")
     undecided = expected.membranes[expected.decision_steps == design.network.steps]
     assert ((undecided == undecided.max(axis=1, keepdims=True)).sum(axis=1) > 1).any()
     for times in expected.spike_times[1:]:
         assert set(range(design.network.steps + 1)) == set(np.unique(times).tolist())
+    design, _, expected = example("convolution")
+    assert {0, design.network.steps - 1, design.network.steps} <= set(np.unique(expected.spike_times[1]).tolist())
 
 
-def test_right_core_passes(waves: Path | None) -> None:
-    compare(ties()[2], simulated("right", waves)).check()
+@pytest.mark.parametrize("name", IMAGES)
+def test_right_core_passes(name: str, waves: Path | None) -> None:
+    compare(example(name)[2], simulated(name, waves)).check()
 
 
 # An exception ends a simulation in the middle, and Amaranth's coroutines are then collected with a complaint.
@@ -59,26 +77,37 @@ def test_right_core_passes(waves: Path | None) -> None:
 @pytest.mark.filterwarnings("ignore:Exception ignored in. <async_generator:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("name", CORE)
 def test_core_comparison_finds(name: str, waves: Path | None) -> None:
-    with CORE[name]():
+    mutant = CORE[name]
+    with mutant():
         if name in NO_RESULT:
             with pytest.raises(NO_RESULT[name]):
-                simulated(name, waves)
+                simulated(mutant.design, waves)
             gc.collect()
             return
-        actual = simulated(name, waves)
-    outcome = compare(ties()[2], actual)
+        actual = simulated(mutant.design, waves)
+    outcome = compare(example(mutant.design)[2], actual)
     assert outcome.total > 0
     assert not outcome.ok
     assert "expected" in outcome.describe()
 
 
-@pytest.fixture(scope="module")
-def right(generated) -> Generated:
-    return generated("ties")
+@pytest.mark.smoke
+def test_a_mistake_that_is_not_made_is_an_error() -> None:
+    """A mutant whose text is gone from the RTL would be the right core."""
+    right = inspect.getsource(neurons.reaches)
+    with pytest.raises(LookupError, match="has 'no such text' 0 times"), changed(neurons, "no such text", ""):
+        pass
+    with changed(neurons, "membrane >= threshold", "membrane > threshold"):
+        assert not neurons.reaches(3, 3)
+        assert not readout.reaches(3, 3)
+    assert neurons.reaches(3, 3)
+    assert inspect.getsource(neurons.reaches) == right
 
 
-def test_right_benches_pass(right: Generated, seed: int, waves: Path | None, request: pytest.FixtureRequest) -> None:
-    cases = run(right, "streams", seed, request, waves, only="back_to_back|idle=none/output=random/monitor=none")
+def test_right_benches_pass(generated, seed: int, waves: Path | None, request: pytest.FixtureRequest) -> None:
+    cases = run(
+        generated("ties"), "streams", seed, request, waves, only="back_to_back|idle=none/output=random/monitor=none"
+    )
     assert [case.passed for case in cases] == [True, True], cases
 
 
@@ -86,8 +115,9 @@ def test_right_benches_pass(right: Generated, seed: int, waves: Path | None, req
 def test_cocotb_bench_finds(
     name: str, generated, seed: int, waves: Path | None, request: pytest.FixtureRequest
 ) -> None:
-    with BENCH[name]():
-        wrong = generated(f"wrong_{name}", ties()[0])
+    mutant = BENCH[name]
+    with mutant():
+        wrong = generated(f"wrong_{name}", DESIGNS[mutant.design]())
     stalls = name == "no_backpressure"
     only = "idle=none/output=random/monitor=none" if stalls else "back_to_back"
     (case,) = run(wrong, "streams", seed, request, waves, only=only, check=False)

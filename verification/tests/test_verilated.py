@@ -14,6 +14,7 @@ from mutants import CORE
 from firstspike import golden
 from firstspike.errors import FirstspikeError
 from firstspike.model import Network
+from firstspike_rtl.cycles import floor
 from firstspike_verify import toolchain
 from firstspike_verify.scoreboard import PARTS, compare
 from firstspike_verify.verilated import VerilatedCore, compile_core
@@ -77,8 +78,9 @@ def test_every_spike_and_membrane(
             assert digest == network.digest
 
 
-def test_counters_over_a_whole_set(generated, seed: int) -> None:
-    made = generated("early")
+@pytest.mark.parametrize("design", ["early", "convolution"])
+def test_counters_over_a_whole_set(design: str, generated, seed: int) -> None:
+    made = generated(design)
     network = made.design.network
     shown = pictures(network, seed)
     core = made.verilated()
@@ -91,10 +93,13 @@ def test_counters_over_a_whole_set(generated, seed: int) -> None:
         == result.spikes(network).sum(axis=0).tolist()
         == golden.run(network, shown).spikes(network).sum(axis=0).tolist()
     )
+    active = [core.read("active", i) for i in range(len(network.layers))]
+    assert active == floor(core.hardware, result).sum(axis=0).tolist()
 
 
-def test_no_images(generated) -> None:
-    made = generated("window")
+@pytest.mark.parametrize("design", ["window", "convolution"])
+def test_no_images(design: str, generated) -> None:
+    made = generated(design)
     network = made.design.network
     empty = pictures(network, 0)[:0]
     run = made.verilated().run(empty, network)
@@ -111,10 +116,11 @@ def test_classes_only(generated, seed: int) -> None:
     compare(golden.run(network, shown), run.result, seed, parts=set(PARTS) - {"membranes"}).check()
 
 
+@pytest.mark.parametrize("design", ["window", "convolution"])
 @pytest.mark.parametrize("short", [True, False], ids=["too_short", "too_long"])
-def test_malformed_frames(short: bool, generated, seed: int) -> None:
+def test_malformed_frames(short: bool, design: str, generated, seed: int) -> None:
     """Of many images every third frame is malformed; only those are faulty, and all the others exact."""
-    made = generated("window")
+    made = generated(design)
     network = made.design.network
     shown = pictures(network, seed, 90)
     core = made.verilated()

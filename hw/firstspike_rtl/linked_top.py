@@ -1,0 +1,67 @@
+"""The core on a board: two wires to a host, besides clock and reset."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect
+
+from firstspike.hardware import Hardware
+from firstspike_rtl.link import Link
+from firstspike_rtl.tables import Contents
+from firstspike_rtl.top import add_core
+from firstspike_rtl.uart import UartReceiver, UartTransmitter, divisor
+
+NAME = "linked_top"
+
+
+class LinkedTop(wiring.Component):
+    """A core with the host link on it, in the clock domain ``sync``: ``clk`` and ``rst`` of the Verilog.
+
+    The monitor, if there is one, is not used. After a reset memories hold what they held before.
+
+    Parameters
+    ----------
+    hardware
+        What to build.
+    contents
+        Initial rows of every memory, by name.
+    clock_hz, baud
+        Frequency of the clock, and bits a second on the wires.
+
+    Members
+    -------
+    rx, tx : In(1), Out(1), 8 data bits, no parity, 1 stop bit; ``rx`` from any clock domain
+
+    Raises
+    ------
+    FirstspikeError
+        if the clock cannot make the rate, or an image may be longer than a frame.
+    """
+
+    def __init__(self, hardware: Hardware, contents: Contents, *, clock_hz: int, baud: int) -> None:
+        self._hardware, self._contents = hardware, contents
+        self._divisor = divisor(clock_hz, baud)
+        self._link = Link(hardware, clock_hz, self._divisor)
+        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        registers, core = add_core(m, self._hardware, self._contents)
+        m.submodules.link = link = self._link
+        m.submodules.receiver = receiver = UartReceiver(self._divisor)
+        m.submodules.transmitter = transmitter = UartTransmitter(self._divisor)
+        connect(m, receiver.o, link.i)
+        connect(m, link.o, transmitter.i)
+        connect(m, link.bus, registers.bus)
+        connect(m, core.o, link.result)
+        m.d.comb += [
+            receiver.rx.eq(self.rx),
+            self.tx.eq(transmitter.tx),
+            core.i.payload.eq(link.image.payload),
+            core.i.valid.eq(link.image.valid & registers.enable),
+            link.image.ready.eq(core.i.ready & registers.enable),
+        ]
+        if self._hardware.monitor:
+            m.d.comb += core.monitor.ready.eq(1)
+        return m
