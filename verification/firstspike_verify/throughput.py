@@ -158,7 +158,7 @@ def show(result: Mapping[str, Sequence[Mapping[str, Any]]], before: Mapping[str,
             shown = [f"{layer[clock]:.1f}" for clock in CLOCKS]
             parts.add_row(row["network"], str(row["lanes"]), row["fire"], str(index), *shown)
     console.print(table)
-    console.print("\nclocks an image in which a layer adds, passes a watermark on, waits for membranes, for events:")
+    console.print("\nclocks an image: a layer adds, passes on what adds nothing, waits for membranes, for events")
     console.print(parts)
     for row in result["software"]:
         console.print(
@@ -170,7 +170,7 @@ def show(result: Mapping[str, Sequence[Mapping[str, Any]]], before: Mapping[str,
 def main(files: list[str]) -> None:
     """Bench the given experiments; the result before stands beside the new one."""
     # Without a terminal rich would assume 80 columns, too few for the table.
-    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
+    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
     path = BUILD / "bench.json"
     before = read_json(path, "remove it") if path.exists() else {}
     workspaces = [Workspace.open(Path(file)) for file in files]

@@ -16,7 +16,7 @@ Rows = Sequence[Mapping[str, Any]]
 #: Parts of a layer's clocks, and what they are called.
 PARTS = {
     "adding": "adds (the floor)",
-    "watermarks": "watermarks",
+    "watermarks": "watermarks, spikes that reach nothing",
     "membranes": "waits for membranes",
     "events": "waits for events",
 }
@@ -44,7 +44,7 @@ def roofline(rows: Rows, path: Path) -> None:
         for row in rows
     ]  # fmt: skip
     right = 2 * max((x for x, _ in points), default=1.0)
-    x = np.geomspace(right / 200, right, 200)
+    x = np.geomspace(right / 50, right, 200)
     axes.plot(x, x, color="black", lw=1, label="one word of input a clock")
     for lanes in sorted({row["slowest"]["lanes"] for row in rows}):
         axes.plot(x, np.minimum(x, lanes), color="grey", lw=0.8)

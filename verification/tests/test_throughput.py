@@ -24,6 +24,11 @@ SOFTWARE = {"network", "what", "against", "images_per_s", "ratio"}
 RTL = {
     "network": "1x28x28-12C5-P2-64C5-P2-10",
     "lanes": [12, 64, 10],
+    "fire": "search",
+    "images_per_s_at_100_mhz": 8100.2,
+    "slowest": {"layer": 1, "lanes": 64, "operations_mean": 768000.0, "input_words": 196},
+    "layers": [{"adding": 12000.0, "watermarks": 1.5, "membranes": 3.2, "events": 340.9}],
+    "predicted_equal": True,
     "interval_mean": 12345.6,
     "latency_mean": 23456.7,
     "floor_mean": 12000.0,
@@ -135,7 +140,7 @@ def test_the_bench_cuts_nothing_off_and_writes_one_file(
     throughput.main([str(file)])
     second = capsys.readouterr().out
     assert "…" not in first + second
-    for text in (RTL["network"], "[12, 64, 10]", "12345.6", "97.2 %", "utilisation", "mismatches"):
+    for text in (RTL["network"], "[12, 64, 10]", "12345.6", "8100", "97.2 %", "utilisation", "mismatches", "340.9"):
         assert text in first
     assert first.count("12345.6") == 1
     assert second.count("12345.6") == 2, "with the clocks of the bench before"
