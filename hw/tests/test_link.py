@@ -223,7 +223,6 @@ def test_requests(stall: float, seed: int, waves) -> None:
     bench.run(main, waves)
 
 
-@pytest.mark.smoke
 def test_malformed_requests(waves) -> None:
     """Answered with an error, and nothing is done; a repetition gives the same answer."""
     bench = Bench()
@@ -258,7 +257,6 @@ def test_malformed_requests(waves) -> None:
     bench.run(main, waves)
 
 
-@pytest.mark.smoke
 @pytest.mark.parametrize("stall", [0.0, 0.4])
 def test_each_request_is_executed_once(stall: float, seed: int, waves) -> None:
     """A repetition is answered as before; what is older or newer than the next request is refused, and forgotten."""
@@ -339,7 +337,6 @@ def test_every_single_fault(waves) -> None:
     bench.run(main, waves)
 
 
-@pytest.mark.smoke
 def test_what_comes_while_busy_is_ignored(seed: int, waves) -> None:
     """Requests on top of each other: the first is executed, the rest are lost whole, and the next after is taken."""
     bench = Bench(seed=seed, slow=True)
@@ -359,7 +356,6 @@ def test_what_comes_while_busy_is_ignored(seed: int, waves) -> None:
     bench.run(main, waves)
 
 
-@pytest.mark.smoke
 def test_an_image_may_take_long(seed: int, waves) -> None:
     """Longer than a device is patient, as long as something moves."""
     bench = Bench(seed=seed, slow=True)
@@ -375,7 +371,6 @@ def test_an_image_may_take_long(seed: int, waves) -> None:
     bench.run(main, waves)
 
 
-@pytest.mark.smoke
 def test_a_core_that_does_not_answer_is_stopped(waves) -> None:
     """After a time that is long enough for any image; its result cannot come later."""
     bench = Bench(mute=True)
@@ -399,7 +394,6 @@ def test_a_core_that_does_not_answer_is_stopped(waves) -> None:
     bench.run(main, waves)
 
 
-@pytest.mark.smoke
 @pytest.mark.parametrize("stall", [0.0, 0.5])
 def test_a_record_before_the_image_is_over(stall: float, seed: int, waves) -> None:
     """A core may end an image that is too long before its last word: both are taken before the reply."""

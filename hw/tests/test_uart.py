@@ -55,7 +55,7 @@ def run_receiver(dut: UartReceiver, bench, clocks: int, waves=None) -> list[int]
 @pytest.mark.parametrize(
     ("clocks", "error"),
     [
-        pytest.param(clocks, error, marks=[pytest.mark.smoke] if clocks == 16 else [])
+        (clocks, error)
         for clocks in (LEAST_DIVISOR, 5, 8, 16, 217)
         for error in ((-0.02, 0.0, 0.02) if clocks < 8 else (-0.04, 0.0, 0.04))
     ],

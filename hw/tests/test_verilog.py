@@ -91,12 +91,21 @@ CORES = {
 EVERY_CORE = pytest.mark.parametrize("core", CORES)
 
 
+class Folders(dict[str, Path]):
+    """Generated folders of the cores, each made when it is first asked for."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def __missing__(self, name: str) -> Path:
+        net, options = CORES[name]
+        self[name] = generate(net, Hardware.for_network(net, **options), self._root / name)
+        return self[name]
+
+
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory) -> dict[str, Path]:
-    root = tmp_path_factory.mktemp("cores")
-    return {
-        name: generate(net, Hardware.for_network(net, **options), root / name) for name, (net, options) in CORES.items()
-    }
+def folders(tmp_path_factory) -> Folders:
+    return Folders(tmp_path_factory.mktemp("cores"))
 
 
 # -- the text ---------------------------------------------------------------------------------------------------------

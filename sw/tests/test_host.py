@@ -19,8 +19,6 @@ from firstspike.host import Device
 from firstspike.link import Frame, LinkError, Status, Type
 from firstspike.model import Network, dense
 
-pytestmark = pytest.mark.smoke
-
 CLOCK_HZ, DIVISOR = 1_000_000_000, 4
 TIMEOUT = 0.02
 
@@ -231,6 +229,7 @@ def check(records: words.Records, network: Network, shown: NDArray[np.uint8]) ->
     assert not records.faults.any()
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("kind", ["pixels", "events"])
 def test_images_and_networks(kind: str) -> None:
     """Results are those of the network in use; each image is shown once; counters start anew."""
@@ -282,6 +281,7 @@ def test_whole_frames_lost_or_late(mishap: str, every: int) -> None:
     assert tags == [(tags[0] + n) % link.TAGS for n in range(len(tags))]
 
 
+@pytest.mark.smoke
 def test_reply_of_another_request_is_never_taken() -> None:
     """The reply to the image before, again and right in every way but its tag, comes first."""
     board, device = make()
@@ -302,6 +302,7 @@ def test_reply_of_another_request_is_never_taken() -> None:
     assert device.strays == 5
 
 
+@pytest.mark.smoke
 def test_an_echo_is_no_reply() -> None:
     board, device = make(SECOND)
     board.echo = True
@@ -400,6 +401,7 @@ def test_load_cut_short_anywhere() -> None:
     assert found[-1] == FIRST.digest
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("call", ["use", "load"])
 def test_a_network_that_does_not_fit_is_refused_before_anything_is_sent(call: str) -> None:
     board, device = make()
@@ -424,6 +426,7 @@ def test_images_that_do_not_fit_are_not_sent() -> None:
     assert len(board.requests) == before
 
 
+@pytest.mark.smoke
 def test_other_hardware_is_refused() -> None:
     """Also one that differs only in what no register shows."""
     core = hardware()
