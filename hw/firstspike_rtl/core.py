@@ -79,14 +79,14 @@ class Core(wiring.Component):
             connect(m, flipped(self.monitor), monitor.o)
 
         spikes, adding = [], []
-        for index in range(len(hardware.layers)):
+        for index, shape in enumerate(hardware.layers):
             if hardware.monitor:
                 m.submodules[f"fork{index}"] = fork = Fork(event_layout(hardware, index))
                 connect(m, events, fork.i)
                 connect(m, fork.tap, getattr(monitor, f"i{index}"))
                 events = fork.o
             m.submodules[f"integrator{index}"] = integrator = Integrator(hardware, index, contents)
-            m.submodules[f"membranes{index}"] = membranes = Membranes(hardware, index, contents)
+            m.submodules[f"membranes{index}"] = membranes = Membranes(shape)
             last = index == len(hardware.layers) - 1
             end = Readout(hardware, index, contents) if last else Neurons(hardware, index, contents)
             m.submodules["readout" if last else f"neurons{index}"] = end
@@ -95,7 +95,7 @@ class Core(wiring.Component):
             connect(m, integrator.test, end.test)
             connect(m, end.scan, membranes.scan)
             m.d.comb += integrator.release.eq(end.release)
-            for part in (integrator, membranes, end):
+            for part in (integrator, end):
                 connect(m, flipped(self.load), part.load)
             spikes.append(events.valid & events.ready & ~events.payload.mark)
             adding.append(integrator.adding)

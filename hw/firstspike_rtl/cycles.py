@@ -23,6 +23,7 @@ from firstspike_rtl.encoder import PixelEncoder
 from firstspike_rtl.integrator import Integrator
 from firstspike_rtl.neurons import Neurons
 from firstspike_rtl.readout import Readout
+from firstspike_rtl.scanner import Scanner
 
 LONG_AGO = -(1 << 40)
 
@@ -109,7 +110,7 @@ def floor(hardware: Hardware, result: Result) -> NDArray[np.int64]:
 
 
 def refill_clocks(hardware: Hardware) -> int:
-    """Clocks after reset or enable until every membrane holds its bias; an image that comes earlier may wait."""
+    """Clocks after reset or enable until all membranes are clear; an image that comes earlier may wait."""
     return max(layer.membrane_rows for layer in hardware.layers) + 1
 
 
@@ -356,17 +357,11 @@ class _Scanner:
 
     def __init__(self, shape: LayerShape) -> None:
         window = shape.pool**2
-        times = []
-        clock = window + 1
-        for slices in shape.group_slices:
-            for _ in range(shape.places // window):
-                times += range(clock, clock + slices)
-                row = clock
-                clock += max(window, slices)
-        self.slices: list[int] = times  # when each slice comes in a pass
-        self.end = times[-1]  # the last one
-        self.row = row  # the last row, whose bank is free one clock before
-        self.period = clock - (window + 1)  # from pass to pass
+        delay = window + Scanner.LATENCY - 1
+        self.slices = range(delay, delay + shape.pass_clocks, window)  # when each slice comes in a pass
+        self.end = self.slices[-1]  # the last one
+        self.row = shape.pass_clocks  # the last row is in stage B; its bank is free one clock later
+        self.period = shape.pass_clocks  # from pass to pass
 
 
 class _Neurons:
@@ -388,7 +383,7 @@ class _Neurons:
         origin = self.accepted + 1  # real clock of the machine's clock 0
         passes = range(self._pass, self._passes if final else self._pass + 1)
         self._pass = 0 if final else self._pass + 1
-        release = scanner.row - 1 + (len(passes) - 1) * scanner.period
+        release = scanner.row + (len(passes) - 1) * scanner.period
         released = None
         for k in passes:
             spikes = list(self.slices[k])
@@ -403,14 +398,14 @@ class _Neurons:
             for number, rows in spikes:
                 load = begin + scanner.slices[number] + self._stages - 1
                 if released is None and load >= release:
-                    released = origin + release
+                    released = origin + release + 1
                 clock = origin + load
                 mark = (self._final if last_pass else k) if number == end else None
                 serialiser.load(clock, rows, mark)
                 origin += max(0, serialiser.free - clock - 1)
         end = scanner.end + (len(passes) - 1) * scanner.period + self._stages - 1
         self._idle = max(origin + end, serialiser.free) + 1
-        return origin + release if released is None else released
+        return origin + release + 1 if released is None else released
 
 
 class _Readout:
@@ -432,4 +427,4 @@ class _Readout:
         self._idle = end + 2
         if final:
             self.sent = end + Readout.LATENCY
-        return origin + scanner.row - 1 + more * scanner.period
+        return origin + scanner.row + more * scanner.period + 1

@@ -21,6 +21,7 @@ from firstspike.golden import Result
 from firstspike.hardware import PIXELS_PER_WORD, WORD_BITS, Hardware, Memory
 from firstspike.model import Network
 from firstspike_rtl.cycles import floor, predict
+from firstspike_rtl.membranes import SHALLOW_ROWS
 
 #: Images whose clocks are predicted one by one; a mean over them is within a few per cent of that over all.
 PREDICTED = 100
@@ -77,8 +78,8 @@ def rams(hardware: Hardware, layer: int | None) -> list[Ram]:
         return found
     shape = hardware.layers[layer]
     found = [table_ram(hardware.memory(role, layer)) for role in ("weight", "bias", "kernel")]
-    if shape.membrane_rows > 1:
-        bank = Ram(depth=shape.membrane_rows, words=(shape.lanes * shape.membrane_bits,), transparent=True)
+    if shape.membrane_rows > SHALLOW_ROWS:
+        bank = Ram(depth=shape.membrane_rows, words=(shape.lanes * shape.membrane_bits + 1,), transparent=True)
         found += [bank, bank]
     return found
 

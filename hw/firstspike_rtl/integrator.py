@@ -76,7 +76,7 @@ class Integrator(wiring.Component):
         kernel = add_table(m, hardware.memory("kernel", self._index), self._contents, self.load).read_port()
 
         bank = Signal()
-        taken = Signal(2, init=0b11)  # banks that are being tested, or not yet filled with the bias
+        taken = Signal(2, init=0b11)  # banks that are being tested, or not yet clear
         issued = Signal()
         final = Signal()
         due = Signal()

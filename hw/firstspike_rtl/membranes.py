@@ -1,4 +1,4 @@
-"""The membranes of a layer in two banks: one is added to while the other is tested."""
+"""The membranes of a layer in two banks: one is added to while the other is read."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from firstspike.hardware import Hardware, LayerShape
-from firstspike_rtl.layouts import LoadSignature, number
-from firstspike_rtl.tables import Contents, add_table, fields
+from firstspike.hardware import LayerShape
+from firstspike_rtl.layouts import number
+
+#: Rows up to which a bank is read in the clock of its data, from look-up memory; more are for block RAM.
+SHALLOW_ROWS = 32
 
 
 class AddSignature(wiring.Signature):
@@ -28,120 +30,118 @@ class AddSignature(wiring.Signature):
 
 
 class ScanSignature(wiring.Signature):
-    """Reading the rows of a bank one by one, and filling them with the bias.
+    """Reading the rows of a bank, and clearing them.
 
-    ======== =========================================================================================
-    member   meaning
-    ======== =========================================================================================
-    active   from the first address to the last data: the bank belongs to the reader
-    bank     which; ``both`` for a fill of both, whatever is read
-    row      address, and ``group``, the row of biases that belongs to it
-    step     the addresses are taken; before, the data of the last ones stay
-    refill   write the bias to the row whose data are there, at the end of a clock with ``step``
-    values   data of the last addresses
-    ======== =========================================================================================
+    ========= ====================================================================================
+    member    meaning
+    ========= ====================================================================================
+    active    from the first address to the last data: the bank belongs to the reader
+    bank, row address
+    step      the address is taken; before, the data of the last one stay
+    values    data of the last address
+    clear     banks of which ``clear_row`` is set to zero at the end of the clock
+    ========= ====================================================================================
     """
 
     def __init__(self, shape: LayerShape) -> None:
+        row = number(shape.membrane_rows)
         super().__init__(
             {
                 "active": Out(1),
                 "bank": Out(1),
-                "both": Out(1),
-                "row": Out(number(shape.membrane_rows)),
-                "group": Out(number(shape.groups)),
+                "row": Out(row),
                 "step": Out(1),
-                "refill": Out(1),
                 "values": In(data.ArrayLayout(signed(shape.membrane_bits), shape.lanes)),
+                "clear": Out(2),
+                "clear_row": Out(row),
             }
         )
 
 
 class Membranes(wiring.Component):
-    """Two banks of membranes, ``lanes`` side by side in a row; rows of biases.
+    """Two banks of membranes without their bias, ``lanes`` side by side in a row.
 
     Adding reads a row, and writes the sum one clock later; a sum that was just written is seen by the next read, so
-    that the same row can be added to in every clock. A sum always fits: its width is the worst case. A lane has its
-    own columns of both banks: no update ever waits for another.
+    that the same row can be added to in every clock. Sums wrap, but a membrane that its bias was added to is right: its
+    width is that of the worst case. A lane has its own columns of both banks: no update ever waits for another.
 
-    Latency: 1 clock from an address to its data. Throughput: one row added to, and one row read, in every clock.
+    A row has one bit more: whether it holds anything. Clearing only takes that bit.
+
+    Latency: 1 clock from an address to its data.
+    Throughput: one row added to, and one row read, in every clock; a row is cleared instead of added to.
 
     Parameters
     ----------
-    hardware, index
-        The core and the number of the layer.
-    contents
-        Initial rows of its memory (bias).
+    shape
+        The layer.
 
     Members
     -------
     add : In(AddSignature)
     scan : In(ScanSignature)
-    load : In(LoadSignature)
     """
 
     LATENCY = 1
 
-    def __init__(self, hardware: Hardware, index: int, contents: Contents) -> None:
-        self._hardware, self._index, self._contents = hardware, index, contents
-        self._shape = shape = hardware.layers[index]
-        super().__init__(
-            {
-                "add": In(AddSignature(shape)),
-                "scan": In(ScanSignature(shape)),
-                "load": In(LoadSignature(hardware)),
-            }
-        )
+    def __init__(self, shape: LayerShape) -> None:
+        self._shape = shape
+        super().__init__({"add": In(AddSignature(shape)), "scan": In(ScanSignature(shape))})
 
     def elaborate(self, platform):
         m = Module()
         add, scan = self.add, self.scan
-        layout = data.ArrayLayout(signed(self._shape.membrane_bits), self._shape.lanes)
-        bias_spec = self._hardware.memory("bias", self._index)
-        bias = add_table(m, bias_spec, self._contents, self.load).read_port()
-        m.d.comb += [bias.addr.eq(scan.group), bias.en.eq(scan.step)]
+        lanes = data.ArrayLayout(signed(self._shape.membrane_bits), self._shape.lanes)
+        layout = data.StructLayout({"values": lanes, "holds": 1})
 
         # One clock after the address.
-        adding = Signal()
         add_bank = Signal.like(add.bank)
         add_row = Signal.like(add.row)
-        scan_row = Signal.like(scan.row)
-        m.d.sync += [adding.eq(add.valid), add_bank.eq(add.bank), add_row.eq(add.row)]
-        with m.If(scan.step):
-            m.d.sync += scan_row.eq(scan.row)
+        m.d.sync += [add_bank.eq(add.bank), add_row.eq(add.row)]
 
-        old = Signal(layout)
-        sums = Signal(layout)
-        biases = Signal(layout)
+        new = Signal(layout)
         rows = []
-        for lane, (part, product) in enumerate(zip(old, add.products, strict=True)):
-            m.d.comb += sums[lane].eq(part + product)
-        for lane, value in enumerate(fields(bias_spec, bias.data)):
-            m.d.comb += biases[lane].eq(value)
         for bank in (0, 1):
-            scanned = scan.active & ((scan.bank == bank) | scan.both)
-            refill = scanned & scan.refill & scan.step
-            value = Mux(scanned, biases, sums)
-            write = refill | (adding & (add_bank == bank))
+            scanned = Signal(name=f"scanned{bank}")
+            adding = Signal(name=f"adding{bank}")
+            write = Signal(name=f"write{bank}")
+            m.d.comb += [
+                scanned.eq(scan.active & (scan.bank == bank)),
+                write.eq(adding | scan.clear[bank]),
+            ]
+            m.d.sync += adding.eq(add.valid & (add.bank == bank))
+            written = Signal(layout, name=f"written{bank}")
+            m.d.comb += [written.values.eq(new.values), written.holds.eq(~scan.clear[bank])]
             if self._shape.membrane_rows == 1:
                 row = Signal(layout, name=f"bank{bank}")
                 with m.If(write):
-                    m.d.sync += row.eq(value)
+                    m.d.sync += row.eq(written)
                 rows.append(row)
                 continue
+            # Plain bits: the layout is only a view, so that the Verilog has one vector.
             m.submodules[f"bank{bank}"] = memory = Memory(shape=layout.size, depth=self._shape.membrane_rows, init=[])
             writer = memory.write_port()
-            reader = memory.read_port(transparent_for=(writer,))
             m.d.comb += [
                 writer.en.eq(write),
-                writer.addr.eq(Mux(scanned, scan_row, add_row)),
-                writer.data.eq(value),
-                reader.addr.eq(Mux(scanned, scan.row, add.row)),
-                reader.en.eq(scan.step | ~scanned),
+                writer.addr.eq(Mux(scan.clear[bank], scan.clear_row, add_row)),
+                writer.data.eq(written),
             ]
-            rows.append(reader.data)
+            address = Signal.like(scan.row, name=f"address{bank}")
+            step = Signal(name=f"step{bank}")
+            m.d.comb += [address.eq(Mux(scanned, scan.row, add.row)), step.eq(scan.step | ~scanned)]
+            if self._shape.membrane_rows <= SHALLOW_ROWS:
+                reader = memory.read_port(domain="comb")
+                with m.If(step):
+                    m.d.sync += reader.addr.eq(address)
+            else:
+                reader = memory.read_port(transparent_for=(writer,))
+                m.d.comb += [reader.addr.eq(address), reader.en.eq(step)]
+            rows.append(data.View(layout, reader.data))
+
+        old = Signal(lanes)
+        held = [row.holds.replicate(lanes.size) & row.values.as_value() for row in rows]
         m.d.comb += [
-            old.as_value().eq(Mux(add_bank, rows[1], rows[0])),
-            scan.values.as_value().eq(Mux(scan.bank, rows[1], rows[0])),
+            old.as_value().eq(Mux(add_bank, held[1], held[0])),
+            scan.values.as_value().eq(Mux(scan.bank, held[1], held[0])),
+            *(total.eq(part + product) for total, part, product in zip(new.values, old, add.products, strict=True)),
         ]
         return m

@@ -61,7 +61,7 @@ class Neurons(wiring.Component):
     hardware, index
         The core and the number of the layer.
     contents
-        Initial rows of its memory (threshold).
+        Initial rows of its memories (bias, threshold).
 
     Members
     -------
@@ -94,9 +94,10 @@ class Neurons(wiring.Component):
         m = Module()
         hardware, shape, w = self._hardware, self._shape, self._shape.fire_lanes
         search = shape.fire == "search"
-        m.submodules.scanner = scanner = Scanner(hardware, self._index, passes=not search)
+        m.submodules.scanner = scanner = Scanner(hardware, self._index, self._contents, passes=not search)
         connect(m, flipped(self.test), scanner.test)
         connect(m, flipped(self.scan), scanner.scan)
+        connect(m, flipped(self.load), scanner.load)
         m.d.comb += self.release.eq(scanner.release)
         spec = hardware.memory("threshold", self._index)
         self._thresholds = add_table(m, spec, self._contents, self.load)
@@ -124,7 +125,7 @@ class Neurons(wiring.Component):
         shape, slice_ = self._shape, scanner.slice
         threshold = self._thresholds.read_port(domain="comb")
         m.d.comb += threshold.addr.eq(slice_.step)
-        slices = shape.places // shape.pool**2 * sum(shape.group_slices)
+        slices = shape.slices
         m.submodules.fired = fired = Memory(shape=shape.fire_lanes, depth=max(2, slices), init=[])
         reader, writer = fired.read_port(domain="comb"), fired.write_port()
         position = Signal(number(slices))

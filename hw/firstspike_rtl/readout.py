@@ -36,7 +36,7 @@ class Readout(wiring.Component):
     hardware, index
         The core and the number of the layer.
     contents
-        Initial rows of its memory (threshold, for the first-spike readout).
+        Initial rows of its memories (bias; threshold for the first-spike readout).
 
     Members
     -------
@@ -67,9 +67,10 @@ class Readout(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         shape, steps = self._shape, self._hardware.steps
-        m.submodules.scanner = scanner = Scanner(self._hardware, self._index, passes=shape.fires)
+        m.submodules.scanner = scanner = Scanner(self._hardware, self._index, self._contents, passes=shape.fires)
         connect(m, flipped(self.test), scanner.test)
         connect(m, flipped(self.scan), scanner.scan)
+        connect(m, flipped(self.load), scanner.load)
         m.d.comb += self.release.eq(scanner.release)
         slice_ = scanner.slice
         value = slice_.values[0]

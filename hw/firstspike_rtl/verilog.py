@@ -31,6 +31,7 @@ from firstspike_rtl.layouts import EVENT_WORD, RESULT_WORD
 from firstspike_rtl.monitor import Monitor
 from firstspike_rtl.neurons import Neurons
 from firstspike_rtl.readout import Readout
+from firstspike_rtl.scanner import Scanner
 from firstspike_rtl.top import NAME, Top, ports
 from firstspike_rtl.walk import Walk
 
@@ -153,7 +154,7 @@ def describe(network: Network, hardware: Hardware) -> dict[str, Any]:
             "sorter": Sorter.LATENCY,
             "walk": Walk.LATENCY,
             "test": Integrator.LATENCY_TEST,
-            "slice": [layer.pool**2 + 2 for layer in hardware.layers],
+            "slice": [layer.pool**2 + Scanner.LATENCY for layer in hardware.layers],
             "spikes": [Neurons.stages(hardware, i) + 1 for i in range(len(hardware.layers) - 1)],
             "readout": Readout.LATENCY,
             "monitor": Monitor.LATENCY,

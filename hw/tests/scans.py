@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from firstspike.hardware import LayerShape
+from firstspike_rtl.scanner import Scanner
 
 #: Membranes of a bank, by row and lane.
 Bank = list[list[int]]
@@ -15,16 +16,22 @@ Bank = list[list[int]]
 class Rows:
     """Process that plays the membranes to ``dut.scan``: for each test that ``dut`` accepts, the next of ``banks``.
 
+    The bias is taken from what is read, modulo the width of a membrane; a row that was cleared reads as zeros.
+
     Parameters
     ----------
     dut
         A component with the members ``test``, ``scan`` and ``release`` of a scanner.
+    bias
+        Of each channel.
     """
 
-    def __init__(self, dut: Any, shape: LayerShape, banks: Sequence[Bank]) -> None:
-        self._dut, self._shape, self._banks = dut, shape, banks
+    def __init__(self, dut: Any, shape: LayerShape, banks: Sequence[Bank], bias: Sequence[int]) -> None:
+        self._dut, self._shape = dut, shape
+        self._banks = [_without(shape, bank, bias) for bank in banks]
         self.accepted: list[int] = []  # clock of each test
-        self.refills: list[list[tuple[int, int, int]]] = [[]]  # (bank, row, group), before the first test and for each
+        self.read: list[set[int]] = [set()]  # which banks, before the first test and for each
+        self.clears: list[list[tuple[int, int, int]]] = [[]]  # (clock, which banks, row)
         self.releases: list[list[tuple[int, int]]] = [[]]  # (clock, which banks)
 
     async def watch(self, ctx) -> None:
@@ -32,30 +39,60 @@ class Rows:
         garbage = random.Random(1)
         bits = shape.membrane_bits
         bank: Bank = []
-        clock, address, owner = 0, (0, 0), None
-        signals = (scan.active, scan.bank, scan.both, scan.row, scan.group, scan.step, scan.refill)
+        clock, address, owner = 0, None, None
+        signals = (scan.active, scan.bank, scan.row, scan.step, scan.clear, scan.clear_row)
         tests = (dut.test.valid, dut.test.ready, dut.release)
-        async for _, _, active, number, both, row, group, step, refill, valid, ready, release in ctx.tick().sample(
+        async for _, _, active, number, row, step, clear, clear_row, valid, ready, release in ctx.tick().sample(
             *signals, *tests
         ):
             assert owner in (None, number) or not active, "the scanned bank changes"
             owner = number if active else None
-            if active and step and refill:
-                self.refills[-1].append((2 if both else number, *address))
-            if step:
-                address = (row, group)
-                there = active and bank and row < len(bank)
-                values = bank[row] if there else [garbage.randrange(-1 << bits - 1, 1 << bits - 1) for _ in
-                                                  range(shape.lanes)]  # fmt: skip
-                ctx.set(scan.values, values)
+            if clear:
+                self.clears[-1].append((clock, clear, clear_row))
+                if bank:
+                    bank[clear_row] = [0] * shape.lanes
+            if active:
+                self.read[-1].add(number)
+            if not active:
+                address = None  # the bank is the adders'
+            elif step:
+                address = row
+            there = address is not None and address < len(bank)
+            limit = 1 << bits - 1
+            ctx.set(scan.values, bank[address] if there else [garbage.randrange(-limit, limit) for _ in
+                                                              range(shape.lanes)])  # fmt: skip
             if release:
                 self.releases[-1].append((clock, release))
             if valid and ready:
                 bank = self._banks[len(self.accepted)]
                 self.accepted.append(clock)
-                self.refills.append([])
-                self.releases.append([])
+                for notes in (self.read, self.clears, self.releases):
+                    notes.append(set() if notes is self.read else [])
             clock += 1
+
+
+def _without(shape: LayerShape, bank: Bank, bias: Sequence[int]) -> Bank:
+    limit = 1 << shape.membrane_bits - 1
+    channels = [*bias, *[0] * shape.lanes]
+    return [
+        [
+            (value - channels[row // shape.places * shape.lanes + lane] + limit) % (2 * limit) - limit
+            for lane, value in enumerate(values)
+        ]
+        for row, values in enumerate(bank)
+    ]
+
+
+def random_bias(rng: random.Random, shape: LayerShape) -> list[int]:
+    """A bias for each channel, the limits of a membrane among them."""
+    limit = 1 << shape.membrane_bits - 1
+    return [rng.choice([-limit, limit - 1, rng.randrange(-limit, limit)]) for _ in range(shape.channels)]
+
+
+def bias_rows(shape: LayerShape, bias: Sequence[int]) -> list[list[int]]:
+    """The bias memory: a row a slice of a place, group by group, zeros where there is no channel."""
+    rows = [[bias[c] for c in channels] for group in _channels(shape) for channels in group]
+    return [row + [0] * (shape.fire_lanes - len(row)) for row in rows]
 
 
 def random_bank(rng: random.Random, shape: LayerShape, low: int, high: int) -> Bank:
@@ -88,27 +125,53 @@ def pooled(shape: LayerShape, bank: Bank) -> list[int]:
     ]
 
 
-def slices(shape: LayerShape) -> list[list[int]]:
-    """Neurons of each slice: group by group, window by window, neighbouring channels."""
-    channels, rows, columns = shape.output_map
+def _channels(shape: LayerShape) -> list[list[range]]:
+    """Channels of each slice of a place, for each group."""
     out = []
-    for first in range(0, channels, shape.lanes):
-        last = min(first + shape.lanes, channels)
-        for window in range(rows * columns):
-            for begin in range(first, last, shape.fire_lanes):
-                out.append([c * rows * columns + window for c in range(begin, min(begin + shape.fire_lanes, last))])
+    for first in range(0, shape.channels, shape.lanes):
+        last = min(first + shape.lanes, shape.channels)
+        begins = range(first, last, shape.fire_lanes)
+        out.append([range(begin, min(begin + shape.fire_lanes, last)) for begin in begins])
     return out
 
 
-def slice_clocks(shape: LayerShape) -> tuple[list[int], int, int]:
-    """Clocks from a test to each slice of a pass, from pass to pass, and to the release of the bank after one pass."""
-    window = shape.pool**2
-    clock, out = window + 2, []
-    for group in range(shape.groups):
-        channels = min(shape.lanes, shape.channels - group * shape.lanes)
-        count = -(-channels // shape.fire_lanes)
-        for _ in range(shape.places // window):
-            out += range(clock, clock + count)
-            row = clock
-            clock += max(window, count)
-    return out, clock - (window + 2), row - 1
+def slices(shape: LayerShape) -> list[list[int]]:
+    """Neurons of each slice: group by group, window by window, neighbouring channels."""
+    _, rows, columns = shape.output_map
+    windows = range(rows * columns)
+    return [
+        [c * rows * columns + window for c in channels]
+        for group in _channels(shape)
+        for window in windows
+        for channels in group
+    ]
+
+
+def rows_of_a_pass(shape: LayerShape) -> list[tuple[int, bool]]:
+    """Rows in the order they are read: for each slice those of its window; and whether no later slice needs the row."""
+    _, rows, columns = shape.output_map
+    side = range(shape.pool)
+    return [
+        (g * shape.places + (r * shape.pool + i) * shape.grid[1] + q * shape.pool + j, channels is group[-1])
+        for g, group in enumerate(_channels(shape))
+        for r in range(rows)
+        for q in range(columns)
+        for channels in group
+        for i in side
+        for j in side
+    ]
+
+
+def slice_clocks(shape: LayerShape) -> tuple[list[int], int]:
+    """Clocks from a test to each slice of a pass, and from pass to pass."""
+    window, count = shape.pool**2, len(slices(shape))
+    return [Scanner.LATENCY + window * (n + 1) for n in range(count)], window * count
+
+
+def clear_clocks(shape: LayerShape) -> list[tuple[int, int]]:
+    """Clocks from a test to the clearing of each row if it is of one pass, in their order, with the row.
+
+    The bank is released with the last.
+    """
+    # One clock to the first address, one to the row itself, one after it.
+    return [(3 + n, row) for n, (row, last) in enumerate(rows_of_a_pass(shape)) if last]

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import parts
 import pytest
 from amaranth.back import verilog
 from amaranth.hdl import Cat, Module, Signal
@@ -27,6 +28,7 @@ from firstspike.hardware import Hardware, Memory
 from firstspike.model import Conv2d, Dense, Network, chain
 from firstspike_rtl import folding
 from firstspike_rtl.layouts import LoadSignature
+from firstspike_rtl.membranes import SHALLOW_ROWS, Membranes
 from firstspike_rtl.tables import add_table
 from firstspike_rtl.verilog import generate
 
@@ -134,12 +136,24 @@ def test_blocks_of_random_memories(seed, tmp_path) -> None:
             signed=False,
         )  # fmt: skip
         tables[spec.name] = (spec, 1)
-    hardware = Hardware.for_network(dense(64, 8, 4))
+    hardware = Hardware.for_network(dense(64, 32, 4))
+    # A word that the load port cannot reach would be a constant.
+    assert hardware.memory("weight", 0).words >= max(spec.words for spec, _ in tables.values())
     (tmp_path / "top.v").write_text(verilog.convert(Many(hardware, tables, banks), name="top", emit_src=False))
     expected = {name: folding.blocks(folding.table_ram(spec, ports)) for name, (spec, ports) in tables.items()}
     expected |= {name: folding.blocks(ram) for name, ram in banks.items()}
     assert blocks_of(tmp_path) == +Counter(expected)
     assert 0 in expected.values()
+
+
+@pytest.mark.parametrize("rows", [1, 2, SHALLOW_ROWS, SHALLOW_ROWS + 1, 2 * SHALLOW_ROWS, 2 * SHALLOW_ROWS + 1])
+def test_blocks_of_membranes(rows, tmp_path) -> None:
+    """Banks of few rows are never in blocks, deep ones where folding says so."""
+    shape = parts.layer(outputs=9 * rows, lanes=9, membrane_bits=20)
+    banks = sum(folding.blocks(ram) for ram in folding.rams(parts.followed(shape), 0) if ram.transparent)
+    (tmp_path / "top.v").write_text(verilog.convert(Membranes(shape), name="top", emit_src=False))
+    assert blocks_of(tmp_path).total() == banks
+    assert (banks > 0) == (rows >= 2 * SHALLOW_ROWS)
 
 
 @pytest.mark.parametrize(
@@ -154,9 +168,9 @@ def test_blocks_of_a_core(subject, settings, tmp_path) -> None:
     """Nothing in a core is in a block but what :func:`folding.rams` names."""
     hardware = Hardware.for_network(subject, **settings)
     found = blocks_of(generate(subject, hardware, tmp_path / "core"))
-    parts = {None: "core.(pixel_encoder|event_input|sorter)"}
-    parts |= {n: rf"core.(integrator|membranes|neurons){n}" for n in range(len(hardware.layers))}
-    for layer, pattern in parts.items():
+    patterns = {None: "core.(pixel_encoder|event_input|sorter)"}
+    patterns |= {n: rf"core.(integrator|membranes|neurons){n}" for n in range(len(hardware.layers))}
+    for layer, pattern in patterns.items():
         mine = sum(count for name, count in found.items() if re.match(rf"{pattern}\.", name))
         assert mine == sum(map(folding.blocks, folding.rams(hardware, layer))), (layer, found)
     assert found.total() == sum(row.blocks for row in folding.rows(hardware, spikes(subject)))

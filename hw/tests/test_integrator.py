@@ -277,7 +277,7 @@ def test_integrator_clocks(shape, seed, waves) -> None:
     taken, trace = case.run(waves=waves)
     visits = (shape.visits * shape.groups).tolist()
     clocks = [1 if e[0] is None else max(1, visits[e[0]]) for image in case.images for e in image]
-    addresses = taken.taken[1] - clocks[0] + 1  # the first event waits for the fill
+    addresses = taken.taken[1] - clocks[0] + 1  # the first event waits until the banks are clear
     tests, rows = [], []
     for event, length in zip((e for image in case.images for e in image), clocks, strict=True):
         if event[0] is None:

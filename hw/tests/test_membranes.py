@@ -1,4 +1,4 @@
-"""Membranes against two lists in Python: sums, reads and refills in every clock, the banks changing hands."""
+"""Membranes against two lists in Python: sums, reads and clears in every clock, the banks changing hands."""
 
 from __future__ import annotations
 
@@ -9,12 +9,20 @@ import pytest
 from simulation import simulate
 
 from firstspike.hardware import LayerShape
-from firstspike_rtl.membranes import Membranes
+from firstspike_rtl.membranes import SHALLOW_ROWS, Membranes
+
+
+def rows_of_two(rows: int) -> LayerShape:
+    return parts.layer(outputs=2 * rows, lanes=2, membrane_bits=9)
+
 
 SHAPES = pytest.mark.parametrize(
     "shape",
     [
-        pytest.param(parts.layer(outputs=2, membrane_bits=9), id="one_row"),
+        pytest.param(rows_of_two(1), id="one_row"),
+        pytest.param(rows_of_two(2), id="two_rows"),
+        pytest.param(rows_of_two(SHALLOW_ROWS), id="the_most_shallow_rows"),
+        pytest.param(rows_of_two(SHALLOW_ROWS + 1), id="the_fewest_deep_rows"),
         pytest.param(parts.layer(outputs=1, membrane_bits=20), id="one_membrane"),
         pytest.param(parts.layer(outputs=5, lanes=3, membrane_bits=9), id="groups"),
         pytest.param(parts.convolution(product="shift", membrane_bits=9), id="map"),
@@ -23,97 +31,110 @@ SHAPES = pytest.mark.parametrize(
 
 
 class Model:
-    """What :class:`Membranes` does, and the bench that drives it: a new random session as soon as one has ended."""
+    """What :class:`Membranes` does, clock by clock, and the bench that drives it at random."""
 
-    def __init__(self, dut: Membranes, shape: LayerShape, bias: list[list[int]], rng: random.Random) -> None:
-        self.dut, self.shape, self.bias, self.rng = dut, shape, bias, rng
-        self.banks: list = [[[0] * shape.lanes for _ in range(shape.membrane_rows)] for _ in (0, 1)]
-        self.pending = False
-        self.limits: set[int] = set()  # membranes at the limits of their width that were read
+    def __init__(self, dut: Membranes, shape: LayerShape, rng: random.Random) -> None:
+        self.dut, self.shape, self.rng = dut, shape, rng
+        self.banks = [[[0] * shape.lanes for _ in range(shape.membrane_rows)] for _ in (0, 1)]
+        self.added: tuple[int, int] | None = None  # bank and row of the clock before
+        self.data: tuple[int, int, list[int]] | None = None  # bank, row and values that the reader must see
+        self.wrapped = 0  # sums that left the width of a membrane
         self.repeated = 0  # adds to the row of the clock before
-        self.last: tuple[int, int] | None = None
+        self.read = 0  # rows read that held something
 
-    def fitting(self, value: int) -> int:
-        """A random product, as large as may be without leaving the width of a membrane."""
-        limit = 1 << self.shape.membrane_bits - 1
+    def row(self) -> int:
+        return self.rng.randrange(self.shape.membrane_rows)
+
+    def add(self) -> None:
+        """The sums of the row that was addressed in the clock before."""
         bits = self.dut.add.products[0].shape().width
-        low, high = max(-(1 << bits - 1), -limit - value), min((1 << bits - 1) - 1, limit - 1 - value)
-        return self.rng.choice([low, high, self.rng.randint(low, high)])
+        low, high = -(1 << bits - 1), (1 << bits - 1) - 1
+        products = [self.rng.choice([low, high, self.rng.randint(low, high)]) for _ in range(self.shape.lanes)]
+        self.products = products
+        if self.added:
+            bank, row = self.added
+            limit = 1 << self.shape.membrane_bits - 1
+            sums = [v + product for v, product in zip(self.banks[bank][row], products, strict=True)]
+            self.banks[bank][row] = [(total + limit) % (2 * limit) - limit for total in sums]
+            self.wrapped += self.banks[bank][row] != sums
 
-    async def clock(self, ctx, bank: int | None) -> None:
-        """One clock in which ``bank`` may be added to."""
-        dut, rng, shape = self.dut, self.rng, self.shape
-        if self.pending:
-            row = self.banks[self.last[0]][self.last[1]]
-            products = [self.fitting(value) for value in row]
-            row[:] = [value + product for value, product in zip(row, products, strict=True)]
-        else:
-            products = [self.fitting(0) for _ in range(shape.lanes)]
-        ctx.set(dut.add.products, products)
-        adds = bank is not None and rng.random() < 0.8
-        row = rng.randrange(shape.membrane_rows)
-        if self.last and self.last[0] == bank and rng.random() < 0.5:
-            row = self.last[1]
-            self.repeated += adds and self.pending
+    async def clock(
+        self, ctx, adders: tuple[int, ...], *, scanned: tuple[int, int] | None = None, step=0, clear=(0, 0)
+    ) -> None:
+        """One clock: perhaps a row of one of the ``adders``' banks is added to, one of the scanned bank is read."""
+        dut, rng, scan = self.dut, self.rng, self.dut.scan
+        self.add()
+        ctx.set(dut.add.products, self.products)
+        bank, row = (rng.choice(adders), self.row()) if adders else (rng.randrange(2), self.row())
+        if self.added and self.added[0] == bank and rng.random() < 0.5:
+            row = self.added[1]
+        adds = bool(adders) and rng.random() < 0.8
+        self.repeated += adds and self.added == (bank, row)
         ctx.set(dut.add.valid, adds)
-        ctx.set(dut.add.bank, rng.randrange(2) if bank is None else bank)
+        ctx.set(dut.add.bank, bank)
         ctx.set(dut.add.row, row)
-        self.pending, self.last = adds, (bank, row)
+        self.added = (bank, row) if adds else None
+
+        ctx.set(scan.active, scanned is not None)
+        ctx.set(scan.bank, scanned[0] if scanned else rng.randrange(2))
+        ctx.set(scan.row, scanned[1] if scanned else self.row())
+        ctx.set(scan.step, step)
+        which, cleared = clear
+        ctx.set(scan.clear, which)
+        ctx.set(scan.clear_row, cleared if which else self.row())
+        if self.data and scanned:
+            assert list(ctx.get(scan.values)) == self.data[2]
+            self.read += any(self.data[2])
+        for n in (0, 1):
+            if which >> n & 1:
+                self.banks[n][cleared] = [0] * self.shape.lanes
+        if not scanned:
+            self.data = None
+        elif step:
+            self.data = (*scanned, list(self.banks[scanned[0]][scanned[1]]))
         await ctx.tick()
 
-    async def session(self, ctx, bank: int, *, both: bool, refill: bool, rows: list[int]) -> None:
-        """Read rows of a bank one after another, and at the end of a clock with ``step`` write the bias to them."""
-        dut, rng, places = self.dut, self.rng, self.shape.places
-        ctx.set(dut.scan.active, 1)
-        ctx.set(dut.scan.bank, bank)
-        ctx.set(dut.scan.both, both)
-        position, values = 0, None
-        while position <= len(rows):
-            row = rows[position] if position < len(rows) else rng.randrange(self.shape.membrane_rows)
-            step = rng.random() < 0.7
-            ctx.set(dut.scan.row, row)
-            ctx.set(dut.scan.group, row // places)
-            ctx.set(dut.scan.step, step)
-            ctx.set(dut.scan.refill, refill and position > 0)
-            if values is not None:
-                assert list(ctx.get(dut.scan.values)) == values
-                self.limits |= {v for v in values if v in (-(limit := 1 << self.shape.membrane_bits - 1), limit - 1)}
-            await self.clock(ctx, None if both else 1 - bank)
-            if step:
-                if refill and position:
-                    for n in (0, 1) if both else (bank,):
-                        self.banks[n][rows[position - 1]][:] = self.bias[rows[position - 1] // places]
-                # After a fill nobody reads.
-                values = list(self.banks[bank][row]) if not both else None
-                position += 1
-        ctx.set(dut.scan.active, 0)
-        ctx.set(dut.scan.refill, rng.randrange(2))
+    async def session(self, ctx, bank: int, rows: list[int], *, clear: bool) -> None:
+        """Read rows of a bank, and clear each in the clock after its data have left; the other bank is added to."""
+        other, cleared = (1 - bank,), (0, 0)
+        for position in range(len(rows) + 1):
+            step = False
+            while not step:
+                step = self.rng.random() < 0.7
+                row = rows[position] if position < len(rows) else self.row()
+                await self.clock(ctx, other, scanned=(bank, row), step=step, clear=cleared)
+                cleared = (0, 0)
+            if clear and position:
+                cleared = (1 << bank, rows[position - 1])
+        # The bank is given back with the last clear: it may be addressed for a sum in the same clock.
+        await self.clock(ctx, (0, 1), clear=cleared)
+
+    async def clear_both(self, ctx) -> None:
+        await self.clock(ctx, ())
+        for row in range(self.shape.membrane_rows):
+            await self.clock(ctx, (), clear=(0b11, row))
 
     async def bench(self, ctx) -> None:
         rng, every = self.rng, list(range(self.shape.membrane_rows))
-        await self.session(ctx, 0, both=True, refill=True, rows=every)
-        await self.clock(ctx, 1)
         for n in range(60):
-            # The bank that was added to is read one clock after its last products; the other may be added to at once.
+            if n % 20 == 0:
+                await self.clear_both(ctx)
+            for _ in range(rng.randrange(2 * len(every))):
+                await self.clock(ctx, (0, 1))
+            # Read one clock after the address of the last sum: the sum is written in the same clock.
             bank = n % 2
-            rows = every * rng.choice([0, 1]) if len(every) == 1 else rng.choices(every, k=rng.randrange(6))
-            await self.session(ctx, bank, both=False, refill=False, rows=rows)
+            await self.session(ctx, bank, rng.choices(every, k=rng.randrange(1, 6)), clear=False)
             rng.shuffle(every)
-            await self.session(ctx, bank, both=False, refill=rng.random() < 0.5, rows=every)
-            await self.clock(ctx, bank)
+            await self.session(ctx, bank, every, clear=rng.random() < 0.7)
 
 
 @pytest.mark.smoke
 @SHAPES
 def test_membranes_are_two_lists(shape, seed, waves) -> None:
-    """Layers of one row, in registers, and of several, in memories."""
-    rng = random.Random(seed)
-    limit = 1 << shape.membrane_bits - 1
-    bias = [[rng.randint(-limit, limit - 1) for _ in range(shape.lanes)] for _ in range(shape.groups)]
-    core = parts.followed(shape)
-    dut = Membranes(core, 0, parts.contents(core, layer0_bias=bias))
-    model = Model(dut, shape, bias, rng)
+    """Layers of one row, in registers, and of several, in memories that are read in the clock of their data or not."""
+    dut = Membranes(shape)
+    model = Model(dut, shape, random.Random(seed))
     simulate(dut, model.bench, waves=waves)
     assert model.repeated > 20
-    if shape.membrane_bits < 10:
-        assert model.limits == {-limit, limit - 1}
+    assert model.read > 20
+    assert shape.membrane_bits > 10 or model.wrapped

@@ -10,7 +10,7 @@ import parts
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from scans import Bank, Rows, pooled, random_bank, slice_clocks, slices
+from scans import Bank, Rows, bias_rows, pooled, random_bank, random_bias, slice_clocks, slices
 from simulation import exchange, simulate
 
 from firstspike.hardware import Hardware, LayerShape
@@ -75,9 +75,11 @@ class Case:
         return [event for test in self.passes() for sent in test for events in sent for event in events]
 
     def run(self, *, stall=0.0, seed=0, waves=None):
-        dut = Neurons(self.core, 0, parts.contents(self.core, layer0_threshold=[[th] for th in self.threshold]))
+        bias = random_bias(random.Random(seed), self.shape)
+        tables = {"layer0_threshold": [[th] for th in self.threshold], "layer0_bias": bias_rows(self.shape, bias)}
+        dut = Neurons(self.core, 0, parts.contents(self.core, **tables))
         tests = [test for image in self.images for test in image]
-        rows = Rows(dut, self.shape, [bank for *_, bank in tests])
+        rows = Rows(dut, self.shape, [bank for *_, bank in tests], bias)
         expected = self.expected()
         seen = exchange(
             dut, {"test": [{"final": final, "fault": fault} for final, fault, _ in tests]}, {"o": len(expected)},
@@ -126,8 +128,9 @@ def test_every_membrane_and_table(fire, steps, waves) -> None:
     )  # fmt: skip
     core = parts.followed(shape, steps=steps)
     tables = [list(reversed(table)) for table in combinations_with_replacement(LEVELS, steps)]
-    dut = Neurons(core, 0, parts.contents(core))
-    rows = Rows(dut, shape, [[VALUES]] * len(tables))
+    bias = random_bias(random.Random(steps), shape)
+    dut = Neurons(core, 0, parts.contents(core, layer0_bias=bias_rows(shape, bias)))
+    rows = Rows(dut, shape, [[VALUES]] * len(tables), bias)
     memory = core.memory("threshold", 0)
     found: list[list[int]] = []
 
@@ -271,10 +274,10 @@ def test_neuron_clocks(shape, fire, fire_start, seed, waves) -> None:
     core = parts.followed(replace(shape, fire=fire, input_codes=5), steps=5, fire_start=fire_start, fires=True)
     case = random_case(random.Random(seed), core, images=6)
     seen, rows = case.run(waves=waves)
-    clocks, period, _ = slice_clocks(core.layers[0])
+    clocks, period = slice_clocks(core.layers[0])
     stages = Neurons.stages(core, 0)
     assert stages == (3 if fire == "search" else 1)
-    offered, accepted = [], [core.layers[0].membrane_rows]  # after the fill
+    offered, accepted = [], [core.layers[0].membrane_rows]  # both banks are clear
     for passes in case.passes():
         waited = 0  # by the whole scan
         for n, sent in enumerate(passes):

@@ -9,7 +9,7 @@ import parts
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from scans import Bank, Rows, pooled, random_bank, slice_clocks
+from scans import Bank, Rows, bias_rows, pooled, random_bank, random_bias, slice_clocks
 from simulation import Stalls, exchange, receive, send, simulate
 
 from firstspike.hardware import WORD_BITS, Hardware, LayerShape
@@ -54,11 +54,17 @@ class Case:
             out.append((last, *decision, image[-1][1]))
         return out
 
+    def readout(self, seed: int) -> tuple[Readout, Rows]:
+        bias = random_bias(random.Random(seed), self.shape)
+        tables = {"layer0_bias": bias_rows(self.shape, bias)}
+        if self.shape.fires:
+            tables["layer0_threshold"] = [[t] for t in self.threshold]
+        dut = Readout(self.core, 0, parts.contents(self.core, **tables))
+        return dut, Rows(dut, self.shape, [bank for image in self.images for *_, bank in image], bias)
+
     def run(self, *, send: bool = True, stall=0.0, seed=0, waves=None):
         tests = [test for image in self.images for test in image]
-        table = {"layer0_threshold": [[t] for t in self.threshold]} if self.shape.fires else {}
-        dut = Readout(self.core, 0, parts.contents(self.core, **table))
-        rows = Rows(dut, self.shape, [bank for *_, bank in tests])
+        dut, rows = self.readout(seed)
         length = 1 + (self.shape.outputs if send else 0)
         seen = exchange(
             dut, {"test": [{"final": final, "fault": fault} for final, fault, _ in tests]},
@@ -173,8 +179,7 @@ def test_whether_membranes_are_sent_is_read_with_the_test(waves) -> None:
     """While an image is read the level may change."""
     core = output(outputs=3)
     case = random_case(random.Random(0), core, images=4)
-    dut = Readout(core, 0, parts.contents(core))
-    rows = Rows(dut, case.shape, [bank for ((*_, bank),) in case.images])
+    dut, rows = case.readout(0)
 
     async def toggle(ctx) -> None:
         """High for every second image."""
@@ -195,8 +200,7 @@ def test_whether_membranes_are_sent_is_read_with_the_test(waves) -> None:
 def test_a_waiting_record_does_not_hold_up_the_next_image(waves) -> None:
     """Its membranes are read and given back; only its record waits."""
     case = random_case(random.Random(0), output(), images=2)
-    dut = Readout(case.core, 0, parts.contents(case.core))
-    rows = Rows(dut, case.shape, [bank for ((*_, bank),) in case.images])
+    dut, rows = case.readout(0)
     got: list = []
 
     async def wait(ctx) -> None:
@@ -219,8 +223,8 @@ def test_readout_clocks(first_spike, fire_start, send, seed, waves) -> None:
     core = output(first_spike=first_spike, fire_start=fire_start, outputs=5)
     case = random_case(random.Random(seed), core, images=6)
     seen, rows = case.run(send=send, waves=waves)
-    clocks, period, _ = slice_clocks(case.shape)
-    offered, accepted = [], [case.shape.membrane_rows]  # after the fill
+    clocks, period = slice_clocks(case.shape)
+    offered, accepted = [], [case.shape.membrane_rows]  # both banks are clear
     for image in case.images:
         for n, (final, *_) in enumerate(image):
             more = core.steps - n - 1 if final and first_spike else 0

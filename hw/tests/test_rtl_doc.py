@@ -13,9 +13,10 @@ from firstspike_rtl.bus import Registers
 from firstspike_rtl.encoder import EventInput, PixelEncoder, Sorter
 from firstspike_rtl.integrator import Integrator
 from firstspike_rtl.layouts import EVENT_WORD, RESULT_WORD
-from firstspike_rtl.membranes import Membranes
+from firstspike_rtl.membranes import SHALLOW_ROWS, Membranes
 from firstspike_rtl.monitor import Monitor
 from firstspike_rtl.readout import Readout
+from firstspike_rtl.scanner import Scanner
 from firstspike_rtl.verilog import LINT_EXCEPTIONS
 from firstspike_rtl.walk import Walk
 
@@ -62,7 +63,7 @@ def test_latencies() -> None:
         "Walk": [Walk.LATENCY],
         "Integrator": [Integrator.LATENCY_TEST],
         "Membranes": [Membranes.LATENCY],
-        "Scanner": [2, 2],  # pool^2 + 2: held by the simulation of the part
+        "Scanner": [2, Scanner.LATENCY],  # pool^2 + LATENCY
         "Neurons": [1, 1],  # stages + 1, and 1 stage stepped: likewise
         "Readout": [Readout.LATENCY],
         "Fork": [0],
@@ -71,6 +72,12 @@ def test_latencies() -> None:
     }
     assert f"a queue of {PixelEncoder.QUEUE} words" in table("part")["PixelEncoder"][1]
     assert f"every {Registers.INTERVAL} clocks" in table("part")["Registers"][1]
+
+
+@pytest.mark.smoke
+def test_shallow_rows() -> None:
+    (cells,) = (cells for name, cells in table("memory").items() if name.startswith("membranes"))
+    assert [re.findall(r"up to (\d+)", cell) for cell in cells] == [[str(SHALLOW_ROWS)]] * 3
 
 
 @pytest.mark.smoke

@@ -1,4 +1,4 @@
-"""Scanner: windows, slices, passes and refills of any layer, in the documented order and at the documented clocks."""
+"""Scanner: windows, slices, passes and clearing of any layer, in the documented order and at the documented clocks."""
 
 from __future__ import annotations
 
@@ -9,21 +9,34 @@ import parts
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from scans import Bank, Rows, pooled, random_bank, slice_clocks, slices
+from scans import (
+    Bank,
+    Rows,
+    bias_rows,
+    clear_clocks,
+    pooled,
+    random_bank,
+    random_bias,
+    rows_of_a_pass,
+    slice_clocks,
+    slices,
+)
 from simulation import exchange, loose
 
 from firstspike.hardware import Hardware, LayerShape
-from firstspike_rtl.scanner import Scanner
+from firstspike_rtl.scanner import CHOICE, Scanner
+from firstspike_rtl.tables import Contents
 
 GENERATE = (Phase.explicit, Phase.reuse, Phase.generate)
 
 
 @dataclass
 class Case:
-    """A layer and the tests of its membranes: (final, fault, bank)."""
+    """A layer, its bias, and the tests of its membranes: (final, fault, bank)."""
 
     core: Hardware
     passes: bool
+    bias: list[int]
     tests: list[tuple[int, int, Bank]]
 
     @property
@@ -54,11 +67,14 @@ class Case:
                     out.append(([values[n] for n in neurons], indices[neurons[0]], k, end, last, fault))
         return out
 
+    def contents(self) -> Contents:
+        return parts.contents(self.core, layer0_bias=bias_rows(self.shape, self.bias))
+
     def run(self, *, stall=0.0, seed=0, waves=None) -> None:
         shape = self.shape
-        dut = Scanner(self.core, 0, passes=self.passes)
+        dut = Scanner(self.core, 0, self.contents(), passes=self.passes)
         dut.o = loose(dut.valid, dut.ready, slice=dut.slice, last=dut.last)
-        rows = Rows(dut, shape, [bank for *_, bank in self.tests])
+        rows = Rows(dut, shape, [bank for *_, bank in self.tests], self.bias)
         expected = self.expected()
         seen = exchange(
             dut, {"test": [{"final": final, "fault": fault} for final, fault, _ in self.tests]},
@@ -74,25 +90,35 @@ class Case:
             self.check_clocks(rows, seen["o"].offered)
 
     def check_banks(self, rows: Rows) -> None:
-        """Every row gets its bias back just once, in the last pass; then the bank is given back, or after a step."""
-        every = [(row, row // self.shape.places) for row in range(self.shape.membrane_rows)]
-        assert sorted(rows.refills[0]) == [(2, *row) for row in every]
-        assert [banks for _, banks in rows.releases[0]] == [0b11]
+        """Every row is cleared just once, after its last pass; with the last, or after a step, the bank is released."""
+        every = list(range(self.shape.membrane_rows))
+        assert rows.clears[0] == [(clock, 0b11, clock) for clock in every]
+        assert rows.releases[0] == [(len(every), 0b11)]
+        in_order = [row for row, last in rows_of_a_pass(self.shape) if last]
+        assert sorted(in_order) == every
         bank = 0
-        for (final, *_), refills, releases in zip(self.tests, rows.refills[1:], rows.releases[1:], strict=True):
-            assert sorted(refills) == ([(bank, *row) for row in every] if final else [])
+        for (final, *_), read, clears, releases in zip(
+            self.tests, rows.read[1:], rows.clears[1:], rows.releases[1:], strict=True
+        ):
+            assert read == {bank}
             assert [banks for _, banks in releases] == [1 << bank]
+            assert [clear[1:] for clear in clears] == ([(1 << bank, row) for row in in_order] if final else [])
+            assert not final or clears[-1][0] == releases[-1][0]
             bank ^= final
 
     def check_clocks(self, rows: Rows, offered: list[int]) -> None:
-        clocks, period, release = slice_clocks(self.shape)
-        assert rows.releases[0][0][0] + 1 == self.shape.membrane_rows + 1
+        clocks, period = slice_clocks(self.shape)
+        cleared = clear_clocks(self.shape)
         expected: list[int] = []
-        ready = self.shape.membrane_rows  # the fill is over
-        for accepted, releases, steps in zip(rows.accepted, rows.releases[1:], self.steps(), strict=True):
+        ready = self.shape.membrane_rows  # both banks are clear
+        for accepted, clears, releases, steps in zip(
+            rows.accepted, rows.clears[1:], rows.releases[1:], self.steps(), strict=True
+        ):
             assert accepted == ready
             expected += [accepted + n * period + clock for n in range(len(steps)) for clock in clocks]
-            assert releases[0][0] == accepted + (len(steps) - 1) * period + release
+            last = accepted + (len(steps) - 1) * period
+            assert not clears or [(clock - last, row) for clock, _, row in clears] == cleared
+            assert releases[0][0] == last + cleared[-1][0]
             ready = expected[-1] + 1
         assert offered == expected
 
@@ -105,7 +131,7 @@ def random_case(rng: random.Random, core: Hardware, *, passes: bool, images: int
         for n in range(early + 1):
             low, high = rng.choice([(-limit, limit - 1), (-2, 2), (-limit, -1)])
             tests.append((int(n == early), rng.randrange(2), random_bank(rng, shape, low, high)))
-    return Case(core, passes, tests)
+    return Case(core, passes, random_bias(rng, shape), tests)
 
 
 @st.composite
@@ -135,8 +161,10 @@ def test_scanner_is_the_definition(core, seed, stall) -> None:
     [
         pytest.param(parts.layer(outputs=1, lanes=1), id="one_neuron"),
         pytest.param(parts.layer(outputs=7, lanes=3, fire_lanes=2), id="dense"),
-        pytest.param(parts.convolution(channels=7, lanes=4, fire_lanes=2), id="window_slower_than_slices"),
-        pytest.param(parts.convolution(channels=7, lanes=5, pool=1), id="slices_slower_than_rows"),
+        pytest.param(parts.convolution(channels=7, lanes=4, fire_lanes=2), id="windows_of_four"),
+        pytest.param(parts.convolution(channels=7, lanes=5, pool=1), id="no_pooling"),
+        pytest.param(parts.layer(outputs=40, lanes=2 * CHOICE + 5), id="choice_in_two_steps"),
+        pytest.param(parts.layer(outputs=2 * CHOICE + 1, lanes=2 * CHOICE + 1, fire_lanes=2), id="one_slice_more"),
         pytest.param(parts.convolution(input_shape=(1, 8, 9), channels=2, pool=3, padding=1), id="windows_of_nine"),
     ],
 )
@@ -149,9 +177,10 @@ def test_images_in_a_row(shape, passes, stall, seed, waves) -> None:
 def test_a_test_waits_for_the_reader(waves) -> None:
     """Until what reads the slices is idle."""
     core = parts.followed(parts.layer())
-    dut = Scanner(core, 0, passes=False)
+    case = random_case(random.Random(0), core, passes=False, images=1)
+    dut = Scanner(core, 0, case.contents(), passes=False)
     dut.o = loose(dut.valid, dut.ready, slice=dut.slice)
-    rows = Rows(dut, core.layers[0], [random_bank(random.Random(0), core.layers[0], 0, 0)])
+    rows = Rows(dut, case.shape, [case.tests[0][2]], case.bias)
     begun = 50
 
     async def reader(ctx) -> None:

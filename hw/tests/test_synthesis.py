@@ -16,6 +16,7 @@ import pytest
 from firstspike import images, kernels
 from firstspike.hardware import WORD_BITS, Hardware, Memory
 from firstspike.model import Conv2d, Dense, Network, chain, dense
+from firstspike_rtl.membranes import SHALLOW_ROWS
 from firstspike_rtl.verilog import generate
 
 
@@ -157,7 +158,7 @@ def test_weights_are_in_block_ram(core: Synthesised) -> None:
 def test_large_banks_of_membranes_are_in_block_ram(core: Synthesised) -> None:
     large = 0
     for index, shape in enumerate(core.hardware.layers):
-        bits = shape.lanes * shape.membrane_bits
+        bits = shape.lanes * shape.membrane_bits + 1
         if shape.membrane_rows * bits < 1 << 13:
             continue
         large += 1
@@ -167,6 +168,15 @@ def test_large_banks_of_membranes_are_in_block_ram(core: Synthesised) -> None:
             assert 0 < len(blocks) <= core.family.blocks(shape.membrane_rows, bits)
             print(f"{bank} of layer {index}: {len(blocks)} {core.family.cell} for {shape.membrane_rows} of {bits} bits")
     assert large == ("conv2d" in {layer.kind for layer in core.hardware.layers})
+
+
+def test_shallow_banks_of_membranes_take_no_block_ram(core: Synthesised) -> None:
+    shallow = [n for n, shape in enumerate(core.hardware.layers) if 1 < shape.membrane_rows <= SHALLOW_ROWS]
+    assert shallow
+    for index in shallow:
+        types = {cell["type"] for cell in core.within(f"membranes{index}").values()}
+        assert types
+        assert core.family.cell not in types
 
 
 def test_a_multiplier_for_each_lane_that_multiplies(core: Synthesised) -> None:

@@ -203,10 +203,24 @@ class LayerShape:
         return tuple(-(-n // self.fire_lanes) for n in (self.lanes,) * (self.groups - 1) + (last,))
 
     @property
+    def slice_channels(self) -> IntArray:
+        """Channels of each slice of a place, group by group, ``channels`` where there is none; (slices, fire_lanes)."""
+        rows = []
+        for group, slices in enumerate(self.group_slices):
+            lane = np.arange(slices * self.fire_lanes).reshape(slices, self.fire_lanes)
+            channel = group * self.lanes + lane
+            rows.append(np.where((lane < self.lanes) & (channel < self.channels), channel, self.channels))
+        return np.concatenate(rows)
+
+    @property
+    def slices(self) -> int:
+        """Slices of all neurons."""
+        return self.places // self.pool**2 * sum(self.group_slices)
+
+    @property
     def pass_clocks(self) -> int:
-        """Clocks to test every neuron once: a row takes its slices, but not less than its window takes to read."""
-        windows = self.places // self.pool**2
-        return windows * sum(max(slices, self.pool**2) for slices in self.group_slices)
+        """Clocks to test every neuron once: a slice takes as many as its window has places."""
+        return self.slices * self.pool**2
 
     @cached_property
     def visits(self) -> IntArray:
@@ -353,8 +367,7 @@ class Hardware:
                 membrane_bits=network.membrane_bits(i) + spare_membrane_bits,
                 fires=bool(network.populations[i + 1].threshold),
             )
-            # More than one row a window would only wait for the next window.
-            while shape.fire == "search" and shape.pass_clocks > budget and max(shape.group_slices) > shape.pool**2:
+            while shape.fire == "search" and shape.pass_clocks > budget and shape.fire_lanes < shape.lanes:
                 shape = replace(shape, fire_lanes=shape.fire_lanes + 1)
             shapes.append(shape)
         hardware = cls(
@@ -468,9 +481,9 @@ class Hardware:
         """Every memory of the core, in the order of their load numbers.
 
         Weights: row ``group * taps + i`` holds, in field ``lane``, the weight of tap ``i`` of channel ``group * lanes +
-        lane``: of input ``i``, or of a convolution's (input channel, row, column), the last fastest. Bias: row
-        ``group``, field ``lane``. Channels that do not exist have zeros. Kernel: K, or its logarithm to the base 2
-        where lanes shift.
+        lane``: of input ``i``, or of a convolution's (input channel, row, column), the last fastest. Bias: a row a
+        slice of ``fire_lanes`` channels, group by group. Channels that do not exist have zeros. Kernel: K, or its
+        logarithm to the base 2 where lanes shift.
         Encoder: the low bits hold the code, the top bit tells whether there is a spike.
         """
         rows: list[dict[str, Any]] = [
@@ -485,7 +498,13 @@ class Hardware:
             kernel_bits = layer.kernel_bits if layer.product == "multiply" else unsigned_bits(layer.kernel_bits - 1)
             parts: list[dict[str, Any]] = [
                 {"role": "weight", "depth": layer.groups * layer.taps, "field_bits": layer.weight_bits, **lanes},
-                {"role": "bias", "depth": layer.groups, **membrane, **lanes},
+                {
+                    "role": "bias",
+                    "depth": sum(layer.group_slices),
+                    **membrane,
+                    "fields": layer.fire_lanes,
+                    "signed": True,
+                },
                 {"role": "kernel", "depth": layer.input_codes, "field_bits": kernel_bits},
             ]
             if layer.fires:

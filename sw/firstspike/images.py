@@ -98,10 +98,12 @@ def network(
     for i, shape in enumerate(hardware.layers):
         # (group, tap, lane) -> (group, lane, tap): channel j is lane j % lanes of group j // lanes
         grouped = tables["weight", i].reshape(shape.groups, shape.taps, shape.lanes).transpose(0, 2, 1)
-        weight, bias = grouped.reshape(-1, shape.taps), tables["bias", i].reshape(-1)
-        if weight[shape.channels :].any() or bias[shape.channels :].any():
+        weight, bias = grouped.reshape(-1, shape.taps), np.zeros(shape.channels, np.int64)
+        exists = shape.slice_channels < shape.channels
+        bias[shape.slice_channels[exists]] = tables["bias", i][exists]
+        if weight[shape.channels :].any() or tables["bias", i][~exists].any():
             raise FirstspikeError(f"layer {i}: a channel beyond the {shape.channels} that exist is not zero", AGAIN)
-        parts: dict[str, Any] = {"name": f"layer{i}", "bias": bias[: shape.channels], "weight_bits": shape.weight_bits}
+        parts: dict[str, Any] = {"name": f"layer{i}", "bias": bias, "weight_bits": shape.weight_bits}
         weight = weight[: shape.channels]
         if shape.kind == "dense":
             layers.append(Dense(weight=weight, **parts))
@@ -251,9 +253,12 @@ def _values(memory: Memory, network: Network, hardware: Hardware) -> IntArray:
                 values = [value.bit_length() - 1 for value in values]
         case "threshold":
             values = list(network.populations[(memory.layer or 0) + 1].threshold)
-        case "weight" | "bias":
+        case "bias":
             layer, shape = network.layers[memory.layer or 0], hardware.layers[memory.layer or 0]
-            columns = (layer.weight if memory.role == "weight" else layer.bias).reshape(shape.channels, -1)
+            return np.append(layer.bias, 0)[shape.slice_channels]
+        case "weight":
+            layer, shape = network.layers[memory.layer or 0], hardware.layers[memory.layer or 0]
+            columns = layer.weight.reshape(shape.channels, -1)
             padded = np.zeros((shape.groups * shape.lanes, columns.shape[1]), np.int64)
             padded[: shape.channels] = columns
             return padded.reshape(shape.groups, shape.lanes, -1).transpose(0, 2, 1).reshape(-1, shape.lanes)

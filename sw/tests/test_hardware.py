@@ -75,7 +75,7 @@ def test_memories_in_their_order() -> None:
         (4, "layer0_kernel", "kernel", 0, 4, 1, 2, False),
         (5, "layer0_threshold", "threshold", 0, 4, 1, bits[0], True),
         (6, "layer1_weight", "weight", 1, 2 * 7, 2, 4, True),
-        (7, "layer1_bias", "bias", 1, 2, 2, bits[1], True),
+        (7, "layer1_bias", "bias", 1, 3, 1, bits[1], True),
         (8, "layer1_kernel", "kernel", 1, 4, 1, 2, False),
         (9, "layer1_threshold", "threshold", 1, 4, 1, bits[1], True),
     ]
@@ -102,7 +102,9 @@ def test_every_memory_follows_from_the_shapes(data: st.DataObject) -> None:
     for i, (layer, shape) in enumerate(zip(subject.layers, hardware.layers, strict=True)):
         assert (shape.groups - 1) * shape.lanes < len(layer.weight) <= shape.groups * shape.lanes
         assert hardware.memory("weight", i).depth == shape.groups * layer.weight[0].size
-        assert hardware.memory("bias", i).depth == shape.groups
+        slices = {(j // shape.lanes, j % shape.lanes // shape.fire_lanes) for j in range(len(layer.weight))}
+        assert hardware.memory("bias", i).depth == len(slices)
+        assert hardware.memory("bias", i).fields == shape.fire_lanes
         kernel = subject.populations[i].kernel
         memory = hardware.memory("kernel", i)
         assert memory.depth == len(kernel)
@@ -366,7 +368,7 @@ def test_a_search_has_the_fewest_lanes_that_are_fast_enough(data: st.DataObject)
 
         def enough(lanes: int, shape: LayerShape = shape) -> bool:
             tried = replace(shape, fire_lanes=lanes)
-            return tried.pass_clocks <= (budget or words) or max(tried.group_slices) <= shape.pool**2
+            return tried.pass_clocks <= (budget or words) or lanes == shape.lanes
 
         assert shape.fire_lanes == next(lanes for lanes in range(1, shape.lanes + 1) if enough(lanes))
     assert hardware.layers[-1].fire_lanes == 1
@@ -381,9 +383,10 @@ def test_lanes_of_a_search_by_hand() -> None:
     assert [x.fire_lanes for x in Hardware.for_network(subject, lanes=20).layers] == [3, 1]
     assert [x.fire_lanes for x in Hardware.for_network(subject, lanes=20, test_clocks=60).layers] == [1, 1]
     assert [x.fire_lanes for x in Hardware.for_network(subject, lanes=20, test_clocks=2).layers] == [20, 1]
-    # Six channels at 16 windows; four rows of a window take four clocks to read, whatever tests them.
-    (shape, _) = Hardware.for_network(convolutional(), test_clocks=1).layers
-    assert (shape.output_map, shape.fire_lanes, shape.pass_clocks) == ((6, 4, 4), 2, 16 * 4)
+    # Six channels at 16 windows; the four rows of a window take four clocks to read, for each slice.
+    for clocks, lanes, slices in [(1, 6, 1), (127, 6, 1), (128, 3, 2), (191, 3, 2), (192, 2, 3), (384, 1, 6)]:
+        (shape, _) = Hardware.for_network(convolutional(), test_clocks=clocks).layers
+        assert (shape.output_map, shape.fire_lanes, shape.pass_clocks) == ((6, 4, 4), lanes, 16 * 4 * slices)
 
 
 # -- geometry ---------------------------------------------------------------------------------------------------------
@@ -439,7 +442,7 @@ def test_a_convolution_reaches_what_the_definition_says(data: st.DataObject) -> 
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_clocks_of_a_pass(data: st.DataObject) -> None:
-    """Slice by slice: neighbouring channels of a group, but a window takes as long as its rows take to read."""
+    """Slice by slice: neighbouring channels of a group, each as long as the rows of its window take to read."""
     subject = data.draw(st.one_of(networks(), networks(convolutional=True)))
     lanes = [data.draw(st.integers(1, len(layer.weight))) for layer in subject.layers]
     for shape in Hardware.for_network(subject, lanes=lanes).layers:
@@ -448,9 +451,16 @@ def test_clocks_of_a_pass(data: st.DataObject) -> None:
         counted = Counter(group for group, _ in slices)
         assert changed.group_slices == tuple(counted[g] for g in range(shape.groups))
         _, rows, columns = shape.output_map
-        assert changed.pass_clocks == sum(
-            max(count, shape.pool**2) for count in counted.values() for _ in range(rows * columns)
-        )
+        assert changed.slices == sum(counted.values()) * rows * columns
+        assert changed.pass_clocks == changed.slices * shape.pool**2
+        rows_of_channels = [[j for j in row if j < shape.channels] for row in changed.slice_channels.tolist()]
+        every = range(shape.channels)
+        assert rows_of_channels == [
+            [j for j in every if (j // shape.lanes, j % shape.lanes // changed.fire_lanes) == key]
+            for key in sorted(slices)
+        ]
+        assert changed.slice_channels.shape == (len(slices), changed.fire_lanes)
+        assert changed.slice_channels.max() <= shape.channels
 
 
 @settings(max_examples=150, deadline=None)

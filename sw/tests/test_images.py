@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -80,9 +81,15 @@ def test_rows_hold_the_documented_fields() -> None:
         for i in range(5):
             field = rows["layer0_weight"][(j // 4) * 5 + i] >> (4 * (j % 4)) & 0xF
             assert field == weight[j, i] & 0xF
-    bits = hardware.memory("bias", 0).field_bits
-    for j in range(7):
-        assert rows["layer0_bias"][j // 4] >> (bits * (j % 4)) & ((1 << bits) - 1) == bias[j] & ((1 << bits) - 1)
+    # A row is a slice of a group of four: neurons 0 1 2, 3, 4 5 6.
+    sliced = replace(hardware, layers=(replace(hardware.layers[0], fire_lanes=3), hardware.layers[1]))
+    bits = sliced.memory("bias", 0).field_bits
+    found = [
+        [row >> (bits * f) & ((1 << bits) - 1) for f in range(3)]
+        for row in images.contents(network, sliced)["layer0_bias"]
+    ]
+    masked = (bias & ((1 << bits) - 1)).tolist()
+    assert found == [masked[:3], [masked[3], 0, 0], masked[4:]]
     assert all(row >> 12 == 0 for row in rows["layer0_weight"][5:])  # neuron 7 does not exist
     assert rows["layer0_kernel"] == [3, 2, 1, 0]  # lanes shift
     multiplying = Hardware.for_network(network, lanes=[4, 2], product="multiply")
@@ -98,7 +105,8 @@ def test_rows_hold_the_documented_fields() -> None:
 def test_rows_of_convolutions(data: st.DataObject) -> None:
     """Weight by weight: tap (input channel, row, column) of a group, channels side by side; what is left is zero."""
     network = data.draw(networks(convolutional=True))
-    hardware = Hardware.for_network(network, lanes=data.draw(st.integers(1, 5)))
+    lanes, clocks = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 200))
+    hardware = Hardware.for_network(network, lanes=lanes, test_clocks=clocks)
     rows = images.contents(network, hardware)
     for i, (layer, shape) in enumerate(zip(network.layers, hardware.layers, strict=True)):
         weights, biases = (hardware.memory(role, i) for role in ("weight", "bias"))
@@ -110,7 +118,9 @@ def test_rows_of_convolutions(data: st.DataObject) -> None:
                 weight = int(layer.weight[(j, *tap)]) % (1 << weights.field_bits)
                 expected["weight"][group * len(taps) + n] |= weight << lane * weights.field_bits
             bias = int(layer.bias[j]) % (1 << biases.field_bits)
-            expected["bias"][group] |= bias << lane * biases.field_bits
+            part, field = divmod(lane, shape.fire_lanes)
+            row = group * -(-shape.lanes // shape.fire_lanes) + part
+            expected["bias"][row] |= bias << field * biases.field_bits
         assert rows[weights.name] == expected["weight"]
         assert rows[biases.name] == expected["bias"]
         kernel = network.populations[i].kernel
@@ -292,7 +302,8 @@ def test_a_binary_for_another_core_is_refused(written: tuple[Path, Network, Hard
         images.load_words((folder / "network.bin").read_bytes(), other)
 
 
-def test_the_monitor_and_how_thresholds_are_tested_do_not_matter_to_the_fingerprint() -> None:
+def test_the_monitor_and_the_fire_unit_do_not_matter_to_the_fingerprint() -> None:
+    """As long as a slice has as many neurons: a row of the bias memory is a slice."""
     network = small_network()
     first, *same = (
         Hardware.for_network(network, lanes=[4, 2], **changes)
@@ -300,12 +311,13 @@ def test_the_monitor_and_how_thresholds_are_tested_do_not_matter_to_the_fingerpr
     )
     assert {images.fingerprint(hardware) for hardware in same} == {images.fingerprint(first)}
     others = [
+        Hardware.for_network(network, lanes=[4, 2], test_clocks=7),
         Hardware.for_network(network, lanes=[4, 2], spare_membrane_bits=1),
         Hardware.for_network(network, lanes=[3, 2]),
         Hardware.for_network(network, lanes=[4, 2], input="events"),
         Hardware.for_network(small_network(first_spike=False), lanes=[4, 2]),
     ]
-    assert len({images.fingerprint(h) for h in [first, *others]}) == 5
+    assert len({images.fingerprint(h) for h in [first, *others]}) == 6
 
 
 def test_what_changes_a_result_but_no_memory_matters_to_the_fingerprint() -> None:
@@ -355,8 +367,8 @@ def test_contents_of_another_depth_or_without_a_memory() -> None:
     network = small_network()
     hardware = Hardware.for_network(network, lanes=[4, 2])
     rows = images.contents(network, hardware)
-    with pytest.raises(FirstspikeError, match="layer1_bias has 3 rows, not 2"):
-        images.network(hardware, rows | {"layer1_bias": [0, 0, 0]})
+    with pytest.raises(FirstspikeError, match="layer1_bias has 4 rows, not 3"):
+        images.network(hardware, rows | {"layer1_bias": [0] * 4})
     del rows["layer1_bias"]
     for function in (images.network, lambda h, r: images.load_words(r, h)):
         with pytest.raises(FirstspikeError, match="layer1_bias is missing"):

@@ -129,6 +129,18 @@ class HastyCore(wiring.Component):
 
 
 _STEPPED, _SEARCH, _MAPS = "ties", "convolution", "convolution_early"
+#: How a bank is read, up to what a deep one does with its port; and as if all were deep, without forwarding.
+_READ = """\
+            if self._shape.membrane_rows <= SHALLOW_ROWS:
+                reader = memory.read_port(domain="comb")
+                with m.If(step):
+                    m.d.sync += reader.addr.eq(address)
+            else:
+                reader = memory.read_port(transparent_for=(writer,))
+                m.d.comb +="""
+_READ_BEFORE_WRITE = """\
+            reader = memory.read_port()
+            m.d.comb +="""
 
 #: Those that any comparison of the core must find, with or without stalls.
 CORE: dict[str, Mutant] = {
@@ -164,18 +176,30 @@ CORE: dict[str, Mutant] = {
     "bank_not_waited_for": Mutant(_STEPPED, integrator, "~Array(taken)[bank] & ~(due & waiting)", "~(due & waiting)"),
     "test_lost": Mutant(_STEPPED, integrator, "& ~(due & waiting)", ""),
     # Membranes.
-    "forwarding_lost": Mutant(_SEARCH, membranes, "transparent_for=(writer,)", "transparent_for=()"),
-    "no_bias": Mutant(_STEPPED, membranes, "biases[lane].eq(value)", "biases[lane].eq(0)"),
-    "one_bank": Mutant(_SEARCH, membranes, "Mux(add_bank, rows[1], rows[0])", "rows[0]"),
+    "forwarding_lost": Mutant(_SEARCH, membranes, _READ, _READ_BEFORE_WRITE),
+    "shallow_rows_too_early": Mutant(
+        _STEPPED, membranes, "m.d.sync += reader.addr.eq(address)", "m.d.comb += reader.addr.eq(address)"
+    ),
+    "one_bank": Mutant(_SEARCH, membranes, "Mux(add_bank, held[1], held[0])", "held[0]"),
+    "cleared_rows_stay": Mutant(
+        _STEPPED, membranes, "row.holds.replicate(lanes.size) & row.values.as_value()", "row.values.as_value()"
+    ),
+    "sums_are_cleared": Mutant(_SEARCH, membranes, "written.holds.eq(~scan.clear[bank])", "written.holds.eq(0)"),
     # Scanner.
-    "first_of_a_window": Mutant(_SEARCH, scanner, "first_b | (value > old)", "first_b"),
-    "least_of_a_window": Mutant(_SEARCH, scanner, "(value > old)", "(value < old)"),
-    "window_not_begun": Mutant(_SEARCH, scanner, "first_b | (value > old)", "value > old"),
+    "first_of_a_window": Mutant(_SEARCH, scanner, "tag_d.first | (new > best)", "tag_d.first"),
+    "least_of_a_window": Mutant(_SEARCH, scanner, "(new > best)", "(new < best)"),
+    "window_not_begun": Mutant(_SEARCH, scanner, "tag_d.first | (new > best)", "new > best"),
     "windows_shifted": Mutant(_SEARCH, scanner, "pool * columns - (windows - 1)", "pool * columns + 1 - (windows - 1)"),
-    "bias_not_refilled": Mutant(_STEPPED, scanner, "(valid_b & last_b) | fill_b", "fill_b"),
-    "bias_refilled_every_step": Mutant(_STEPPED, scanner, "(valid_b & last_b) | fill_b", "valid_b | fill_b"),
+    "no_bias": Mutant(_STEPPED, scanner, "total.eq(part + b)", "total.eq(part)"),
+    "bias_of_the_first_group": Mutant(_SEARCH, scanner, "group_bias.eq(bias_row + 1)", "group_bias.eq(0)"),
+    "bias_of_the_first_window": Mutant(_SEARCH, scanner, "bias_row.eq(group_bias)", "bias_row.eq(bias_row + 1)"),
+    "not_cleared": Mutant(_STEPPED, scanner, "cleared.eq((leaving & clear_b) << scan.bank)", "cleared.eq(0)"),
+    "cleared_every_step": Mutant(_STEPPED, scanner, "clear_b.eq(last_step & ", "clear_b.eq("),
+    "cleared_after_a_slice": Mutant(
+        _SEARCH, scanner, "last_step & (slice_ == Mux(last_group, slices[-1] - 1, slices[0] - 1))", "last_step"
+    ),
     "wrong_final_step": Mutant(_STEPPED, scanner, "k == steps - 1 if self._passes", "k == steps - 2 if self._passes"),
-    "other_bank_tested": Mutant(_SEARCH, scanner, "bank.eq(~bank)", "bank.eq(bank)"),
+    "other_bank_tested": Mutant(_SEARCH, scanner, "bank.eq(~scan.bank)", "bank.eq(scan.bank)"),
     # Neurons.
     "greater": Mutant(_STEPPED, neurons, "membrane >= threshold", "membrane > threshold"),
     "greater_in_a_search": Mutant(_SEARCH, neurons, "membrane >= threshold", "membrane > threshold"),

@@ -31,11 +31,18 @@ NO_RESULT = {
     "lost_end": TimeoutError,
     "swapped_lanes": MonitorError,
     "bank_not_switched": TimeoutError,
+    "bank_not_waited_for": MonitorError,
     "test_lost": TimeoutError,
+    "shallow_rows_too_early": MonitorError,
+    "cleared_rows_stay": MonitorError,
+    "window_not_begun": MonitorError,
+    "bias_of_the_first_group": MonitorError,
+    "bias_of_the_first_window": MonitorError,
     "wrong_final_step": TimeoutError,
     "other_bank_tested": TimeoutError,
     "fires_again": MonitorError,
     "fired_flag_forgotten": MonitorError,
+    "search_ends_early": MonitorError,
 }
 
 
