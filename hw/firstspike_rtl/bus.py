@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from firstspike import registers
 from firstspike.hardware import WORD_BITS, Hardware
-from firstspike_rtl.layouts import LoadSignature
+from firstspike_rtl.layouts import LoadSignature, number
 from firstspike_rtl.tables import Contents, add_table
 
 OKAY, SLVERR = 0, 2
@@ -36,7 +36,7 @@ class Registers(wiring.Component):
     ``load_data`` while enabled or after the memory's last word are answered with SLVERR and change nothing. Counters
     count modulo 2**32.
 
-    Latency: 1 clock from address (and data) to the answer. Throughput: a read and a write every 2 clocks.
+    Latency: 2 clocks from address (and data) to the answer. Throughput: a read and a write every 3 clocks.
 
     Members
     -------
@@ -47,8 +47,8 @@ class Registers(wiring.Component):
         Counted; as the members of :class:`firstspike_rtl.core.Core`.
     """
 
-    LATENCY = 1
-    INTERVAL = 2
+    LATENCY = 2
+    INTERVAL = 3
 
     def __init__(self, hardware: Hardware, contents: Contents) -> None:
         self._hardware, self._contents = hardware, contents
@@ -83,7 +83,8 @@ class Registers(wiring.Component):
             return value
 
         digest = add_table(m, self._hardware.memory("digest"), self._contents, self.load).read_port(domain="comb")
-        address = bus.araddr[2:]
+        address = Signal(len(bus.araddr) - 2)
+        reading = Signal()
         m.d.comb += digest.addr.eq(address)
         values = {
             "identity": [Const(registers.IDENTITY, WORD_BITS)],
@@ -101,10 +102,11 @@ class Registers(wiring.Component):
             "sizes": [Const(size, WORD_BITS) for size in self._hardware.sizes],
         }
 
-        m.d.comb += bus.arready.eq(~bus.rvalid)
+        m.d.comb += bus.arready.eq(~reading & ~bus.rvalid)
+        m.d.sync += [reading.eq(bus.arvalid & bus.arready), address.eq(bus.araddr[2:])]
         with m.If(bus.rvalid & bus.rready):
             m.d.sync += bus.rvalid.eq(0)
-        with m.If(bus.arvalid & bus.arready):
+        with m.If(reading):
             m.d.sync += [bus.rvalid.eq(1), bus.rdata.eq(0), bus.rresp.eq(SLVERR)]
             with m.Switch(address):
                 for name, words in values.items():
@@ -117,36 +119,42 @@ class Registers(wiring.Component):
 
     def _writes(self, m: Module, table: dict[str, registers.Register], clear: Signal) -> None:
         bus, load = self.bus, self.load
-        write = Signal()
+        take = Signal()
+        write, whole = Signal(), Signal()
+        address, word_in = Signal(len(bus.awaddr) - 2), Signal(WORD_BITS)
         row = Signal.like(load.row)
-        word = Signal.like(load.word)
+        word = Signal(number(max(memory.words for memory in self._hardware.memories)))
         full = Signal()
-        m.d.comb += [write.eq(bus.awvalid & bus.wvalid & ~bus.bvalid), bus.awready.eq(write), bus.wready.eq(write)]
+        m.d.comb += [
+            take.eq(bus.awvalid & bus.wvalid & ~write & ~bus.bvalid),
+            bus.awready.eq(take),
+            bus.wready.eq(take),
+        ]
+        m.d.sync += [write.eq(take), whole.eq(bus.wstrb.all()), address.eq(bus.awaddr[2:]), word_in.eq(bus.wdata)]
         m.d.sync += [clear.eq(0), load.valid.eq(0)]
         with m.If(bus.bvalid & bus.bready):
             m.d.sync += bus.bvalid.eq(0)
         with m.If(write):
             m.d.sync += [bus.bvalid.eq(1), bus.bresp.eq(SLVERR)]
-        with m.If(write & bus.wstrb.all()), m.Switch(bus.awaddr[2:]):
+        with m.If(write & whole), m.Switch(address):
             with m.Case(table["control"].address() >> 2):
                 m.d.sync += [
-                    self.enable.eq(bus.wdata[0]),
-                    self.send_membranes.eq(bus.wdata[1]),
-                    clear.eq(bus.wdata[2]),
+                    self.enable.eq(word_in[0]),
+                    self.send_membranes.eq(word_in[1]),
+                    clear.eq(word_in[2]),
                     bus.bresp.eq(OKAY),
                 ]
-            with m.Case(table["load_memory"].address() >> 2), m.If(bus.wdata < len(self._hardware.memories)):
-                m.d.sync += [load.memory.eq(bus.wdata), row.eq(0), word.eq(0), full.eq(0), bus.bresp.eq(OKAY)]
+            with m.Case(table["load_memory"].address() >> 2), m.If(word_in < len(self._hardware.memories)):
+                m.d.sync += [load.memory.eq(word_in), row.eq(0), word.eq(0), full.eq(0), bus.bresp.eq(OKAY)]
             with m.Case(table["load_data"].address() >> 2), m.If(~self.enable & ~full):
-                m.d.sync += [
-                    load.valid.eq(1),
-                    load.row.eq(row),
-                    load.word.eq(word),
-                    load.data.eq(bus.wdata),
-                    bus.bresp.eq(OKAY),
-                ]
                 last = Signal()
                 last_row = Signal()
+                m.d.sync += [
+                    load.valid.eq(last),
+                    load.row.eq(row),
+                    load.data.word_select(word, WORD_BITS).eq(word_in),
+                    bus.bresp.eq(OKAY),
+                ]
                 with m.Switch(load.memory):
                     for memory in self._hardware.memories:
                         with m.Case(memory.index):

@@ -24,6 +24,7 @@ from firstspike_rtl.integrator import Integrator
 from firstspike_rtl.neurons import Neurons
 from firstspike_rtl.readout import Readout
 from firstspike_rtl.scanner import Scanner
+from firstspike_rtl.skid import SkidBuffer
 
 LONG_AGO = -(1 << 40)
 
@@ -241,47 +242,65 @@ class _Chain:
 
 
 class _Serialiser:
-    """One event a clock. A load at clock L is free for the next from the clock at which its last event moves out."""
+    """One event a clock. A load at clock L is free for the next from the clock at which its last event moves on."""
 
     def __init__(self, sink: _Integrator | _Sorter) -> None:
         self._sink = sink
-        self._taken = LONG_AGO  # clock at which the last event left the output
+        # Clocks at which the last events left the skid buffer, as many as fit in.
+        self._taken = deque([LONG_AGO] * SkidBuffer.ITEMS, SkidBuffer.ITEMS)
         self.free = LONG_AGO
 
     def load(self, clock: int, rows: Sequence[int], mark: int | None) -> None:
-        moved = clock
+        moved, taken = clock, self._taken
         for row in rows:
-            moved = max(moved + 1, self._taken)
-            self._taken = self._sink.push(moved + 1, row)
+            moved = max(moved, taken[0]) + 1
+            taken.append(self._sink.push(max(moved, taken[-1]) + 1, row))
         if mark is not None:
-            moved = max(moved + 1, self._taken)
-            self._taken = self._sink.push(moved + 1, 1, mark)
+            moved = max(moved, taken[0]) + 1
+            taken.append(self._sink.push(max(moved, taken[-1]) + 1, 1, mark))
         self.free = moved
 
 
 class _PixelEncoder:
     def __init__(self, sink: _Integrator | _Sorter, final: int) -> None:
         self._serialiser, self._final = _Serialiser(sink), final
-        self._accepted = LONG_AGO  # clock at which stage 1 can take the next word
+        # The stages move on together; a word goes into the queue STAGES moves after it was accepted.
+        self._moves = 0
+        self._moved = deque([LONG_AGO], PixelEncoder.STAGES + 1)  # clocks of the last moves
+        self._due: dict[int, tuple[list[int], int | None]] = {}
+        self._next = 0  # move at which a word can be accepted
         self._popped = LONG_AGO
         self._read = deque([LONG_AGO] * (PixelEncoder.QUEUE - 1))  # when words left the memory of the queue
 
     def run(self, begin: int, words: list[list[int]]) -> int:
-        accepted = first = max(begin, self._accepted)
-        serialiser, read = self._serialiser, self._read
+        while (first := self._move(self._next, begin)) < begin:
+            self._next += 1
         last = len(words) - 1
         for n, rows in enumerate(words):
-            if not rows and n < last:
-                accepted += 1
-                continue
-            pushed = max(accepted + 1, read.popleft() + 1)
-            out = max(pushed + PixelEncoder.QUEUE_LATENCY - 1, self._popped)
-            read.append(out)
-            self._popped = max(out + 1, serialiser.free)
-            serialiser.load(self._popped, rows, self._final if n == last else None)
-            accepted = pushed
-        self._accepted = accepted
+            self._move(self._next, begin)
+            if rows or n == last:
+                self._due[self._next + PixelEncoder.STAGES] = rows, self._final if n == last else None
+            self._next += 1
+        self._move(self._next - 1 + PixelEncoder.STAGES, LONG_AGO)
         return first
+
+    def _move(self, number: int, begin: int) -> int:
+        """Clock of a move; where nothing moves, not before ``begin``."""
+        moved, serialiser, read = self._moved, self._serialiser, self._read
+        while self._moves <= number:
+            clock = max(moved[-1], read[0]) + 1
+            if not self._due:
+                clock = max(clock, begin)
+            elif self._moves in self._due:
+                rows, mark = self._due.pop(self._moves)
+                read.popleft()
+                out = max(clock + PixelEncoder.QUEUE_LATENCY - 1, self._popped)
+                read.append(out)
+                self._popped = max(out + 1, serialiser.free)
+                serialiser.load(self._popped, rows, mark)
+            moved.append(clock)
+            self._moves += 1
+        return moved[number - self._moves]
 
 
 class _EventInput:
@@ -345,7 +364,7 @@ class _Integrator:
         if mark is not None and (mark == self._final or mark >= self._start):
             bank, final = self._bank, mark == self._final
             self._bank ^= final
-            walked = max(self._walked, self._sink.accepted)
+            walked = max(self._walked, self._sink.accepted + 1)
             self.held += walked - self._walked
             self._walked = walked
             self._released[bank] = self._sink.test(self._walked + Integrator.LATENCY_TEST, final)

@@ -48,10 +48,13 @@ class PixelEncoder(wiring.Component):
     ===== ==============================================================
     stage holds
     ===== ==============================================================
-    1     a word and its codes; without a spike it goes no further
+    1     a word; the table is read
+    2     its codes; without a spike it goes no further
     queue words with spikes, and the last word of an image
-    2, 3  spikes of a word; an event, in the :class:`Serialiser`
+    3, 4  spikes of a word; an event, in the :class:`Serialiser`
     ===== ==============================================================
+
+    Stages 1 and 2 wait together, while the queue is full.
 
     Latency: :attr:`LATENCY` clocks from a word to its first spike.
     Throughput: 1 clock a word; 1 clock a spike, and 1 for the watermark; the slower counts over ``QUEUE`` words.
@@ -65,9 +68,11 @@ class PixelEncoder(wiring.Component):
 
     #: Words in the queue.
     QUEUE = 32
-    #: Clocks from a word in stage 1 to its way out of the queue.
+    #: Clocks from a word's way into the queue to its way out.
     QUEUE_LATENCY = 2
-    LATENCY = 1 + QUEUE_LATENCY + Serialiser.LATENCY
+    #: Stages before the queue.
+    STAGES = 2
+    LATENCY = STAGES + QUEUE_LATENCY + Serialiser.LATENCY
 
     def __init__(self, hardware: Hardware, contents: Contents) -> None:
         self._hardware, self._contents = hardware, contents
@@ -109,26 +114,27 @@ class PixelEncoder(wiring.Component):
                 "fault": 1,
             }
         )
-        valid_s1 = Signal()
+        valid_s1, valid_s2 = Signal(), Signal()
         whole_s1 = Signal()
         word_s1 = Signal(queued)
+        entry = Signal(queued)
         m.submodules.queue = queue = SyncFIFOBuffered(width=queued.size, depth=self.QUEUE)
         surplus = words * PIXELS_PER_WORD - size
         exists = Mux(whole_s1, (1 << PIXELS_PER_WORD - surplus) - 1, (1 << PIXELS_PER_WORD) - 1)
-        entry = Signal(queued)
         m.d.comb += [
-            entry.hits.eq(Cat(row[-1] for row in lookups) & exists),
-            *(part.eq(row[:-1]) for part, row in zip(entry.steps, lookups, strict=True)),
-            entry.index.eq(word_s1.index),
-            entry.mark.eq(word_s1.mark),
-            entry.fault.eq(word_s1.fault),
             queue.w_data.eq(entry),
-            queue.w_en.eq(valid_s1 & (entry.hits.any() | entry.mark)),
-            step.eq(~queue.w_en | queue.w_rdy),
+            queue.w_en.eq(valid_s2 & (entry.hits.any() | entry.mark)),
+            step.eq(queue.w_rdy),
             self.i.ready.eq(step | dropping),
         ]
         with m.If(step):
             m.d.sync += [
+                entry.hits.eq(Cat(row[-1] for row in lookups) & exists),
+                *(part.eq(row[:-1]) for part, row in zip(entry.steps, lookups, strict=True)),
+                entry.index.eq(word_s1.index),
+                entry.mark.eq(word_s1.mark),
+                entry.fault.eq(word_s1.fault),
+                valid_s2.eq(valid_s1),
                 valid_s1.eq(accept),
                 whole_s1.eq(end),
                 word_s1.index.eq(place),

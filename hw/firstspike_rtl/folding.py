@@ -18,10 +18,11 @@ from rich.table import Table
 
 from firstspike.errors import FirstspikeError
 from firstspike.golden import Result
-from firstspike.hardware import PIXELS_PER_WORD, WORD_BITS, Hardware, Memory
+from firstspike.hardware import PIXELS_PER_WORD, Hardware, Memory
 from firstspike.model import Network
 from firstspike_rtl.cycles import floor, predict
 from firstspike_rtl.membranes import SHALLOW_ROWS
+from firstspike_rtl.tables import BLOCK_ROLES
 
 #: Images whose clocks are predicted one by one; a mean over them is within a few per cent of that over all.
 PREDICTED = 100
@@ -45,8 +46,8 @@ class Ram:
     ----------
     depth
         Rows.
-    words
-        Bits of each part of a row that has a write enable of its own.
+    bits
+        Of a row; it is written as a whole.
     reads
         Read ports.
     transparent
@@ -57,7 +58,7 @@ class Ram:
     """
 
     depth: int
-    words: tuple[int, ...]
+    bits: int
     reads: int = 1
     transparent: bool = False
     forced: bool = False
@@ -74,20 +75,19 @@ def rams(hardware: Hardware, layer: int | None) -> list[Ram]:
             found.append(table_ram(hardware.memory("encoder"), reads=PIXELS_PER_WORD))
         if hardware.ordered[0]:
             bits = hardware.index_bits(0)
-            found.append(Ram(depth=1 << bits, words=(bits,)))
+            found.append(Ram(depth=1 << bits, bits=bits))
         return found
     shape = hardware.layers[layer]
     found = [table_ram(hardware.memory(role, layer)) for role in ("weight", "bias", "kernel")]
     if shape.membrane_rows > SHALLOW_ROWS:
-        bank = Ram(depth=shape.membrane_rows, words=(shape.lanes * shape.membrane_bits + 1,), transparent=True)
+        bank = Ram(depth=shape.membrane_rows, bits=shape.lanes * shape.membrane_bits + 1, transparent=True)
         found += [bank, bank]
     return found
 
 
 def table_ram(memory: Memory, reads: int = 1) -> Ram:
     """The RAM that :func:`firstspike_rtl.tables.add_table` makes."""
-    words = (memory.row_bits,) if memory.words == 1 else (WORD_BITS,) * memory.words
-    return Ram(depth=max(2, memory.depth), words=words, reads=reads, forced=memory.role == "weight")
+    return Ram(depth=max(2, memory.depth), bits=memory.row_bits, reads=reads, forced=memory.role in BLOCK_ROLES)
 
 
 def blocks(ram: Ram) -> int:
@@ -98,7 +98,7 @@ def blocks(ram: Ram) -> int:
     if ram.forced:
         return count
     in_luts, _ = _cost(ram, LUT_SHAPE, LUT_COST, ram.reads * (4 if ram.transparent else 1))
-    in_registers = ram.depth * sum(ram.words)
+    in_registers = ram.depth * ram.bits
     return count if cost < min(int(in_luts), in_registers) else 0
 
 
@@ -107,9 +107,9 @@ def _cost(ram: Ram, shape: tuple[int, int], price: int, emulated: int) -> tuple[
     rows, bits = shape
     byte = min(BYTE, bits)
     ranges = -(-ram.depth // rows)
-    padded = sum(-(-word // byte) * byte for word in ram.words)
+    padded = -(-ram.bits // byte) * byte
     cells = -(-ranges * padded // bits) * ram.reads
-    selection = (ranges - 1) * sum(ram.words) * ram.reads + (ranges * len(ram.words) if ranges > 1 else 0)
+    selection = (ranges - 1) * ram.bits * ram.reads + (ranges if ranges > 1 else 0)
     return price * cells + selection / 2 + EMULATION_COST * emulated, cells
 
 

@@ -101,7 +101,7 @@ class Integrator(wiring.Component):
             test_s1.test.final.eq(final),
             test_s1.test.fault.eq(walk.fault),
         ]
-        m.d.comb += waiting.eq(test_s1.due | (self.test.valid & ~self.test.ready))
+        m.d.comb += waiting.eq(test_s1.due | self.test.valid)
         with m.If(test_s1.due):
             m.d.sync += [self.test.valid.eq(1), self.test.payload.eq(test_s1.test)]
         with m.Elif(self.test.ready):

@@ -85,7 +85,7 @@ RESULT_WORD = data.StructLayout(words.RESULT_WORD)
 
 
 class LoadSignature(wiring.Signature):
-    """Write access to every memory: one 32-bit word ``word`` of row ``row`` of memory number ``memory``."""
+    """Write access to every memory: row ``row`` of memory number ``memory``, in the lowest bits of ``data``."""
 
     def __init__(self, hardware: Hardware) -> None:
         super().__init__(
@@ -93,7 +93,6 @@ class LoadSignature(wiring.Signature):
                 "valid": Out(1),
                 "memory": Out(unsigned(number(len(hardware.memories)))),
                 "row": Out(unsigned(number(max(x.depth for x in hardware.memories)))),
-                "word": Out(unsigned(number(max(x.words for x in hardware.memories)))),
-                "data": Out(WORD_BITS),
+                "data": Out(max(x.words for x in hardware.memories) * WORD_BITS),
             }
         )

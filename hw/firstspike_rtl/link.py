@@ -58,7 +58,7 @@ class Link(wiring.Component):
         capacity, reply_capacity = link.request_words(hardware), link.reply_words(hardware)
         m.submodules.receiver = receiver = FrameReceiver(capacity)
         m.submodules.sender = sender = FrameSender()
-        m.submodules.request = request = Memory(shape=WORD_BITS, depth=capacity, init=[])
+        m.submodules.request = request = Memory(shape=WORD_BITS, depth=capacity, init=[], attrs={"no_rw_check": 1})
         m.submodules.reply = reply = Memory(shape=WORD_BITS, depth=reply_capacity, init=[])
         connect(m, flipped(self.i), receiver.i)
         connect(m, sender.o, flipped(self.o))

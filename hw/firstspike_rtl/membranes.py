@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from firstspike.hardware import LayerShape
 from firstspike_rtl.layouts import number
+from firstspike_rtl.tables import has_lookup_memory
 
-#: Rows up to which a bank is read in the clock of its data, from look-up memory; more are for block RAM.
-SHALLOW_ROWS = 32
+#: Rows of a bank up to which both lie in one look-up memory; more are for block RAM.
+SHALLOW_ROWS = 8
 
 
 class AddSignature(wiring.Signature):
@@ -65,7 +66,9 @@ class Membranes(wiring.Component):
     that the same row can be added to in every clock. Sums wrap, but a membrane that its bias was added to is right: its
     width is that of the worst case. A lane has its own columns of both banks: no update ever waits for another.
 
-    A row has one bit more: whether it holds anything. Clearing only takes that bit.
+    Clearing takes no choice between a sum and a zero in any lane. A few rows (:meth:`shallow`) lie in one look-up
+    memory, beside a row that is never written: it is read in place of one that holds nothing. More rows lie in two
+    block memories, and have one bit more, which says whether the row holds anything.
 
     Latency: 1 clock from an address to its data.
     Throughput: one row added to, and one row read, in every clock; a row is cleared instead of added to.
@@ -87,61 +90,78 @@ class Membranes(wiring.Component):
         self._shape = shape
         super().__init__({"add": In(AddSignature(shape)), "scan": In(ScanSignature(shape))})
 
+    @staticmethod
+    def shallow(shape: LayerShape, platform: object = None) -> bool:
+        """Whether the rows lie in look-up memory; where a device has none, a single row lies in registers."""
+        return shape.membrane_rows <= (SHALLOW_ROWS if has_lookup_memory(platform) else 1)
+
     def elaborate(self, platform):
         m = Module()
-        add, scan = self.add, self.scan
         lanes = data.ArrayLayout(signed(self._shape.membrane_bits), self._shape.lanes)
-        layout = data.StructLayout({"values": lanes, "holds": 1})
+        build = self._one_memory if self.shallow(self._shape, platform) else self._two_banks
+        old, new = Signal(lanes), Signal(lanes)
+        build(m, old.as_value(), new.as_value())
+        m.d.comb += [total.eq(v + p) for total, v, p in zip(new, old, self.add.products, strict=True)]
+        return m
 
-        # One clock after the address.
+    def _one_memory(self, m: Module, old: Value, new: Value) -> None:
+        add, scan = self.add, self.scan
+        rows = self._shape.membrane_rows
+        places = 2 << len(scan.row)
+        empty = places // 2 + rows if rows < places // 2 else places
+        m.submodules.rows = memory = Memory(shape=len(old), depth=empty + 1, init=[])
+        writer = memory.write_port()
+        adder, reader = memory.read_port(domain="comb"), memory.read_port(domain="comb")
+
+        held = Signal(places)  # places of which the row holds anything
+        kept = Signal(places)
+        add_place, scan_place = Cat(add.row, add.bank), Cat(scan.row, scan.bank)
+        m.d.comb += kept.eq(
+            held
+            & ~Cat(
+                (scan.clear_row == place % (places // 2)) & scan.clear[place // (places // 2)]
+                for place in range(places)
+            )
+        )
+        m.d.sync += [
+            held.eq(kept | (add.valid << add_place)),
+            adder.addr.eq(Mux(kept.bit_select(add_place, 1), add_place, empty)),
+            writer.addr.eq(add_place),
+            writer.en.eq(add.valid),
+        ]
+        with m.If(scan.step):
+            m.d.sync += reader.addr.eq(Mux(kept.bit_select(scan_place, 1), scan_place, empty))
+        m.d.comb += [writer.data.eq(new), old.eq(adder.data), scan.values.as_value().eq(reader.data)]
+
+    def _two_banks(self, m: Module, old: Value, new: Value) -> None:
+        add, scan = self.add, self.scan
+        layout = data.StructLayout({"values": len(old), "holds": 1})
         add_bank = Signal.like(add.bank)
         add_row = Signal.like(add.row)
         m.d.sync += [add_bank.eq(add.bank), add_row.eq(add.row)]
 
-        new = Signal(layout)
-        rows = []
+        added, scanned = [], []
         for bank in (0, 1):
-            scanned = Signal(name=f"scanned{bank}")
+            scanning = Signal(name=f"scanning{bank}")
             adding = Signal(name=f"adding{bank}")
-            write = Signal(name=f"write{bank}")
-            m.d.comb += [
-                scanned.eq(scan.active & (scan.bank == bank)),
-                write.eq(adding | scan.clear[bank]),
-            ]
+            m.d.comb += scanning.eq(scan.active & (scan.bank == bank))
             m.d.sync += adding.eq(add.valid & (add.bank == bank))
             written = Signal(layout, name=f"written{bank}")
-            m.d.comb += [written.values.eq(new.values), written.holds.eq(~scan.clear[bank])]
-            if self._shape.membrane_rows == 1:
-                row = Signal(layout, name=f"bank{bank}")
-                with m.If(write):
-                    m.d.sync += row.eq(written)
-                rows.append(row)
-                continue
+            m.d.comb += [written.values.eq(new), written.holds.eq(~scan.clear[bank])]
             # Plain bits: the layout is only a view, so that the Verilog has one vector.
             m.submodules[f"bank{bank}"] = memory = Memory(shape=layout.size, depth=self._shape.membrane_rows, init=[])
             writer = memory.write_port()
+            reader = memory.read_port(transparent_for=(writer,))
             m.d.comb += [
-                writer.en.eq(write),
+                writer.en.eq(adding | scan.clear[bank]),
                 writer.addr.eq(Mux(scan.clear[bank], scan.clear_row, add_row)),
                 writer.data.eq(written),
+                reader.addr.eq(Mux(scanning, scan.row, add.row)),
+                reader.en.eq(scan.step | ~scanning),
             ]
-            address = Signal.like(scan.row, name=f"address{bank}")
-            step = Signal(name=f"step{bank}")
-            m.d.comb += [address.eq(Mux(scanned, scan.row, add.row)), step.eq(scan.step | ~scanned)]
-            if self._shape.membrane_rows <= SHALLOW_ROWS:
-                reader = memory.read_port(domain="comb")
-                with m.If(step):
-                    m.d.sync += reader.addr.eq(address)
-            else:
-                reader = memory.read_port(transparent_for=(writer,))
-                m.d.comb += [reader.addr.eq(address), reader.en.eq(step)]
-            rows.append(data.View(layout, reader.data))
-
-        old = Signal(lanes)
-        held = [row.holds.replicate(lanes.size) & row.values.as_value() for row in rows]
-        m.d.comb += [
-            old.as_value().eq(Mux(add_bank, held[1], held[0])),
-            scan.values.as_value().eq(Mux(scan.bank, held[1], held[0])),
-            *(total.eq(part + product) for total, part, product in zip(new.values, old, add.products, strict=True)),
-        ]
-        return m
+            row = data.View(layout, reader.data)
+            for chosen, values in ((add_bank, added), (scan.bank, scanned)):
+                holds = Signal(name=f"holds{bank}")
+                m.d.comb += holds.eq(row.holds & (chosen == bank))
+                values.append(holds.replicate(len(old)) & row.values)
+        m.d.comb += [old.eq(added[0] | added[1]), scan.values.as_value().eq(scanned[0] | scanned[1])]

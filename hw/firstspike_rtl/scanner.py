@@ -125,8 +125,14 @@ class Scanner(wiring.Component):
             ends.append(end_of)
             inner = end_of
         _, end_member, end_slice, end_column, end_group = ends
-        end_a = Signal()
-        m.d.comb += end_a.eq(end_group & last_group)
+        # Counted apart: through all the counters it would come late.
+        left = Signal(number(shape.pass_clocks), init=shape.pass_clocks - 1)
+        end_a = Signal(init=shape.pass_clocks == 1)
+        with m.If(scanning & ready):
+            m.d.sync += [
+                left.eq(Mux(end_a, shape.pass_clocks - 1, left - 1)),
+                end_a.eq(left == 1 if shape.pass_clocks > 1 else 1),
+            ]
 
         place = Signal(self.slice.index.shape())  # index of the slice's first neuron
         window = Signal.like(place)  # of the first slice of the window
@@ -175,14 +181,14 @@ class Scanner(wiring.Component):
 
         # B
         slice_b = Signal.like(slice_)
-        bias_b = Signal.like(bias_row)
+        bias_c = Signal.like(bias.data)  # block memory is too slow to be added in the clock that it is read
         clear_b = Signal()
         release_b = Signal()
         row_b = Signal.like(scan.row)
         with m.If(ready):
             m.d.sync += [
                 slice_b.eq(slice_),
-                bias_b.eq(bias_row),
+                bias_c.eq(bias.data),
                 row_b.eq(scan.row),
                 clear_b.eq(last_step & (slice_ == Mux(last_group, slices[-1] - 1, slices[0] - 1))),
                 release_b.eq(end_a & (last_step | ~final)),
@@ -192,7 +198,7 @@ class Scanner(wiring.Component):
             leaving.eq(tag_b.valid & ready),
             scan.step.eq(ready),
             scan.active.eq(scanning | tag_b.valid),
-            bias.addr.eq(bias_b),
+            bias.addr.eq(bias_row),
             bias.en.eq(ready),
         ]
         with m.If(clearing):
@@ -222,7 +228,7 @@ class Scanner(wiring.Component):
         slice_c = data.View(value, _choose(chosen_c, held_high))
         with m.If(ready):
             m.d.sync += held_high.eq(high_c)
-            for total, part, b in zip(value_d, slice_c, fields(bias_spec, bias.data), strict=True):
+            for total, part, b in zip(value_d, slice_c, fields(bias_spec, bias_c), strict=True):
                 m.d.sync += total.eq(part + b)
 
         # E

@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 from amaranth.hdl import Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from firstspike_rtl.skid import SkidBuffer
 
 #: Index of a lane's neuron, from the first lane's.
 LaneIndex = Callable[[Module, Value, int], Value]
@@ -37,14 +39,14 @@ class Serialiser(wiring.Component):
     ready : Out(1)
         They are taken.
     empty : Out(1)
-        No spike is held, but perhaps an event on the output.
+        No spike is held, but perhaps events on their way out.
     o : Out(stream of events)
     """
 
     LATENCY = 2
 
     def __init__(self, layout: data.StructLayout, lanes: int, lane_index: LaneIndex) -> None:
-        self._lanes, self._lane_index = lanes, lane_index
+        self._layout, self._lanes, self._lane_index = layout, lanes, lane_index
         step = layout["step"].shape
         self._held = data.StructLayout(
             {
@@ -67,33 +69,29 @@ class Serialiser(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        # The next part's ready must not reach through this one to all that waits for it.
+        m.submodules.skid = skid = SkidBuffer(self._layout)
+        connect(m, skid.o, flipped(self.o))
         held = Signal(self._held)
         lowest = Signal(self._lanes)
         some = Signal()
-        ready_o = Signal()
         m.d.comb += [
-            ready_o.eq(~self.o.valid | self.o.ready),
             some.eq(held.hits.any()),
             lowest.eq(held.hits & -held.hits),
             self.empty.eq(~some & ~held.mark),
-            self.ready.eq(self.empty | (ready_o & Mux(held.mark, ~some, held.hits == lowest))),
+            self.ready.eq(self.empty | (skid.i.ready & Mux(held.mark, ~some, held.hits == lowest))),
+            skid.i.valid.eq(~self.empty),
         ]
-        event = self.o.payload
-        with m.If(ready_o):
-            m.d.sync += [
-                self.o.valid.eq(~self.empty),
-                event.mark.eq(~some),
-                event.fault.eq(~some & held.fault),
-                event.step.eq(held.mark_step),
-                held.hits.eq(held.hits & ~lowest),
-                held.mark.eq(held.mark & some),
-            ]
-            for lane in reversed(range(self._lanes)):
-                with m.If(held.hits[lane]):
-                    m.d.sync += [
-                        event.step.eq(held.steps[lane]),
-                        event.index.eq(self._lane_index(m, held.index, lane)),
-                    ]
+        event = skid.i.payload
+        m.d.comb += [event.mark.eq(~some), event.fault.eq(~some & held.fault), event.step.eq(held.mark_step)]
+        for lane in reversed(range(self._lanes)):
+            with m.If(held.hits[lane]):
+                m.d.comb += [
+                    event.step.eq(held.steps[lane]),
+                    event.index.eq(self._lane_index(m, held.index, lane)),
+                ]
+        with m.If(skid.i.ready):
+            m.d.sync += held.hits.eq(held.hits & ~lowest)
         with m.If(self.ready):
             m.d.sync += [getattr(held, name).eq(getattr(self, name)) for name, _ in self._held]
         return m

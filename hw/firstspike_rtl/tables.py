@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from amaranth.hdl import Module, Mux, Value
+from amaranth.hdl import Module, Value
 from amaranth.lib import memory as lib_memory
 from amaranth.lib.wiring import PureInterface
+from amaranth.vendor import LatticeICE40Platform
 
-from firstspike.hardware import WORD_BITS, Memory
+from firstspike.hardware import Memory
 
 Contents = Mapping[str, Sequence[int]]
+
+#: Memories for block RAM, also where synthesis would take look-up tables, of which there are fewer to spare.
+BLOCK_ROLES = ("weight", "encoder")
+
+
+def has_lookup_memory(platform: object) -> bool:
+    """Whether the device can use look-up tables as memory; iCE40 cannot. ``None`` stands for one that can."""
+    return not isinstance(platform, LatticeICE40Platform)
 
 
 def add_table(m: Module, spec: Memory, contents: Contents, load: PureInterface) -> lib_memory.Memory:
     """Add the memory ``spec`` to ``m``, filled with ``contents[spec.name]`` and written by ``load``.
 
-    Loading takes one clock a word; a row may be read one clock after its last word.
+    A row may be read one clock after it was loaded.
 
     Raises
     ------
@@ -30,18 +39,18 @@ def add_table(m: Module, spec: Memory, contents: Contents, load: PureInterface) 
         if row < 0 or row >> spec.row_bits:
             raise ValueError(f"memory {spec.name}: row {index} is {row:#x}, outside {spec.row_bits} bits")
     # A memory of one row would have an address of no bits, which Verilog cannot write.
-    # Synthesis would put a short weight memory into look-up tables, of which there are fewer to spare.
-    attributes = {"ram_style": "block"} if spec.role == "weight" else {}
+    # A core that is being loaded reads nothing: synthesis need not care for a read of what is just written.
+    attributes: dict[str, str | int] = {"no_rw_check": 1}
+    if spec.role in BLOCK_ROLES:
+        attributes["ram_style"] = "block"
     memory = lib_memory.Memory(shape=spec.row_bits, depth=max(2, spec.depth), init=rows, attrs=attributes)
     m.submodules[spec.name] = memory
-    selected = load.valid & (load.memory == spec.index)
-    if spec.words == 1:
-        write = memory.write_port()
-        m.d.comb += write.en.eq(selected)
-    else:
-        write = memory.write_port(granularity=WORD_BITS)
-        m.d.comb += write.en.eq(Mux(selected, 1 << load.word, 0))
-    m.d.comb += [write.addr.eq(load.row), write.data.eq(load.data.replicate(spec.words))]
+    write = memory.write_port()
+    m.d.comb += [
+        write.en.eq(load.valid & (load.memory == spec.index)),
+        write.addr.eq(load.row),
+        write.data.eq(load.data),
+    ]
     return memory
 
 

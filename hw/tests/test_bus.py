@@ -74,15 +74,15 @@ class Master:
         return response
 
 
-def run(core: Hardware, bench, *, contents=None, stall=0.0, seed=0, waves=None) -> list[tuple[int, int, int, int]]:
-    """Run ``bench(ctx, dut, master, table)``; the writes on the load port (memory, row, word, data)."""
+def run(core: Hardware, bench, *, contents=None, stall=0.0, seed=0, waves=None) -> list[tuple[int, int, int]]:
+    """Run ``bench(ctx, dut, master, table)``; the writes on the load port (memory, row, data)."""
     dut = Registers(core, contents or parts.contents(core))
     master = Master(dut.bus, Stalls(seed, stall))
-    loads: list[tuple[int, int, int, int]] = []
+    loads: list[tuple[int, int, int]] = []
 
     async def watch(ctx) -> None:
         load = dut.load
-        async for _, _, valid, *write in ctx.tick().sample(load.valid, load.memory, load.row, load.word, load.data):
+        async for _, _, valid, *write in ctx.tick().sample(load.valid, load.memory, load.row, load.data):
             if valid:
                 loads.append(tuple(write))
 
@@ -290,8 +290,8 @@ def test_status_tells_whether_an_image_is_in_the_core(waves) -> None:
 @pytest.mark.parametrize("convolutional", [False, True], ids=["dense", "convolutional"])
 @settings(max_examples=6, deadline=None)
 @given(data=st.data())
-def test_loading_reaches_every_word_in_order(convolutional: bool, data: st.DataObject) -> None:
-    """The writes of ``load_writes``: memory, row and word of each, and what an image as a whole becomes."""
+def test_loading_reaches_every_row_in_order(convolutional: bool, data: st.DataObject) -> None:
+    """What the writes of ``load_writes`` become: memory, row and contents of each; a row that is not whole, nothing."""
     network = data.draw(networks(max_size=5, convolutional=convolutional))
     hardware = Hardware.for_network(network, lanes=[-(-len(layer.weight) // 2) for layer in network.layers])
     contents = images.contents(network, hardware)
@@ -304,9 +304,11 @@ def test_loading_reaches_every_word_in_order(convolutional: bool, data: st.DataO
         assert ctx.get(dut.enable) == 1
 
     expected = [
-        (m.index, n // m.words, n % m.words, word) for m in hardware.memories for n, word in enumerate(words[m.name])
+        (m.index, row, contents[m.name][row]) for m in hardware.memories for row in range(len(words[m.name]) // m.words)
     ]
-    assert run(hardware, bench) == expected
+    masks = [(1 << memory.row_bits) - 1 for memory in hardware.memories]
+    written = [(index, row, data & masks[index]) for index, row, data in run(hardware, bench)]
+    assert written == expected
 
 
 @pytest.mark.smoke
@@ -324,7 +326,7 @@ def test_a_word_too_many_is_refused(waves) -> None:
                 assert await master.write(ctx, table["load_data"].address(), 3) == SLVERR
 
     loads = run(core, bench, waves=waves)
-    assert len(loads) == sum(memory.depth * memory.words for memory in core.memories)
+    assert len(loads) == sum(memory.depth for memory in core.memories)
 
 
 # -- the memories -----------------------------------------------------------------------------------------------------
@@ -353,7 +355,7 @@ class Table(wiring.Component):
 @pytest.mark.smoke
 @pytest.mark.parametrize("name", [m.name for m in some_core().memories])
 def test_load_port_writes_its_memory_only(name, seed, waves) -> None:
-    """Image first; then every word written, with writes to all other memories among them; a row is there at once."""
+    """Image first; then every row written, with writes to all other memories among them; a row is there at once."""
     core = some_core()
     spec = next(m for m in core.memories if m.name == name)
     rng = random.Random(seed)
@@ -368,8 +370,8 @@ def test_load_port_writes_its_memory_only(name, seed, waves) -> None:
                 await ctx.tick()
                 assert ctx.get(dut.next) == value
 
-        async def write(memory, row, word, data) -> None:
-            for key, value in {"memory": memory, "row": row, "word": word, "data": data, "valid": 1}.items():
+        async def write(memory, row, data) -> None:
+            for key, value in {"memory": memory, "row": row, "data": data, "valid": 1}.items():
                 ctx.set(getattr(dut.load, key), value)
             await ctx.tick()
             ctx.set(dut.load.valid, 0)
@@ -379,10 +381,9 @@ def test_load_port_writes_its_memory_only(name, seed, waves) -> None:
         ctx.set(dut.load.data, 0xFFFFFFFF)
         await ctx.tick()  # not valid
         for row, value in enumerate(loaded):
-            for word in range(spec.words):
-                other = rng.choice([m.index for m in core.memories if m is not spec])
-                await write(spec.index, row, word, value >> (32 * word) & 0xFFFFFFFF)
-                await write(other, row, word, rng.getrandbits(32))
+            await write(spec.index, row, value)
+            other = rng.choice([m.index for m in core.memories if m is not spec])
+            await write(other, row, rng.getrandbits(32))
             ctx.set(dut.address, row)
             await ctx.tick()
             assert ctx.get(dut.next) == value

@@ -127,7 +127,7 @@ class Bench:
             load = self.dut.registers.load
             written = bus.awvalid & bus.awready & (bus.awaddr == REGISTERS["control"].address())
             async for _, _, valid, *write, control, value in ctx.tick().sample(
-                load.valid, load.memory, load.row, load.word, load.data, written, bus.wdata
+                load.valid, load.memory, load.row, load.data, written, bus.wdata
             ):
                 if valid:
                     self.loads.append(tuple(write))
@@ -208,7 +208,7 @@ def test_requests(stall: float, seed: int, waves) -> None:
         assert await ask(ctx, Type.WRITE, REGISTERS["load_memory"].address(), weights.index) == (Status.OK, ())
         assert await ask(ctx, Type.WRITE, load, *words[:3]) == (Status.OK, ())
         assert await ask(ctx, Type.WRITE, load, *words[3:]) == (Status.OK, ())
-        assert bench.loads == [(weights.index, row, 0, word) for row, word in enumerate(words)]
+        assert bench.loads == [(weights.index, row, word) for row, word in enumerate(words)]
         assert await ask(ctx, Type.WRITE, load, 0) == (Status.REFUSED, ()), "the memory is full"
         await bench.control(ctx, ENABLE | SEND_MEMBRANES)
         assert await ask(ctx, Type.WRITE, load, 0) == (Status.REFUSED, ()), "not while enabled"

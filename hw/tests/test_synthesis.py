@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from firstspike import images, kernels
-from firstspike.hardware import WORD_BITS, Hardware, Memory
+from firstspike.hardware import Hardware, Memory
 from firstspike.model import Conv2d, Dense, Network, chain, dense
 from firstspike_rtl.membranes import SHALLOW_ROWS
 from firstspike_rtl.verilog import generate
@@ -28,8 +28,6 @@ class Family:
     ----------
     shapes
         (depth, width) that a block can have.
-    whole_words
-        Whether the bits that are written together must fill blocks of their own: ECP5 enables 9 bits or more at a time.
     initial
         Parameters of the cell that hold its power-on contents begin with this.
     multiplier
@@ -39,7 +37,6 @@ class Family:
     command: str
     cell: str
     shapes: tuple[tuple[int, int], ...]
-    whole_words: bool
     initial: str
     multiplier: str
 
@@ -49,17 +46,16 @@ class Family:
 
     def loaded_blocks(self, memory: Memory) -> int:
         """Blocks that a loadable memory needs; bits that only fill a word up are left out."""
-        parts, bits = (memory.words, min(memory.row_bits, WORD_BITS)) if self.whole_words else (1, memory.data_bits)
-        return parts * self.blocks(memory.depth, bits)
+        return self.blocks(memory.depth, memory.data_bits)
 
 
 FAMILIES = {
     "ecp5": Family(
-        "synth_ecp5", "DP16KD", ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1)), True, "INITVAL_",
+        "synth_ecp5", "DP16KD", ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1)), "INITVAL_",
         "MULT18X18D",
     ),
     "ice40": Family(
-        "synth_ice40 -dsp", "SB_RAM40_4K", ((256, 16), (512, 8), (1024, 4), (2048, 2)), False, "INIT_", "SB_MAC16"
+        "synth_ice40 -dsp", "SB_RAM40_4K", ((256, 16), (512, 8), (1024, 4), (2048, 2)), "INIT_", "SB_MAC16"
     ),
 }  # fmt: skip
 KERNEL = kernels.PowerOfTwo(steps=8)

@@ -129,18 +129,6 @@ class HastyCore(wiring.Component):
 
 
 _STEPPED, _SEARCH, _MAPS = "ties", "convolution", "convolution_early"
-#: How a bank is read, up to what a deep one does with its port; and as if all were deep, without forwarding.
-_READ = """\
-            if self._shape.membrane_rows <= SHALLOW_ROWS:
-                reader = memory.read_port(domain="comb")
-                with m.If(step):
-                    m.d.sync += reader.addr.eq(address)
-            else:
-                reader = memory.read_port(transparent_for=(writer,))
-                m.d.comb +="""
-_READ_BEFORE_WRITE = """\
-            reader = memory.read_port()
-            m.d.comb +="""
 
 #: Those that any comparison of the core must find, with or without stalls.
 CORE: dict[str, Mutant] = {
@@ -176,15 +164,12 @@ CORE: dict[str, Mutant] = {
     "bank_not_waited_for": Mutant(_STEPPED, integrator, "~Array(taken)[bank] & ~(due & waiting)", "~(due & waiting)"),
     "test_lost": Mutant(_STEPPED, integrator, "& ~(due & waiting)", ""),
     # Membranes.
-    "forwarding_lost": Mutant(_SEARCH, membranes, _READ, _READ_BEFORE_WRITE),
-    "shallow_rows_too_early": Mutant(
-        _STEPPED, membranes, "m.d.sync += reader.addr.eq(address)", "m.d.comb += reader.addr.eq(address)"
-    ),
-    "one_bank": Mutant(_SEARCH, membranes, "Mux(add_bank, held[1], held[0])", "held[0]"),
-    "cleared_rows_stay": Mutant(
-        _STEPPED, membranes, "row.holds.replicate(lanes.size) & row.values.as_value()", "row.values.as_value()"
-    ),
+    "one_bank": Mutant(_SEARCH, membranes, "row.holds & (chosen == bank)", "row.holds & (bank == 0)"),
+    "cleared_rows_stay": Mutant(_SEARCH, membranes, "row.holds & (chosen == bank)", "(chosen == bank)"),
     "sums_are_cleared": Mutant(_SEARCH, membranes, "written.holds.eq(~scan.clear[bank])", "written.holds.eq(0)"),
+    "one_shallow_bank": Mutant(_STEPPED, membranes, "Cat(add.row, add.bank)", "Cat(add.row, 0)"),
+    "cleared_shallow_rows_stay": Mutant(_STEPPED, membranes, "held.eq(kept |", "held.eq(held |"),
+    "the_empty_row_is_full": Mutant(_STEPPED, membranes, "writer.addr.eq(add_place)", "writer.addr.eq(empty)"),
     # Scanner.
     "first_of_a_window": Mutant(_SEARCH, scanner, "tag_d.first | (new > best)", "tag_d.first"),
     "least_of_a_window": Mutant(_SEARCH, scanner, "(new > best)", "(new < best)"),
