@@ -125,6 +125,7 @@ class Registers(wiring.Component):
         row = Signal.like(load.row)
         word = Signal(number(max(memory.words for memory in self._hardware.memories)))
         full = Signal()
+        last, last_row = Signal(), Signal()
         m.d.comb += [
             take.eq(bus.awvalid & bus.wvalid & ~write & ~bus.bvalid),
             bus.awready.eq(take),
@@ -147,16 +148,15 @@ class Registers(wiring.Component):
             with m.Case(table["load_memory"].address() >> 2), m.If(word_in < len(self._hardware.memories)):
                 m.d.sync += [load.memory.eq(word_in), row.eq(0), word.eq(0), full.eq(0), bus.bresp.eq(OKAY)]
             with m.Case(table["load_data"].address() >> 2), m.If(~self.enable & ~full):
-                last = Signal()
-                last_row = Signal()
                 m.d.sync += [
                     load.valid.eq(last),
                     load.row.eq(row),
                     load.data.word_select(word, WORD_BITS).eq(word_in),
                     bus.bresp.eq(OKAY),
                 ]
-                with m.Switch(load.memory):
-                    for memory in self._hardware.memories:
-                        with m.Case(memory.index):
-                            m.d.comb += [last.eq(word == memory.words - 1), last_row.eq(row == memory.depth - 1)]
                 m.d.sync += [word.eq(Mux(last, 0, word + 1)), row.eq(row + last), full.eq(last & last_row)]
+        # Registers, which are right again before the next write comes.
+        with m.Switch(load.memory):
+            for memory in self._hardware.memories:
+                with m.Case(memory.index):
+                    m.d.sync += [last.eq(word == memory.words - 1), last_row.eq(row == memory.depth - 1)]
