@@ -18,6 +18,7 @@ from firstspike.errors import FirstspikeError
 from firstspike.host import Device
 from firstspike.link import LinkError
 from firstspike.model import Network
+from firstspike.operations import Counters, count
 from firstspike_verify.cocotb_runner import locked
 from firstspike_verify.linked import Board, Faults, compile_linked
 
@@ -147,6 +148,9 @@ def test_networks_at_run_time(design: Callable[[], Design], board, seed: int) ->
             assert counters["images"] == [20]
             assert counters["faults"] == [0]
             assert counters["spikes"] == golden.run(network, shown).spikes(network).sum(axis=0).tolist()
+            operations = count(made.hardware, Counters.read(counters))
+            expected = golden.run(network, shown).synaptic_operations(network).sum()
+            assert sum(operations.synaptic_operations) == expected
         records = host.infer(simulated.path, made.hardware, made.other, shown)
         check(records, made.other, shown)
 
