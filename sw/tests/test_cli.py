@@ -155,7 +155,7 @@ def test_lanes_for_a_target(ran: Path) -> None:
     for verb in ("export", "generate", "simulate", "report"):
         options = [] if verb in ("simulate", "report") else ["--lanes", "2,5"]
         assert firstspike(verb, "tiny.toml", *options, cwd=ran).returncode == 0
-    assert "layer1_bias: 2 rows" in (ran / "build/tiny/images/layer1_bias.mem").read_text()
+    assert "layer1_weight: 24 rows" in (ran / "build/tiny/images/layer1_weight.mem").read_text()
     # The core as generated, not as the file asks for.
     assert json.loads((ran / "build/tiny/report.json").read_text())["hardware"]["lanes"] == [2, 5]
 
