@@ -15,7 +15,7 @@ SW, HW, VERIFY = ROOT / "sw" / "firstspike", ROOT / "hw" / "firstspike_rtl", ROO
 #: The integer side: what hardware and verification build on.
 INTEGER = (
     "architecture", "artefact", "axi", "errors", "golden", "hardware", "image_formats", "images", "kernels", "layers",
-    "model", "link", "naive", "network_files", "registers", "sums", "words",
+    "model", "link", "naive", "network_files", "operations", "energy_estimate", "registers", "sums", "words",
 )  # fmt: skip
 TRAINING = {"torch", "lightning"}
 HARDWARE = {"amaranth", "firstspike_rtl", "firstspike_verify", "pyverilator", "cocotb", "cocotb_tools"}

@@ -20,10 +20,10 @@ from firstspike_verify import frames
 GENERATE = (Phase.explicit, Phase.reuse, Phase.generate)
 
 
-def run_core(network, hardware, pictures, *, seed=0, stall=0.0, waves=None):
+def run_core(network, hardware, pictures, *, seed=0, stall=0.0, waves=None, processes=()):
     """The core's result in the form of the golden model, and the clocks of its frames in and records out.
 
-    With stalls events come in any order.
+    With stalls events come in any order. Further ``processes`` may watch parts of the core.
     """
     core = Core(hardware, images.contents(network, hardware))
     if hardware.input == "pixels":
@@ -64,6 +64,7 @@ def run_core(network, hardware, pictures, *, seed=0, stall=0.0, waves=None):
             received.watch,
             protocol_checker(core.o, "o"),
             protocol_checker(core.monitor, "monitor"),
+            *processes,
         ],
         waves=waves,
     )

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from firstspike import golden, images, processes
+from firstspike.energy_estimate import describe, summary
 from firstspike.errors import FirstspikeError
 from firstspike.link import DEFAULT_BAUD
 from firstspike.model import Network
+from firstspike.operations import Counters
 from firstspike.words import Records
 from firstspike.workspace import Workspace, read_json, write_json
 
@@ -172,6 +174,7 @@ def simulate(
     expected = golden.run(network, pictures)
     with workspace.timed("simulate"), core:
         streamed = core.run(pictures, network, stall=stall, seed=seed)
+        counters = core.counters()
         alone = core.run(pictures, network, send_membranes=False, one_at_a_time=True, stall=stall, seed=seed)
     spikes = {"spike_times"} if core.hardware.monitor else set()
     first = scoreboard.compare(expected, streamed.result, seed, parts=set(scoreboard.PARTS) - {"spike_times"} | spikes)
@@ -194,6 +197,7 @@ def simulate(
                 "missing": first.missing + second.missing,
                 "compared": first.compared + second.compared,
             },
+            "counters": counters,
             "first_difference": None if first.ok and second.ok else (second if first.ok else first).describe(),
             "cycles": _cycles(streamed, alone, predicted) | ({"predicted_equal": None} if stall else {}),
         },
@@ -278,6 +282,7 @@ def infer(
     port: str | None = None,
     baud: int = DEFAULT_BAUD,
     invert: bool = False,
+    energy: bool = False,
     progress: Callable[[float], None] = lambda done: None,
 ) -> list[str]:
     """Classify image files; writes ``inference.json`` and returns a line for each.
@@ -297,30 +302,38 @@ def infer(
         network is loaded unless it is there.
     invert
         The pictures are dark on light.
+    energy
+        One more line: the estimated energy of an image, from the core's counters; for ``rtl`` and ``port``.
     progress
         Called with the fraction of the load that is done.
 
     Raises
     ------
     FirstspikeError
-        if a file is no picture, a stage is missing, or the board does not answer or is another.
+        if a file is no picture, a stage is missing, the board does not answer or is another, or there are no counters.
 
     """
+    if energy and port is None and not rtl:
+        raise FirstspikeError("the golden model has no counters", "estimate energy with --rtl or --port")
     network = workspace.frozen
     bytes_in = np.stack([_picture(path, network, invert) for path in pictures])
     with workspace.timed("infer"):
         result: golden.Result | Records
+        counters: dict[str, list[int]] = {}
         if port is not None:
             from firstspike import host
             from firstspike_rtl.verilog import load_manifest
 
             _, hardware = load_manifest(workspace.rtl)
-            result = host.infer(port, hardware, network, bytes_in, baud=baud, progress=progress)
+            hardware.check(network)
+            with host.Device.open(port, hardware, baud=baud) as device:
+                device.use(network, progress)
+                result, counters = device.infer(bytes_in), device.counters()
         elif rtl:
             from firstspike_verify.verilated import VerilatedCore
 
             with VerilatedCore(workspace.rtl, workspace.verilated) as core:
-                result = core.run(bytes_in, network).result
+                result, counters, hardware = core.run(bytes_in, network).result, core.counters(), core.hardware
         else:
             result = golden.run(network, bytes_in)
     classes, membranes = result.classes.tolist(), result.membranes.tolist()
@@ -328,7 +341,8 @@ def infer(
         workspace.inference,
         [{"image": str(p), "class": c, "membranes": v} for p, c, v in zip(pictures, classes, membranes, strict=True)],
     )
-    return [f"{path}: class {chosen}" for path, chosen in zip(pictures, classes, strict=True)]
+    lines = [f"{path}: class {chosen}" for path, chosen in zip(pictures, classes, strict=True)]
+    return [*lines, f"energy: {describe(summary(hardware, Counters.read(counters)))}"] if energy else lines
 
 
 def _picture(path: Path, network: Network, invert: bool) -> np.ndarray[Any, Any]:

@@ -133,7 +133,7 @@ def vivado(
 
 @app.command(epilog="Example: firstspike report examples/digits.toml")
 def report(experiment: ExperimentFile, out: Out = None) -> None:
-    """Sum up the stages; writes report.json, raster.png and kernels.png."""
+    """Sum up the stages; writes report.json, raster.png, kernels.png and energy.png."""
     _report(Workspace.open(experiment, out))
 
 
@@ -174,6 +174,9 @@ def infer(
     port: Annotated[str | None, typer.Option(help="By the board at this serial port")] = None,
     baud: Annotated[int, typer.Option(min=1, help="Bits a second of that port")] = DEFAULT_BAUD,
     invert: Annotated[bool, typer.Option("--invert", help="The images are dark on light")] = False,
+    energy: Annotated[
+        bool, typer.Option("--energy", help="Estimate the energy of an image from the core's counters")
+    ] = False,
 ) -> None:
     """Classify image files; prints a line each, and writes inference.json."""
     if rtl and port is not None:
@@ -181,7 +184,7 @@ def infer(
     workspace = Workspace.open(experiment, out)
     with Console(stderr=True).status("infer") as status:
         lines = chain.infer(
-            workspace, pictures, rtl=rtl, port=port, baud=baud, invert=invert,
+            workspace, pictures, rtl=rtl, port=port, baud=baud, invert=invert, energy=energy,
             progress=lambda done: status.update(f"load {done:.0%}"),
         )  # fmt: skip
     for line in lines:

@@ -330,7 +330,7 @@ class Device:
 
         """
         self._ready()
-        return {name: self._read(name) for name in ("images", "faults", "clocks", "spikes", "active")}
+        return {name: self._read(name) for name in registers.COUNTERS}
 
     def _ready(self) -> None:
         if not self._connected:

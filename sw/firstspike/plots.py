@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from firstspike.artefact import write_file
+from firstspike.energy_estimate import NAMES
 from firstspike.golden import Result
 from firstspike.model import Network
 
@@ -114,6 +117,57 @@ def kernels(network: Network, path: Path) -> None:
         else:
             axes.text(0.5, 0.5, "no population has one", ha="center", transform=axes.transAxes)
     figure.suptitle(f"Kernels of {network.shape_name}")
+    save(figure, path)
+
+
+#: Parts of an estimate, from those that hold a network to those that find its spikes, and what they are called.
+ENERGY_PARTS = {
+    "weights": "reading weights",
+    "activations": "reading and writing activations",
+    "arithmetic": "products and additions",
+    "membranes": "membranes: reading and writing for an addition",
+    "scan": "finding spikes and class, clearing membranes",
+    "tables": "encoder and kernel",
+}
+
+
+def energy(title: str, nanojoules: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+    """Estimated energy of an image, by part, of the core and its rivals, low and high.
+
+    Parameters
+    ----------
+    title
+        The network.
+    nanojoules
+        As in :func:`firstspike.energy_estimate.summary`.
+    path
+        PNG file to write.
+
+    Raises
+    ------
+    FirstspikeError
+        if the file cannot be written.
+
+    """
+    bars = {
+        f"{NAMES[name]}, {bound}": values[f"{bound}_parts"]
+        for name, values in nanojoules.items()
+        for bound in ("low", "high")
+    }
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    axes = figure.subplots()
+    left = np.zeros(len(bars))
+    for part, label in ENERGY_PARTS.items():
+        widths = np.array([parts.get(part, 0.0) for parts in bars.values()])
+        axes.barh(list(bars), widths, left=left, label=label)
+        left += widths
+    for y, total in enumerate(left):
+        axes.annotate(f" {total:.3g}", (total, y), va="center", fontsize=8)
+    axes.invert_yaxis()
+    axes.set(
+        xlim=(0, 1.1 * left.max()), xlabel="nJ an image: estimate, 45 nm ASIC figures, not measured", title=title
+    )  # fmt: skip
+    axes.legend(fontsize=8, loc="lower right")
     save(figure, path)
 
 

@@ -19,6 +19,9 @@ INTERFACE_VERSION = 2
 ENABLE, SEND_MEMBRANES, CLEAR_COUNTERS = 1, 2, 4
 BUSY = 1
 
+#: Registers that count, modulo 2**32, since they were cleared.
+COUNTERS = ("images", "faults", "clocks", "spikes", "active")
+
 Access = Literal["ro", "rw", "wo"]
 
 

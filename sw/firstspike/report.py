@@ -1,4 +1,4 @@
-"""The result of a run: ``report.json`` with stable keys, a table for people, and two pictures."""
+"""The result of a run: ``report.json`` with stable keys, a table for people, and pictures."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from firstspike import __version__, golden, plots
+from firstspike import __version__, energy_estimate, golden, plots
 from firstspike.errors import FirstspikeError
+from firstspike.operations import Counters
 from firstspike.workspace import Workspace, read_json, write_json
 
 FORMAT = 1
@@ -32,15 +33,19 @@ def write(workspace: Workspace) -> dict[str, Any]:
     for path, part in ((workspace.surrogate, surrogate), (workspace.simulation, simulation)):
         if part["network"] != network.digest:
             raise FirstspikeError(f"{path} is of another network", "run the stages from 'firstspike quantize' again")
+    if "counters" not in simulation:
+        raise FirstspikeError(f"{workspace.simulation} is of an older version", "run 'firstspike simulate' again")
     _, hardware = load_manifest(workspace.rtl)  # as generated, whatever the experiment says by now
     labels = dataset.test_labels
     with workspace.timed("golden"):
         result = golden.run(network, dataset.test_images)
     spikes = result.spikes(network).mean(axis=0)
     simulated = simulation["images"]
+    estimated = energy_estimate.summary(hardware, Counters.read(simulation["counters"]))
     with workspace.timed("plots"):
         plots.raster(network, result[:1], dataset.test_images[0], int(labels[0]), workspace.raster)
         plots.kernels(network, workspace.kernels)
+        plots.energy(network.shape_name, estimated["nanojoules"], workspace.energy)
     report = {
         "format": FORMAT,
         "firstspike": __version__,
@@ -71,6 +76,7 @@ def write(workspace: Workspace) -> dict[str, Any]:
         },
         "synaptic_operations": float(result.synaptic_operations(network).mean()),
         "cycles": simulation["cycles"],
+        "energy_estimate": estimated,
         "hardware": {
             "lanes": [layer.lanes for layer in hardware.layers],
             "fire": [layer.fire for layer in hardware.layers[:-1]],
@@ -113,6 +119,7 @@ def show(workspace: Workspace, report: dict[str, Any], console: Console) -> None
         + f" an image   {report['spikes']['per_neuron']:.3f} a neuron   "
         f"{report['synaptic_operations']:.0f} synaptic operations",
         "clocks": f"{cycles['mean']:.1f} an image alone (predicted {cycles['predicted_mean']:.1f})",
+        "energy": energy_estimate.describe(report["energy_estimate"]),
         "bits": f"weight {report['bits']['weight']}   kernel {report['bits']['kernel']}   "
         f"membrane {', '.join(map(str, report['bits']['membrane']))}   lanes "
         + ", ".join(map(str, report["hardware"]["lanes"])),
@@ -125,6 +132,6 @@ def show(workspace: Workspace, report: dict[str, Any], console: Console) -> None
         )
     for name, value in rows.items():
         table.add_row(name, value)
-    paths = [workspace.network, workspace.images, workspace.rtl, workspace.raster, workspace.kernels, workspace.report]
-    table.add_row("files", "\n".join(map(str, paths)))
+    paths = [workspace.network, workspace.images, workspace.rtl, workspace.raster, workspace.kernels, workspace.energy]
+    table.add_row("files", "\n".join(map(str, [*paths, workspace.report])))
     console.print(table)

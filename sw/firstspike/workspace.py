@@ -133,6 +133,11 @@ class Workspace:
         """Picture: kernel and threshold of each population."""
         return self.folder / "kernels.png"
 
+    @property
+    def energy(self) -> Path:
+        """Picture: estimated energy of an image, by part."""
+        return self.folder / "energy.png"
+
     @cached_property
     def dataset(self) -> Dataset:
         """The experiment's images."""

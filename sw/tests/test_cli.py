@@ -35,7 +35,7 @@ lanes = [4, 3]
 REPORT_KEYS = {
     "name": str, "dataset": str, "network": str, "bits": dict, "steps": int, "fire_start": int, "accuracy": dict,
     "images": dict, "mismatches": dict, "spikes": dict, "synaptic_operations": float, "cycles": dict,
-    "hardware": dict, "seconds": dict,
+    "hardware": dict, "seconds": dict, "energy_estimate": dict,
 }  # fmt: skip
 
 
@@ -87,13 +87,15 @@ def test_run_is_exact_and_says_so(chain_run: tuple[Path, str]) -> None:
     assert report["accuracy"]["surrogate"] == report["accuracy"]["golden"] == report["accuracy"]["rtl"] > 0.9
     assert report["cycles"]["predicted_equal"] is True
     assert report["cycles"]["predicted_mean"] == report["cycles"]["mean"]
-    for word in ("accuracy", "360 of 360", "mismatches", "report.json"):
+    assert report["energy_estimate"]["images"] == 360
+    assert "not measured" in report["energy_estimate"]["label"]
+    for word in ("accuracy", "360 of 360", "mismatches", "report.json", "dense 8-bit ANN", "estimate"):
         assert word in printed
 
 
 @pytest.mark.smoke
 def test_pictures_are_pictures(chain_run: tuple[Path, str]) -> None:
-    for name in ("raster.png", "kernels.png"):
+    for name in ("raster.png", "kernels.png", "energy.png"):
         with Image.open(chain_run[0] / "build/tiny" / name) as picture:
             pixels = np.asarray(picture.convert("L"))
         assert pixels.shape[1] > 600
@@ -153,7 +155,7 @@ def test_lanes_for_a_target(ran: Path) -> None:
     for verb in ("export", "generate", "simulate", "report"):
         options = [] if verb in ("simulate", "report") else ["--lanes", "2,5"]
         assert firstspike(verb, "tiny.toml", *options, cwd=ran).returncode == 0
-    assert "layer1_bias: 2 rows" in (ran / "build/tiny/images/layer1_bias.mem").read_text()
+    assert "layer1_weight: 24 rows" in (ran / "build/tiny/images/layer1_weight.mem").read_text()
     # The core as generated, not as the file asks for.
     assert json.loads((ran / "build/tiny/report.json").read_text())["hardware"]["lanes"] == [2, 5]
 
@@ -217,6 +219,20 @@ def test_infer_by_golden_model_and_rtl(ran: Path) -> None:
     assert golden.stdout == rtl.stdout
     assert golden.stdout.splitlines() == [f"digit{n}.png: class {n}" for n in range(3)]
     refused(firstspike("infer", "tiny.toml", "tiny.toml", cwd=ran), "tiny.toml is not a picture")
+    with_energy = firstspike("infer", "tiny.toml", *names, "--rtl", "--energy", cwd=ran)
+    *classes, energy = with_energy.stdout.splitlines()
+    assert classes == golden.stdout.splitlines()
+    assert re.fullmatch(r"energy: core [\d.]+\.\.[\d.]+ .* nJ an image \(estimate, .*not measured\)", energy)
+    refused(firstspike("infer", "tiny.toml", *names, "--energy", cwd=ran), "no counters", "--rtl or --port")
+
+
+def test_an_older_simulation_is_refused(ran: Path) -> None:
+    """One without counters: the stage is to be run again."""
+    path = ran / "build/tiny/simulation.json"
+    simulation = json.loads(path.read_text())
+    del simulation["counters"]
+    path.write_text(json.dumps(simulation))
+    refused(firstspike("report", "tiny.toml", cwd=ran), "older version", "firstspike simulate")
 
 
 def test_a_difference_fails_the_run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import runpy
 from dataclasses import MISSING, fields
@@ -14,6 +15,7 @@ from test_cli import firstspike
 
 from firstspike import config
 from firstspike.comparison import table
+from firstspike.energy_estimate import HOROWITZ
 from firstspike.kernels import KINDS
 from firstspike.model import dense
 
@@ -82,6 +84,21 @@ def test_readme_snippet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     (snippet,) = blocks((ROOT / "README.md").read_text(), "python")
     exec(snippet, names)
     assert names["result"].classes.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.smoke
+def test_energies_are_documented() -> None:
+    """The table of docs/energy.md has the figures that are used, and no others."""
+    part = (ROOT / "docs/energy.md").read_text().split("## Energies an operation")[1].split("\n## ")[0]
+    rows = {name: float(pj) for name, pj in re.findall(r"^\| (\S.*?) \| ([\d.]+) \|", part, re.MULTILINE)}
+    expected = {f"integer addition, {bits} bits": pj for bits, pj in HOROWITZ.add}
+    expected |= {f"integer multiplication, {math.isqrt(int(bits))} bits": pj for bits, pj in HOROWITZ.multiply}
+    names = ("8 KB", "32 KB", "1 MB")
+    expected |= {
+        f"{HOROWITZ.sram_bits}-bit access of {'an' if name == '8 KB' else 'a'} {name} memory": pj
+        for name, (_, pj) in zip(names, HOROWITZ.sram, strict=True)
+    }
+    assert rows == expected
 
 
 @pytest.mark.smoke

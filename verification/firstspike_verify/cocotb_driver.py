@@ -13,7 +13,7 @@ from cocotb.task import Task, bridge, resume
 from cocotbext.axi.axis import AxiStreamFrame, AxiStreamSink, AxiStreamSource
 from numpy.typing import NDArray
 
-from firstspike import golden
+from firstspike import golden, operations
 from firstspike.axi import Driver
 from firstspike.model import Network
 from firstspike.words import Records
@@ -156,15 +156,19 @@ async def networks_and_images(dut: Any) -> None:
         for network in (bench.other, bench.network):
             driver.load(network)
             assert driver.digest == network.digest
-            spikes = np.zeros(len(bench.hardware.layers), np.int64)
+            spikes, synapses = np.zeros(len(bench.hardware.layers), np.int64), 0
             for count, membranes in ((5, True), (1, False), (4, False), (2, True)):
                 pictures = bench.pictures(count)
                 records = driver.infer(pictures, membranes=membranes)
                 check_records(records, network, pictures, membranes=membranes)
-                spikes += golden.run(network, pictures).spikes(network).sum(axis=0)
+                expected = golden.run(network, pictures)
+                spikes += expected.spikes(network).sum(axis=0)
+                synapses += expected.synaptic_operations(network).sum()
             counters = driver.counters()
             assert (counters["images"], counters["faults"]) == (12, 0)
             assert counters["spikes"] == spikes.tolist()
+            counted = operations.count(bench.hardware, operations.Counters.read(counters))
+            assert sum(counted.synaptic_operations) == synapses
 
     await bridge(use)()
     await bench.nothing_left()

@@ -22,7 +22,7 @@ from firstspike import images
 from firstspike.errors import FirstspikeError
 from firstspike.golden import Result
 from firstspike.model import Network, check_images
-from firstspike.registers import ENABLE, SEND_MEMBRANES, load_writes, register_map
+from firstspike.registers import COUNTERS, ENABLE, SEND_MEMBRANES, load_writes, register_map
 from firstspike_rtl.cycles import Clocks, refill_clocks
 from firstspike_rtl.layouts import EVENT_WORD
 from firstspike_rtl.top import NAME
@@ -236,6 +236,10 @@ class VerilatedCore:
             if the core answers with an error, or not at all.
         """
         return self._lite(False, self.registers[name].address(index), 0)
+
+    def counters(self) -> dict[str, list[int]]:
+        """The core's counters since reset or the last load, by name of their register; modulo 2**32."""
+        return {name: [self.read(name, i) for i in range(self.registers[name].count)] for name in COUNTERS}
 
     def load(self, network: Network) -> None:
         """Put another network into the memories, through the registers.

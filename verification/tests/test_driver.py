@@ -37,7 +37,7 @@ def register_map(hardware):
 axi.register_map = register_map
 """,
         "networks_and_images",
-        r"assert \[\d+, \d+\] == \[\d+, \d+\]",
+        r"assert \[\d+, \d+, \d+\] == \[\d+, \d+, \d+\]",
     ),
     "unmapped_offset": (
         """
@@ -73,7 +73,8 @@ def load_words(source, hardware):
 images.load_words = load_words
 """,
         "stalls",
-        "membranes: .* expected",
+        # Weights out of range may make spikes that do not exist: then the monitor complains first.
+        "membranes: .* expected|Multiple exceptions",
     ),
     "stays_enabled": (
         """
@@ -119,7 +120,7 @@ def test_driver(design: str, generated, seed: int, waves: Path | None, request: 
 def test_wrong_driver_is_found(
     name: str, generated, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    core = generated("window")
+    core = generated("early")  # some of its rows are longer than a word
     program, only, message = MUTANTS[name]
     (tmp_path / f"wrong_{name}.py").write_text(f"{program}\nfrom firstspike_verify.cocotb_driver import *\n")
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -5,10 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
+from naive_operations import expected, seen, tally
+
+from firstspike import golden
+from firstspike.energy_estimate import estimate
+from firstspike.operations import Counters, count
+from firstspike.workspace import Workspace
+from firstspike_rtl.verilog import load_manifest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -26,10 +34,27 @@ def run(name: str, out: Path) -> dict[str, Any]:
     return report
 
 
+def check_operations(folder: Path, report: dict[str, Any]) -> None:
+    """Every operation and access that follows from the RTL's counters, against the golden model's spikes one by one."""
+    workspace = Workspace.open(EXAMPLES / "digits.toml", folder)
+    network, (_, hardware) = workspace.frozen, load_manifest(workspace.rtl)
+    simulation = json.loads(workspace.simulation.read_text())
+    registers, done = tally(network, hardware, golden.run(network, workspace.dataset.test_images))
+    assert simulation["counters"] | {"clocks": [0]} == registers
+    operations = count(hardware, Counters.read(simulation["counters"]))
+    assert +seen(operations, hardware) == +expected(done)
+    estimated = report["energy_estimate"]
+    assert estimated["operations"] == json.loads(json.dumps(asdict(operations)))
+    assert sum(operations.synaptic_operations) == 360 * report["synaptic_operations"]
+    nanojoules = estimated["nanojoules"]
+    assert nanojoules["core"]["low"] == estimate(operations).total < nanojoules["dense_ann"]["low"]
+
+
 def test_digits(tmp_path: Path) -> None:
     report = run("digits", tmp_path / "digits")
     assert report["images"] == {"test": 360, "rtl": 360}
     assert report["accuracy"]["rtl"] >= 0.97
+    check_operations(tmp_path / "digits", report)
 
 
 @pytest.mark.mnist

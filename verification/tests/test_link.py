@@ -5,19 +5,26 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import BUILDS
 from designs import Design, build, random_network
+from naive_operations import tally
 from numpy.typing import NDArray
+from PIL import Image
 
-from firstspike import golden, host, images, kernels, words
+from firstspike import chain, golden, host, images, kernels, words
+from firstspike.energy_estimate import describe, summary
 from firstspike.errors import FirstspikeError
 from firstspike.host import Device
 from firstspike.link import LinkError
 from firstspike.model import Network
+from firstspike.operations import Counters, count
+from firstspike.workspace import Workspace
+from firstspike_rtl.verilog import generate
 from firstspike_verify.cocotb_runner import locked
 from firstspike_verify.linked import Board, Faults, compile_linked
 
@@ -147,8 +154,31 @@ def test_networks_at_run_time(design: Callable[[], Design], board, seed: int) ->
             assert counters["images"] == [20]
             assert counters["faults"] == [0]
             assert counters["spikes"] == golden.run(network, shown).spikes(network).sum(axis=0).tolist()
+            operations = count(made.hardware, Counters.read(counters))
+            expected = golden.run(network, shown).synaptic_operations(network).sum()
+            assert sum(operations.synaptic_operations) == expected
         records = host.infer(simulated.path, made.hardware, made.other, shown)
         check(records, made.other, shown)
+
+
+def test_pictures_and_their_energy_by_the_board(board, tmp_path: Path, seed: int) -> None:
+    """``firstspike infer --port --energy``: classes of the golden model, and the estimate of what the board counted."""
+    simulated, made = board()
+    network = replace(made.network, provenance={"dataset": {"image_shape": [3, 4]}})
+    workspace = Workspace.open(Path(__file__).parents[2] / "examples" / "digits.toml", tmp_path)
+    network.save(workspace.network)
+    generate(network, made.hardware, workspace.rtl)
+    shown = pictures(network, seed, 4)
+    files = [tmp_path / f"{n}.png" for n in range(len(shown))]
+    for file, picture in zip(files, shown, strict=True):
+        Image.fromarray(picture.reshape(3, 4)).save(file)
+    with simulated:
+        lines = chain.infer(workspace, files, port=simulated.path, energy=True)
+    expected = golden.run(network, shown)
+    registers, _ = tally(network, made.hardware, expected)
+    energy = describe(summary(made.hardware, Counters.read(registers)))
+    classes = [f"{file}: class {c}" for file, c in zip(files, expected.classes, strict=True)]
+    assert lines == [*classes, f"energy: {energy}"]
 
 
 def test_a_network_that_does_not_fit(board) -> None:

@@ -10,10 +10,12 @@ import pytest
 from conftest import Generated
 from designs import DESIGNS
 from mutants import CORE
+from naive_operations import expected, seen, tally
 
 from firstspike import golden
 from firstspike.errors import FirstspikeError
 from firstspike.model import Network
+from firstspike.operations import Counters, count
 from firstspike_rtl.cycles import floor
 from firstspike_verify import toolchain
 from firstspike_verify.scoreboard import PARTS, compare
@@ -95,6 +97,24 @@ def test_counters_over_a_whole_set(design: str, generated, seed: int) -> None:
     )
     active = [core.read("active", i) for i in range(len(network.layers))]
     assert active == floor(core.hardware, result).sum(axis=0).tolist()
+
+
+@pytest.mark.parametrize("design", ["window", "early", "direct", "constant", "convolution", "convolution_early"])
+def test_operations_from_counters(design: str, generated, seed: int) -> None:
+    """What follows from the RTL's counters is what the golden model's spikes make it do; after a load, too."""
+    made = generated(design)
+    core = made.verilated()
+    for network in (made.design.network, made.design.other):
+        if network is made.design.other:
+            core.write("control", 0)
+            core.load(network)
+        shown = pictures(network, seed, 30)
+        core.run(shown, network, stall=0.3, seed=seed)
+        counters = core.counters()
+        registers, done = tally(network, core.hardware, golden.run(network, shown))
+        assert counters | {"clocks": [0]} == registers
+        assert counters["clocks"][0] > sum(counters["active"]) // len(counters["active"])
+        assert +seen(count(core.hardware, Counters.read(counters)), core.hardware) == +expected(done)
 
 
 @pytest.mark.parametrize("design", ["window", "convolution"])
