@@ -21,7 +21,6 @@ from firstspike.golden import Result
 from firstspike.hardware import PIXELS_PER_WORD, Hardware, Memory
 from firstspike.model import Network
 from firstspike_rtl.cycles import floor, predict
-from firstspike_rtl.membranes import SHALLOW_ROWS
 from firstspike_rtl.tables import BLOCK_ROLES
 
 #: Images whose clocks are predicted one by one; a mean over them is within a few per cent of that over all.
@@ -79,7 +78,7 @@ def rams(hardware: Hardware, layer: int | None) -> list[Ram]:
         return found
     shape = hardware.layers[layer]
     found = [table_ram(hardware.memory(role, layer)) for role in ("weight", "bias", "kernel")]
-    if shape.membrane_rows > SHALLOW_ROWS:
+    if not shape.shallow:
         bank = Ram(depth=shape.membrane_rows, bits=shape.lanes * shape.membrane_bits + 1, transparent=True)
         found += [bank, bank]
     return found

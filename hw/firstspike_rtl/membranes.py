@@ -11,9 +11,6 @@ from firstspike.hardware import LayerShape
 from firstspike_rtl.layouts import number
 from firstspike_rtl.tables import has_lookup_memory
 
-#: Rows of a bank up to which both lie in one look-up memory; more are for block RAM.
-SHALLOW_ROWS = 8
-
 
 class AddSignature(wiring.Signature):
     """A row of membranes to add to: ``valid``, ``bank`` and ``row``; one clock later the ``products``."""
@@ -66,9 +63,9 @@ class Membranes(wiring.Component):
     that the same row can be added to in every clock. Sums wrap, but a membrane that its bias was added to is right: its
     width is that of the worst case. A lane has its own columns of both banks: no update ever waits for another.
 
-    Clearing takes no choice between a sum and a zero in any lane. A few rows (:meth:`shallow`) lie in one look-up
-    memory, beside a row that is never written: it is read in place of one that holds nothing. More rows lie in two
-    block memories, and have one bit more, which says whether the row holds anything.
+    Clearing takes no choice between a sum and a zero in any lane. A few rows (:attr:`LayerShape.shallow`) lie in one
+    look-up memory, beside a row that is never written: it is read in place of one that holds nothing. More rows lie in
+    two block memories, and have one bit more, which says whether the row holds anything.
 
     Latency: 1 clock from an address to its data.
     Throughput: one row added to, and one row read, in every clock; a row is cleared instead of added to.
@@ -87,18 +84,18 @@ class Membranes(wiring.Component):
     LATENCY = 1
 
     def __init__(self, shape: LayerShape) -> None:
-        self._shape = shape
+        self.shape = shape
         super().__init__({"add": In(AddSignature(shape)), "scan": In(ScanSignature(shape))})
 
     @staticmethod
     def shallow(shape: LayerShape, platform: object = None) -> bool:
         """Whether the rows lie in look-up memory; where a device has none, a single row lies in registers."""
-        return shape.membrane_rows <= (SHALLOW_ROWS if has_lookup_memory(platform) else 1)
+        return shape.shallow if has_lookup_memory(platform) else shape.membrane_rows == 1
 
     def elaborate(self, platform):
         m = Module()
-        lanes = data.ArrayLayout(signed(self._shape.membrane_bits), self._shape.lanes)
-        build = self._one_memory if self.shallow(self._shape, platform) else self._two_banks
+        lanes = data.ArrayLayout(signed(self.shape.membrane_bits), self.shape.lanes)
+        build = self._one_memory if self.shallow(self.shape, platform) else self._two_banks
         old, new = Signal(lanes), Signal(lanes)
         build(m, old.as_value(), new.as_value())
         m.d.comb += [total.eq(v + p) for total, v, p in zip(new, old, self.add.products, strict=True)]
@@ -106,7 +103,7 @@ class Membranes(wiring.Component):
 
     def _one_memory(self, m: Module, old: Value, new: Value) -> None:
         add, scan = self.add, self.scan
-        rows = self._shape.membrane_rows
+        rows = self.shape.membrane_rows
         places = 2 << len(scan.row)
         empty = places // 2 + rows if rows < places // 2 else places
         m.submodules.rows = memory = Memory(shape=len(old), depth=empty + 1, init=[])
@@ -149,7 +146,7 @@ class Membranes(wiring.Component):
             written = Signal(layout, name=f"written{bank}")
             m.d.comb += [written.values.eq(new), written.holds.eq(~scan.clear[bank])]
             # Plain bits: the layout is only a view, so that the Verilog has one vector.
-            m.submodules[f"bank{bank}"] = memory = Memory(shape=layout.size, depth=self._shape.membrane_rows, init=[])
+            m.submodules[f"bank{bank}"] = memory = Memory(shape=layout.size, depth=self.shape.membrane_rows, init=[])
             writer = memory.write_port()
             reader = memory.read_port(transparent_for=(writer,))
             m.d.comb += [

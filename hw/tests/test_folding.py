@@ -24,11 +24,11 @@ from rich.console import Console
 
 from firstspike import golden, kernels
 from firstspike.errors import FirstspikeError
-from firstspike.hardware import Hardware, Memory
+from firstspike.hardware import SHALLOW_ROWS, Hardware, Memory
 from firstspike.model import Conv2d, Dense, Network, chain
 from firstspike_rtl import folding
 from firstspike_rtl.layouts import LoadSignature
-from firstspike_rtl.membranes import SHALLOW_ROWS, Membranes
+from firstspike_rtl.membranes import Membranes
 from firstspike_rtl.tables import add_table
 from firstspike_rtl.verilog import generate
 

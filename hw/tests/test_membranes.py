@@ -8,8 +8,8 @@ import parts
 import pytest
 from simulation import simulate
 
-from firstspike.hardware import LayerShape
-from firstspike_rtl.membranes import SHALLOW_ROWS, Membranes
+from firstspike.hardware import SHALLOW_ROWS, LayerShape
+from firstspike_rtl.membranes import Membranes
 
 
 def rows_of_two(rows: int) -> LayerShape:

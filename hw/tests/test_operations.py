@@ -31,9 +31,8 @@ class Ports:
         self.cleared: Counter[int] = Counter()
 
     async def watch(self, ctx) -> None:
-        signals = [
-            (m.add.valid, m.scan.active, m.scan.step, m.scan.clear) for m in self._parts if isinstance(m, Membranes)
-        ]
+        parts = [part for part in self._parts if isinstance(part, Membranes)]
+        signals = [(m.add.valid, m.scan.active, m.scan.step, m.scan.clear) for m in parts]
         before = [0] * len(signals)
         async for _, _, *values in ctx.tick().sample(*(signal for group in signals for signal in group)):
             for n in range(len(signals)):
@@ -42,7 +41,8 @@ class Ports:
                 # In the first clock the reader gives an address, in the last it has data: one of the two counts.
                 self.scanned[n] += active & step
                 self.scanned[n] -= before[n] & ~active & 1
-                self.cleared[n] += clear in (1, 2)  # not both, as after a reset
+                # Not both banks, as after a reset; and registers are not counted.
+                self.cleared[n] += clear in (1, 2) and not parts[n].shape.shallow
                 before[n] = active
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import parts
 import pytest
 
+from firstspike.hardware import SHALLOW_ROWS
 from firstspike.registers import ADDRESS_BITS, IDENTITY, register_map
 from firstspike_rtl.bus import Registers
 from firstspike_rtl.encoder import EventInput, PixelEncoder, Sorter
 from firstspike_rtl.integrator import Integrator
 from firstspike_rtl.layouts import EVENT_WORD, RESULT_WORD
-from firstspike_rtl.membranes import SHALLOW_ROWS, Membranes
+from firstspike_rtl.membranes import Membranes
 from firstspike_rtl.monitor import Monitor
 from firstspike_rtl.readout import Readout
 from firstspike_rtl.scanner import Scanner

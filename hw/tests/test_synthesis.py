@@ -16,7 +16,6 @@ import pytest
 from firstspike import images, kernels
 from firstspike.hardware import Hardware, Memory
 from firstspike.model import Conv2d, Dense, Network, chain, dense
-from firstspike_rtl.membranes import SHALLOW_ROWS
 from firstspike_rtl.verilog import generate
 
 
@@ -167,7 +166,7 @@ def test_large_banks_of_membranes_are_in_block_ram(core: Synthesised) -> None:
 
 
 def test_shallow_banks_of_membranes_take_no_block_ram(core: Synthesised) -> None:
-    shallow = [n for n, shape in enumerate(core.hardware.layers) if 1 < shape.membrane_rows <= SHALLOW_ROWS]
+    shallow = [n for n, shape in enumerate(core.hardware.layers) if shape.shallow]
     assert shallow
     for index in shallow:
         types = {cell["type"] for cell in core.within(f"membranes{index}").values()}

@@ -75,6 +75,10 @@ class Memory:
         return self.data_bits if self.words == 1 else self.words * WORD_BITS
 
 
+#: Rows of a bank of membranes up to which both banks lie in one look-up memory; more are for block RAM.
+SHALLOW_ROWS = 8
+
+
 @dataclass(frozen=True, kw_only=True)
 class LayerShape:
     """One layer as generated.
@@ -195,6 +199,11 @@ class LayerShape:
     def membrane_rows(self) -> int:
         """Rows of ``lanes`` membranes; place p of group g is row ``g * places + p``."""
         return self.groups * self.places
+
+    @property
+    def shallow(self) -> bool:
+        """Whether the membranes' banks have so few rows that both lie in one look-up memory."""
+        return self.membrane_rows <= SHALLOW_ROWS
 
     @property
     def group_slices(self) -> tuple[int, ...]:

@@ -199,8 +199,8 @@ def _table(hardware: Hardware, role: Literal["weight", "bias", "kernel", "thresh
 
 
 def _membranes(layer: LayerShape, n: int, part: Part, reads: int, writes: int) -> Access:
-    """Of one bank; a row has a bit that says whether it holds anything."""
-    row_bits = layer.lanes * layer.membrane_bits + 1
+    """Of one bank. One more bit of a row says whether it holds anything; of shallow banks, registers do."""
+    row_bits = layer.lanes * layer.membrane_bits + (not layer.shallow)
     return Access(
         layer=n, part=part, memory="membranes", row_bits=row_bits, rows=layer.membrane_rows, reads=reads, writes=writes
     )
@@ -232,7 +232,8 @@ def _scanning(hardware: Hardware, n: int, images: int) -> Iterator[Arithmetic | 
     def work(kind: Kind, count: int) -> Arithmetic:
         return Arithmetic(layer=n, part="scan", kind=kind, bits=(layer.membrane_bits,), count=count)
 
-    yield _membranes(layer, n, "scan", reads, images * layer.membrane_rows)
+    # Clearing writes that bit.
+    yield _membranes(layer, n, "scan", reads, 0 if layer.shallow else images * layer.membrane_rows)
     yield _table(hardware, "bias", n, reads)
     yield work("add", reads * width)
     if layer.pool > 1:

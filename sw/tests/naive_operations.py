@@ -112,7 +112,7 @@ def _scan(done: Tally, network: Network, hardware: Hardware, n: int) -> None:
         if last and threshold:
             done[n, "scan: threshold reads"] += 1
             done[n, "scan: compare"] += 1
-    done[n, "scan: membranes writes"] += len(read)
+    done[n, "scan: membranes writes"] += 0 if layer.shallow else len(read)
 
 
 def _test(done: Tally, network: Network, n: int, *, searches: bool, last: bool, lanes: int) -> None:

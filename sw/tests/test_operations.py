@@ -104,14 +104,14 @@ def test_by_hand() -> None:
         (None, "tables", "encoder"): (3, 256, 2 * 8, 0),  # two words of four pixels
         (0, "weights", "weight"): (2 * 3, 3 * 6, 12, 0),
         (0, "tables", "kernel"): (2, 4, 12, 0),
-        (0, "membranes", "membranes"): (2 * 7 + 1, 3, 12, 12),
-        (0, "scan", "membranes"): (2 * 7 + 1, 3, 2 * hardware.layers[0].slices, 2 * 3),
+        (0, "membranes", "membranes"): (2 * 7, 3, 12, 12),
+        (0, "scan", "membranes"): (2 * 7, 3, 2 * hardware.layers[0].slices, 0),
         (0, "scan", "bias"): (7 * hardware.layers[0].fire_lanes, hardware.layers[0].slices, 2 * 3, 0),
         (0, "scan", "threshold"): (7, 4, 2 * 3 * 2 * 3, 0),
         (1, "weights", "weight"): (3 * 3, 5, 5, 0),
         (1, "tables", "kernel"): (2, 4, 5, 0),
-        (1, "membranes", "membranes"): (3 * 7 + 1, 1, 5, 5),
-        (1, "scan", "membranes"): (3 * 7 + 1, 1, 2 * 3, 2 * 1),
+        (1, "membranes", "membranes"): (3 * 7, 1, 5, 5),
+        (1, "scan", "membranes"): (3 * 7, 1, 2 * 3, 0),
         (1, "scan", "bias"): (7, 3, 2 * 3, 0),
     }
     assert {(a.layer, a.part, a.kind, a.bits): a.count for a in operations.arithmetic} == {
