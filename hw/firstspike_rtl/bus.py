@@ -120,12 +120,15 @@ class Registers(wiring.Component):
     def _writes(self, m: Module, table: dict[str, registers.Register], clear: Signal) -> None:
         bus, load = self.bus, self.load
         take = Signal()
-        write, whole = Signal(), Signal()
-        address, word_in = Signal(len(bus.awaddr) - 2), Signal(WORD_BITS)
+        write = Signal()
+        whole = Signal()
+        address = Signal(len(bus.awaddr) - 2)
+        word_in = Signal(WORD_BITS)
         row = Signal.like(load.row)
         word = Signal(number(max(memory.words for memory in self._hardware.memories)))
         full = Signal()
-        last, last_row = Signal(), Signal()
+        last = Signal()
+        last_row = Signal()
         m.d.comb += [
             take.eq(bus.awvalid & bus.wvalid & ~write & ~bus.bvalid),
             bus.awready.eq(take),

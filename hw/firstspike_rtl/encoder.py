@@ -114,7 +114,8 @@ class PixelEncoder(wiring.Component):
                 "fault": 1,
             }
         )
-        valid_s1, valid_s2 = Signal(), Signal()
+        valid_s1 = Signal()
+        valid_s2 = Signal()
         whole_s1 = Signal()
         word_s1 = Signal(queued)
         entry = Signal(queued)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -96,7 +96,8 @@ class Membranes(wiring.Component):
         m = Module()
         lanes = data.ArrayLayout(signed(self.shape.membrane_bits), self.shape.lanes)
         build = self._one_memory if self.shallow(self.shape, platform) else self._two_banks
-        old, new = Signal(lanes), Signal(lanes)
+        old = Signal(lanes)
+        new = Signal(lanes)
         build(m, old.as_value(), new.as_value())
         m.d.comb += [total.eq(v + p) for total, v, p in zip(new, old, self.add.products, strict=True)]
         return m
@@ -122,12 +123,12 @@ class Membranes(wiring.Component):
         )
         m.d.sync += [
             held.eq(kept | (add.valid << add_place)),
-            adder.addr.eq(Mux(kept.bit_select(add_place, 1), add_place, empty)),
+            adder.addr.eq(Mux(Array(kept)[add_place], add_place, empty)),
             writer.addr.eq(add_place),
             writer.en.eq(add.valid),
         ]
         with m.If(scan.step):
-            m.d.sync += reader.addr.eq(Mux(kept.bit_select(scan_place, 1), scan_place, empty))
+            m.d.sync += reader.addr.eq(Mux(Array(kept)[scan_place], scan_place, empty))
         m.d.comb += [writer.data.eq(new), old.eq(adder.data), scan.values.as_value().eq(reader.data)]
 
     def _two_banks(self, m: Module, old: Value, new: Value) -> None:

@@ -49,7 +49,7 @@ def add_table(m: Module, spec: Memory, contents: Contents, load: PureInterface) 
     m.d.comb += [
         write.en.eq(load.valid & (load.memory == spec.index)),
         write.addr.eq(load.row),
-        write.data.eq(load.data),
+        write.data.eq(load.data[: spec.row_bits]),
     ]
     return memory
 
