@@ -51,6 +51,8 @@ class Ram:
         Read ports.
     transparent
         A row that is read while it is written is read as written; else as it was before.
+    unchecked
+        No row is read while it is written: nobody cares what is read then.
     forced
         It must be in blocks.
 
@@ -60,6 +62,7 @@ class Ram:
     bits: int
     reads: int = 1
     transparent: bool = False
+    unchecked: bool = False
     forced: bool = False
 
 
@@ -86,17 +89,21 @@ def rams(hardware: Hardware, layer: int | None) -> list[Ram]:
 
 def table_ram(memory: Memory, reads: int = 1) -> Ram:
     """The RAM that :func:`firstspike_rtl.tables.add_table` makes."""
-    return Ram(depth=max(2, memory.depth), bits=memory.row_bits, reads=reads, forced=memory.role in BLOCK_ROLES)
+    return Ram(
+        depth=max(2, memory.depth), bits=memory.row_bits, reads=reads, unchecked=True,
+        forced=memory.role in BLOCK_ROLES,
+    )  # fmt: skip
 
 
 def blocks(ram: Ram) -> int:
     """Blocks of an ECP5 that ``synth_ecp5`` of yosys takes for a memory; 0 if it prefers look-up tables."""
-    emulated = 4 * ram.reads + (0 if ram.transparent else 3)
-    options = [_cost(ram, shape, BLOCK_COST, emulated) for shape in BLOCK_SHAPES]
+    in_blocks = 0 if ram.unchecked else 4 * ram.reads + (0 if ram.transparent else 3)
+    in_tables = 0 if ram.unchecked else ram.reads * (4 if ram.transparent else 1)
+    options = [_cost(ram, shape, BLOCK_COST, in_blocks) for shape in BLOCK_SHAPES]
     cost, count = min(options, key=lambda option: option[0])
     if ram.forced:
         return count
-    in_luts, _ = _cost(ram, LUT_SHAPE, LUT_COST, ram.reads * (4 if ram.transparent else 1))
+    in_luts, _ = _cost(ram, LUT_SHAPE, LUT_COST, in_tables)
     in_registers = ram.depth * ram.bits
     return count if cost < min(int(in_luts), in_registers) else 0
 

@@ -40,7 +40,7 @@ endmodule
 
 
 def network() -> Network:
-    """A layer of two channels in lanes of two: memories of one row."""
+    """All neurons of a layer side by side in the lanes: memories of one row."""
     rng = np.random.default_rng(4)
     kernel = kernels.PowerOfTwo(steps=4)
     return dense(
@@ -126,7 +126,9 @@ def all_ports(rtl: Path, folder: Path) -> dict[str, dict[str, int]]:
 def rtl(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A core with a monitor, and something in the place of its linked top."""
     net = network()
-    folder = generate(net, Hardware.for_network(net, lanes=[3, 2]), tmp_path_factory.mktemp("core") / "rtl")
+    folder = generate(
+        net, Hardware.for_network(net, lanes=[7, 2], fire="stepped"), tmp_path_factory.mktemp("core") / "rtl"
+    )
     (folder / f"{vivado.LINKED}.v").write_text(LINKED)
     return folder
 
