@@ -82,9 +82,16 @@ class Registers(wiring.Component):
             m.d.sync += value.eq(Mux(clear, 0, value + increment))
             return value
 
-        digest = add_table(m, self._hardware.memory("digest"), self._contents, self.load).read_port(domain="comb")
+        # A clocked port, so that the digest need not be in flip-flops where there is no look-up memory.
+        digest = add_table(m, self._hardware.memory("digest"), self._contents, self.load).read_port()
+        from_digest = Signal()
+        data = Signal(WORD_BITS)
         address = bus.araddr[2:]
-        m.d.comb += digest.addr.eq(address)
+        m.d.comb += [
+            digest.addr.eq(address),
+            digest.en.eq(bus.arvalid & bus.arready),
+            bus.rdata.eq(Mux(from_digest, digest.data, data)),
+        ]
         values = {
             "identity": [Const(registers.IDENTITY, WORD_BITS)],
             "version": [Const(registers.INTERFACE_VERSION, WORD_BITS)],
@@ -95,7 +102,7 @@ class Registers(wiring.Component):
             "images": [counter("images", self.finished)],
             "faults": [counter("faults", self.faulty)],
             "clocks": [counter("clocks", self.enable)],
-            "digest": [digest.data] * table["digest"].count,
+            "digest": [None] * table["digest"].count,
             "spikes": [counter(f"spikes{p}", bit) for p, bit in enumerate(self.spikes)],
             "active": [counter(f"active{n}", bit) for n, bit in enumerate(self.active)],
             "sizes": [Const(size, WORD_BITS) for size in self._hardware.sizes],
@@ -105,12 +112,13 @@ class Registers(wiring.Component):
         with m.If(bus.rvalid & bus.rready):
             m.d.sync += bus.rvalid.eq(0)
         with m.If(bus.arvalid & bus.arready):
-            m.d.sync += [bus.rvalid.eq(1), bus.rdata.eq(0), bus.rresp.eq(SLVERR)]
+            m.d.sync += [bus.rvalid.eq(1), from_digest.eq(0), data.eq(0), bus.rresp.eq(SLVERR)]
             with m.Switch(address):
                 for name, words in values.items():
                     for index, word in enumerate(words):
                         with m.Case(table[name].address(index) >> 2):
-                            m.d.sync += [bus.rdata.eq(word), bus.rresp.eq(OKAY)]
+                            m.d.sync += bus.rresp.eq(OKAY)
+                            m.d.sync += from_digest.eq(1) if word is None else data.eq(word)
 
         self._writes(m, table, clear)
         return m

@@ -16,7 +16,8 @@ Contents = Mapping[str, Sequence[int]]
 def add_table(m: Module, spec: Memory, contents: Contents, load: PureInterface) -> lib_memory.Memory:
     """Add the memory ``spec`` to ``m``, filled with ``contents[spec.name]`` and written by ``load``.
 
-    Loading takes one clock a word; a row may be read one clock after its last word.
+    Loading takes one clock a word; a row may be read one clock after its last word. Weights may have more rows than
+    the memory needs, up to whole blocks: these are there, and never used.
 
     Raises
     ------
@@ -24,7 +25,7 @@ def add_table(m: Module, spec: Memory, contents: Contents, load: PureInterface) 
         if the contents have another depth or a row that is too wide.
     """
     rows = [int(row) for row in contents[spec.name]]
-    if len(rows) != spec.depth:
+    if len(rows) != spec.depth and not (spec.role == "weight" and len(rows) > spec.depth):
         raise ValueError(f"memory {spec.name} has {spec.depth} rows, not {len(rows)}")
     for index, row in enumerate(rows):
         if row < 0 or row >> spec.row_bits:
@@ -32,7 +33,7 @@ def add_table(m: Module, spec: Memory, contents: Contents, load: PureInterface) 
     # A memory of one row would have an address of no bits, which Verilog cannot write.
     # Synthesis would put a short weight memory into look-up tables, of which there are fewer to spare.
     attributes = {"ram_style": "block"} if spec.role == "weight" else {}
-    memory = lib_memory.Memory(shape=spec.row_bits, depth=max(2, spec.depth), init=rows, attrs=attributes)
+    memory = lib_memory.Memory(shape=spec.row_bits, depth=max(2, len(rows)), init=rows, attrs=attributes)
     m.submodules[spec.name] = memory
     selected = load.valid & (load.memory == spec.index)
     if spec.words == 1:

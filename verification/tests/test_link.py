@@ -18,6 +18,7 @@ from firstspike.errors import FirstspikeError
 from firstspike.host import Device
 from firstspike.link import LinkError
 from firstspike.model import Network
+from firstspike_rtl import boot
 from firstspike_verify.cocotb_runner import locked
 from firstspike_verify.linked import Board, Faults, compile_linked
 
@@ -59,6 +60,17 @@ def board() -> Callable[..., tuple[Board, Design]]:
         return Board(design.hardware, shared_object, **faults), design
 
     return make
+
+
+@pytest.fixture(scope="module")
+def booted() -> tuple[Callable[[], Board], Design]:
+    """Boards as they are after configuration: weights of the first network, and a list to load the rest from."""
+    design = pixels()
+    rows = boot.power_up(design.hardware, images.contents(design.network, design.hardware))
+    folder = BUILDS / "booted-linked"
+    with locked(folder):
+        shared_object = compile_linked(design.hardware, rows, folder, boot=True)
+    return lambda: Board(design.hardware, shared_object), design
 
 
 def pictures(network: Network, seed: int, count: int) -> NDArray[np.uint8]:
@@ -215,3 +227,43 @@ def test_compilation_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(FirstspikeError, match="compiling the Verilog failed in verilator") as caught:
         compile_linked(design.hardware, images.contents(design.network, design.hardware), tmp_path / "build")
     assert caught.value.hint == f"see {tmp_path / 'build' / 'build.log'}"
+
+
+def test_a_board_has_its_network_at_power_up(booted, seed: int) -> None:
+    """The digest is there before anything was loaded, nothing is loaded, and the answers are right."""
+    make, design = booted
+    loaded: list[float] = []
+    with make() as simulated, Device.open(simulated.path, design.hardware, timeout=TIMEOUT) as device:
+        assert device.digest() == design.network.digest
+        device.use(design.network, loaded.append)
+        shown = pictures(design.network, seed, 20)
+        check(device.infer(shown), design.network, shown)
+        assert loaded == []
+
+
+def test_a_reset_leaves_what_the_host_loaded(booted, seed: int) -> None:
+    """Power-up happens once: neither a whole network nor half of one is overwritten after a reset."""
+    make, design = booted
+    with make() as simulated, Device.open(simulated.path, design.hardware, timeout=TIMEOUT) as device:
+        device.load(design.other)
+        simulated.reset()
+        device.connect()
+        assert device.digest() == design.other.digest
+        device.use(design.other)
+        shown = pictures(design.other, seed, 5)
+        check(device.infer(shown), design.other, shown)
+
+        class Stop(Exception):
+            pass
+
+        def half(done: float) -> None:
+            if done > 0.5:
+                raise Stop
+
+        with pytest.raises(Stop):
+            device.load(design.network, half)
+        simulated.reset()
+        device.connect()
+        assert device.digest() == "0" * 64
+        device.use(design.network)
+        check(device.infer(shown), design.network, shown)
