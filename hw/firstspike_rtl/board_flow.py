@@ -371,48 +371,41 @@ def shortage(order: Order) -> dict[str, tuple[int, int]]:
 
 
 def _no_fit(
-    order: Order,
-    log: str,
-    fewer_lanes: Callable[[int], Hardware] | None,
-    progress: Progress,
+    order: Order, log: str, fewer_lanes: Callable[[int], Hardware] | None, progress: Progress
 ) -> FirstspikeError:
-    """The error that says what is short, and, after trying, what would fit."""
+    """The error that says what is short and, after trying, what would fit."""
     names = {kind: name for name, kind in order.family.cells.items()}
     counts = ", ".join(f"{n} {names.get(kind, kind)} of {there}" for kind, (n, there) in exceeded(log).items())
-    _, blocks = utilisation(log)[order.family.cells["block RAMs"]]
     what = f"the design does not fit {order.board}: {counts}"
-    for hint, hardware in _smaller(order, blocks * order.family.block_bits, fewer_lanes):
+    for hint, hardware in _smaller(order, log, fewer_lanes):
         progress(f"it does not fit; trying {hint}")
         if not shortage(replace(order, hardware=hardware)):
             return FirstspikeError(what, f"{hint} fits")
-    return FirstspikeError(what, "use a larger board or a smaller network: no number of lanes or weight bits fits")
+    return FirstspikeError(what, "use a larger board or a smaller network: fewer lanes or weight bits do not help")
 
 
-def _smaller(
-    order: Order, memory_bits: int, fewer_lanes: Callable[[int], Hardware] | None
-) -> Iterator[tuple[str, Hardware]]:
-    """What may fit, the least change first: fewer lanes; and weights of fewer bits, where all of them are too many."""
-    hardware = order.hardware
-    most = max(layer.lanes for layer in hardware.layers)
-    halves = [most >> n for n in range(1, most.bit_length())]
+def _smaller(order: Order, log: str, fewer_lanes: Callable[[int], Hardware] | None) -> Iterator[tuple[str, Hardware]]:
+    """What may fit: fewer lanes, most of them first; where weights alone fill the memory, fewer bits of a weight."""
+    hardware, memory = order.hardware, order.family.cells["block RAMs"]
+    _, blocks = utilisation(log)[memory]
+    weights = sum(x.groups * x.lanes * x.taps for x in hardware.layers)
+    bits = max(layer.weight_bits for layer in hardware.layers)
 
     def room(bits: int) -> bool:
-        weights = sum(x.groups * x.lanes * x.taps for x in hardware.layers)
-        return weights * bits <= memory_bits
+        return weights * bits <= blocks * order.family.block_bits
 
-    bits = max(layer.weight_bits for layer in hardware.layers)
-    if room(bits) and fewer_lanes is not None:
-        for lanes in halves:
-            yield f"--lanes {lanes}", fewer_lanes(lanes)
+    base, option = hardware, ""
+    if fewer_lanes is not None and (room(bits) or set(exceeded(log)) != {memory}):
+        most = max(layer.lanes for layer in hardware.layers)
+        for lanes in (most >> n for n in range(1, most.bit_length())):
+            base, option = fewer_lanes(lanes), f"--lanes {lanes}"
+            if room(bits):
+                yield option, base
     for fewer in range(bits - 1, LEAST_WEIGHT_BITS - 1, -1):
-        if not room(fewer):
-            continue
-        for lanes in (None, *halves) if fewer_lanes is not None else (None,):
-            base = hardware if lanes is None else fewer_lanes(lanes)
+        if memory in exceeded(log) and room(fewer):
             layers = tuple(replace(x, weight_bits=min(x.weight_bits, fewer)) for x in base.layers)
-            option = "" if lanes is None else f" with --lanes {lanes}"
-            yield f"weight_bits = {fewer} in [train]{option}", replace(base, layers=layers)
-        return
+            with_lanes = f" with {option}" if option else ""
+            yield f"weight_bits = {fewer} in [train]{with_lanes}", replace(base, layers=layers)
 
 
 @contextlib.contextmanager

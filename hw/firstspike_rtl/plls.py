@@ -180,7 +180,7 @@ class IcePll(Pll):
     compared_mhz = (10, 133)
     vco_mhz = (533, 1066)
     output_mhz = (16, 275)
-    #: FILTER_RANGE is the number of these, in MHz, that the phase detector is not below, and 1.
+    #: Of the phase detector, in MHz, from which on another filter is used.
     FILTERS = (17, 26, 44, 66, 101)
 
     @classmethod
@@ -191,6 +191,11 @@ class IcePll(Pll):
                 for exponent in range(1, 7):
                     yield IceSetting(reference_hz=reference_hz, divide=divide, multiply=feedback, post=1 << exponent)
 
+    @classmethod
+    def filter_range(cls, setting: Setting) -> int:
+        """FILTER_RANGE, as icepll chooses it."""
+        return 1 + sum(setting.compared_hz >= limit * MEGA for limit in cls.FILTERS)
+
     def elaborate(self, platform):
         m = Module()
         setting = self._setting
@@ -200,7 +205,7 @@ class IcePll(Pll):
             p_DIVR=setting.divide - 1,
             p_DIVF=setting.multiply - 1,
             p_DIVQ=setting.post.bit_length() - 1,
-            p_FILTER_RANGE=1 + sum(setting.compared_hz >= limit * MEGA for limit in self.FILTERS),
+            p_FILTER_RANGE=self.filter_range(setting),
             i_PACKAGEPIN=self._source.io,
             i_RESETB=1,
             i_BYPASS=0,

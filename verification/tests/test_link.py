@@ -253,14 +253,11 @@ def test_a_reset_leaves_what_the_host_loaded(booted, seed: int) -> None:
         shown = pictures(design.other, seed, 5)
         check(device.infer(shown), design.other, shown)
 
-        class Stop(Exception):
-            pass
-
         def half(done: float) -> None:
             if done > 0.5:
-                raise Stop
+                raise InterruptedError
 
-        with pytest.raises(Stop):
+        with pytest.raises(InterruptedError):
             device.load(design.network, half)
         simulated.reset()
         device.connect()
