@@ -7,6 +7,7 @@ from fractions import Fraction
 
 from amaranth.build import Platform
 from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Module, ResetSignal, Signal
+from amaranth.lib import io
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth_boards.icebreaker import ICEBreakerPlatform
 from amaranth_boards.ulx3s import ULX3S_25F_Platform, ULX3S_85F_Platform
@@ -69,7 +70,7 @@ class Board:
 BOARDS = {
     "ulx3s-25f": Board(platform=ULX3S_25F_Platform, family="ecp5", pll=EcpPll, clock_mhz=50, baud=1_000_000, lanes=32),
     "ulx3s-85f": Board(platform=ULX3S_85F_Platform, family="ecp5", pll=EcpPll, clock_mhz=50, baud=1_000_000, lanes=64),
-    "icebreaker": Board(platform=ICEBreakerPlatform, family="ice40", pll=IcePll, clock_mhz=18, baud=1_000_000, lanes=4),
+    "icebreaker": Board(platform=ICEBreakerPlatform, family="ice40", pll=IcePll, clock_mhz=18, baud=1_000_000, lanes=1),
 }
 
 
@@ -110,9 +111,7 @@ class BoardTop(Elaboratable):
         m = Module()
         m.domains.sync = ClockDomain()
         m.domains.awake = ClockDomain(reset_less=True)
-        # A pad's own PLL takes the port; others take the pin's buffered signal.
-        pad = {"dir": "-"} if self._board.pll is IcePll else {}
-        oscillator = platform.request(platform.default_clk, **pad)
+        oscillator = platform.request(platform.default_clk, dir="-")
         m.submodules.pll = pll = self._board.pll(self._setting, oscillator)
         m.d.comb += [ClockSignal("sync").eq(pll.clk), ClockSignal("awake").eq(pll.clk)]
 
@@ -130,8 +129,11 @@ class BoardTop(Elaboratable):
         m.d.comb += ResetSignal("sync").eq(reset)
 
         m.submodules.linked = linked = self._linked
-        uart = platform.request("uart")
-        m.d.comb += [linked.rx.eq(uart.rx.i), uart.tx.o.eq(linked.tx)]
+        uart = platform.request("uart", dir="-")
+        m.submodules.rx = rx = io.Buffer("i", uart.rx)
+        m.submodules.tx = tx = io.Buffer("o", uart.tx)
+        m.d.comb += [linked.rx.eq(rx.i), tx.o.eq(linked.tx)]
         for index, state in enumerate((linked.ready, ~linked.rx | ~linked.tx)):
-            m.d.comb += platform.request("led", index).o.eq(state)
+            m.submodules[f"led{index}"] = led = io.Buffer("o", platform.request("led", index, dir="-"))
+            m.d.comb += led.o.eq(state)
         return m

@@ -18,9 +18,9 @@ from firstspike_rtl.bus import OKAY, LiteSignature
 from firstspike_rtl.layouts import number
 
 NAME = "boot"
-#: A row is a word for ``load_data``, or, with the top bit, a number for ``load_memory``.
-ROW_BITS = WORD_BITS + 1
-SELECT = 1 << WORD_BITS
+#: A row is a number for ``load_memory`` or a word for ``load_data``. Which of them it is follows from the hardware, so
+#: that the list has no bit for it: a 33rd one would take another block of an iCE40.
+ROW_BITS = WORD_BITS
 
 
 def booted(hardware: Hardware) -> list[Memory]:
@@ -34,6 +34,14 @@ def depth(hardware: Hardware) -> int:
     return sum(1 + memory.depth * memory.words for memory in booted(hardware))
 
 
+def selections(hardware: Hardware) -> list[int]:
+    """The rows that are for ``load_memory``."""
+    starts = [0]
+    for memory in booted(hardware):
+        starts.append(starts[-1] + 1 + memory.depth * memory.words)
+    return starts[:-1]
+
+
 def rows(hardware: Hardware, contents: Contents) -> list[int]:
     """The list that loads ``contents`` (:func:`firstspike.images.contents`).
 
@@ -43,7 +51,7 @@ def rows(hardware: Hardware, contents: Contents) -> list[int]:
         if the contents are not for this hardware.
     """
     words = load_words(contents, hardware)
-    return [row for memory in booted(hardware) for row in (SELECT | memory.index, *words[memory.name])]
+    return [row for memory in booted(hardware) for row in (memory.index, *words[memory.name])]
 
 
 def power_up(hardware: Hardware, contents: Contents) -> Contents:
@@ -89,15 +97,15 @@ class Boot(wiring.Component):
         read = rows.read_port()
         position = Signal(number(len(self._init)))
         sent = Signal(2)  # address, data
+        select = Signal()
+        m.d.comb += select.eq(Cat(position == row for row in selections(self._hardware)).any())
         # No reset: the host may have loaded another network since.
         done = Signal(reset_less=True)
         m.d.comb += [
             self.done.eq(done),
             read.addr.eq(position),
-            bus.awaddr.eq(
-                Mux(read.data[WORD_BITS], registers["load_memory"].address(), registers["load_data"].address())
-            ),
-            bus.wdata.eq(read.data[:WORD_BITS]),
+            bus.awaddr.eq(Mux(select, registers["load_memory"].address(), registers["load_data"].address())),
+            bus.wdata.eq(read.data),
             bus.wstrb.eq(~0),
         ]
         with m.FSM():

@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import ClassVar
 
 from amaranth.hdl import Instance, Module
-from amaranth.lib import wiring
+from amaranth.lib import io, wiring
 from amaranth.lib.wiring import Out
 
 from firstspike.errors import FirstspikeError
@@ -66,6 +66,13 @@ class IceSetting(Setting):
 class Pll(wiring.Component):
     """A loop of one family: ``clk`` from the board's oscillator.
 
+    Parameters
+    ----------
+    setting
+        Of the family.
+    port
+        The oscillator's pin.
+
     Members
     -------
     clk : Out(1)
@@ -76,8 +83,8 @@ class Pll(wiring.Component):
     vco_mhz: ClassVar[tuple[float, float]]
     output_mhz: ClassVar[tuple[float, float]]
 
-    def __init__(self, setting: Setting, source) -> None:
-        self._setting, self._source = setting, source
+    def __init__(self, setting: Setting, port: io.SingleEndedPort) -> None:
+        self._setting, self._port = setting, port
         super().__init__({"clk": Out(1), "locked": Out(1)})
 
     @classmethod
@@ -134,6 +141,7 @@ class EcpPll(Pll):
     def elaborate(self, platform):
         m = Module()
         setting = self._setting
+        m.submodules.pin = pin = io.Buffer("i", self._port)
         m.submodules.pll = Instance(
             "EHXPLLL",
             a_FREQUENCY_PIN_CLKI=f"{setting.reference_hz / MEGA:g}",
@@ -159,7 +167,7 @@ class EcpPll(Pll):
             p_FEEDBK_PATH="CLKOP",
             i_RST=0,
             i_STDBY=0,
-            i_CLKI=self._source.i,
+            i_CLKI=pin.i,
             i_CLKFB=self.clk,
             i_PHASESEL0=0,
             i_PHASESEL1=0,
@@ -206,7 +214,7 @@ class IcePll(Pll):
             p_DIVF=setting.multiply - 1,
             p_DIVQ=setting.post.bit_length() - 1,
             p_FILTER_RANGE=self.filter_range(setting),
-            i_PACKAGEPIN=self._source.io,
+            i_PACKAGEPIN=self._port.io,
             i_RESETB=1,
             i_BYPASS=0,
             o_PLLOUTGLOBAL=self.clk,

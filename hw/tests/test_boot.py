@@ -99,7 +99,7 @@ def test_every_memory_is_loaded_once(spare: int, waves) -> None:
     rows = boot.rows(CORE, contents(CORE))
     assert len(rows) == boot.depth(CORE)
     weights = {CORE.memory("weight", n).index for n in range(len(CORE.layers))}
-    loads, clocks = run(rows + [boot.SELECT] * spare, whole, waves)
+    loads, clocks = run(rows + [1] * spare, whole, waves)
     assert loads == expected(CORE)
     assert not weights & {memory for memory, *_ in loads}
     assert clocks == boot.Boot.CLOCKS_PER_ROW * boot.depth(CORE)
@@ -140,9 +140,10 @@ def test_a_reset_after_the_end_does_nothing(waves) -> None:
 def test_a_refused_write_ends_it(waves) -> None:
     """Before the digest: nobody takes the core for one that holds a network."""
     rows = boot.rows(CORE, contents(CORE))
-    rows[20] = boot.SELECT | len(CORE.memories)
+    place = boot.selections(CORE)[2]
+    rows[place] = len(CORE.memories)
     loads, _ = run(rows, whole, waves)
-    assert loads == expected(CORE)[: len(loads)]
+    assert loads == expected(CORE)[: place - 2]
     assert CORE.memory("digest").index not in {memory for memory, *_ in loads}
 
 
@@ -162,8 +163,9 @@ def test_the_list_is_that_of_a_load() -> None:
         for memory in weights
         for name, value in [("load_memory", memory.index), *(("load_data", word) for word in words[memory.name])]
     ]
+    selections = boot.selections(CORE)
     by_boot = [
-        (table["load_memory" if row & boot.SELECT else "load_data"].address(), row & (boot.SELECT - 1))
-        for row in boot.rows(CORE, contents(CORE))
+        (table["load_memory" if n in selections else "load_data"].address(), row)
+        for n, row in enumerate(boot.rows(CORE, contents(CORE)))
     ]
     assert sorted(by_boot + skipped) == sorted(by_host)

@@ -91,12 +91,12 @@ def write(workspace: Workspace) -> dict[str, Any]:
     return report
 
 
-def boards(workspace: Workspace, result: golden.Result) -> dict[str, dict[str, Any]]:
+def boards(workspace: Workspace, result: golden.Result | None) -> dict[str, dict[str, Any]]:
     """Figures of each board's bitstream that holds the workspace's network, by name of the board.
 
     ``resources``, ``clock_mhz``, ``fmax_mhz``, ``seed``, ``lanes``, ``seconds``; ``interval``: clocks from one image to
     the next, a mean over the images of ``result``, predicted; ``images_per_s`` that follow, ``at_clock`` and
-    ``at_fmax``, and those that the serial port lets through (``over_link``).
+    ``at_fmax``, and those that the serial port lets through (``over_link``). Without ``result`` these two are missing.
 
     Raises
     ------
@@ -113,7 +113,6 @@ def boards(workspace: Workspace, result: golden.Result) -> dict[str, dict[str, A
         if figures["network"] != workspace.frozen.digest:
             continue
         hardware = Hardware.from_json(figures["hardware"])
-        interval = float(cycles.predict(hardware, result).intervals.mean())
         clock = figures["clock_hz"] / 1e6
         found[path.parent.name] = {
             "resources": figures["resources"],
@@ -121,27 +120,36 @@ def boards(workspace: Workspace, result: golden.Result) -> dict[str, dict[str, A
             "fmax_mhz": figures["fmax_mhz"],
             "seed": figures["seed"],
             "lanes": [layer.lanes for layer in hardware.layers],
-            "interval": interval,
-            "images_per_s": {
-                "at_clock": 1e6 * clock / interval,
-                "at_fmax": 1e6 * figures["fmax_mhz"] / interval,
-                "over_link": figures["baud"] / link.image_bits(hardware),
-            },
             "seconds": figures["seconds"],
         }
+        if result is not None:
+            interval = float(cycles.predict(hardware, result).intervals.mean())
+            found[path.parent.name] |= {
+                "interval": interval,
+                "images_per_s": {
+                    "at_clock": 1e6 * clock / interval,
+                    "at_fmax": 1e6 * figures["fmax_mhz"] / interval,
+                    "over_link": figures["baud"] / link.image_bits(hardware),
+                },
+            }
     return found
 
 
 def board_rows(figures: Mapping[str, Any]) -> list[str]:
     """The figures of :func:`boards` for one board, for people."""
     uses = "   ".join(f"{name} {use['used']} of {use['available']}" for name, use in figures["resources"].items())
-    rate, seconds = figures["images_per_s"], sum(figures["seconds"].values())
-    return [
+    seconds = sum(figures["seconds"].values())
+    lines = [
         f"{figures['clock_mhz']:g} MHz, up to {figures['fmax_mhz']:g} MHz (seed {figures['seed']})   lanes "
         f"{', '.join(map(str, figures['lanes']))}   {seconds:.0f} s",
         uses,
-        f"images/s {rate['at_clock']:.0f}, up to {rate['at_fmax']:.0f}   over the serial port {rate['over_link']:.0f}",
     ]
+    if rate := figures.get("images_per_s"):
+        lines.append(
+            f"images/s {rate['at_clock']:.0f}, up to {rate['at_fmax']:.0f}   over the serial port "
+            f"{rate['over_link']:.0f}"
+        )
+    return lines
 
 
 def _routed(workspace: Workspace) -> dict[str, Any]:

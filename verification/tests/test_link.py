@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,15 @@ import pytest
 from conftest import BUILDS
 from designs import Design, build, random_network
 from numpy.typing import NDArray
+from PIL import Image
 
-from firstspike import golden, host, images, kernels, words
+from firstspike import chain, golden, host, images, kernels, words
 from firstspike.errors import FirstspikeError
 from firstspike.host import Device
 from firstspike.link import LinkError
 from firstspike.model import Network
-from firstspike_rtl import boot
+from firstspike.workspace import Workspace, write_json
+from firstspike_rtl import board_flow, boot
 from firstspike_verify.cocotb_runner import locked
 from firstspike_verify.linked import Board, Faults, compile_linked
 
@@ -264,3 +267,23 @@ def test_a_reset_leaves_what_the_host_loaded(booted, seed: int) -> None:
         assert device.digest() == "0" * 64
         device.use(design.network)
         check(device.infer(shown), design.network, shown)
+
+
+def test_the_command_finds_a_board_by_its_bitstream(booted, seed: int, tmp_path: Path) -> None:
+    """``infer --board``: hardware and rate are those of the bitstream's figures, not of generated RTL."""
+    make, design = booted
+    provenance = {"dataset": {"image_shape": [3, 4]}, "experiment": {"name": "some"}}
+    replace(design.network, provenance=provenance).save(tmp_path / "network")
+    shown = pictures(design.network, seed, 3)
+    for n, picture in enumerate(shown):
+        Image.fromarray(picture.reshape(3, 4)).save(tmp_path / f"{n}.png")
+    figures = {"hardware": design.hardware.to_json(), "baud": 230_400}
+    write_json(tmp_path / "boards" / "some" / board_flow.FIGURES, figures)
+    files = [tmp_path / f"{n}.png" for n in range(3)]
+    with make() as simulated:
+        lines = chain.infer(Workspace.open(tmp_path), files, port=simulated.path, board="some")
+    expected = golden.run(design.network, shown).classes.tolist()
+    assert lines == [f"{file}: class {chosen}" for file, chosen in zip(files, expected, strict=True)]
+    with pytest.raises(FirstspikeError, match=r"boards/other/figures\.json does not exist") as caught:
+        chain.infer(Workspace.open(tmp_path), files, port="/dev/null", board="other")
+    assert caught.value.hint == "run 'firstspike bitstream --board other' first"
