@@ -50,10 +50,11 @@ table: $(READY)
 	$(BIN)/python -m firstspike.comparison examples/mnist-cnn.toml examples/cifar10.toml --seeds 3,1 \
 		--front examples/mnist.toml --workers $(WORKERS)
 
-# The demo's core through place and route; runs the demo first if need be.
+# The demo's core through place and route, or with BOARD=ulx3s-85f its bitstream for that board (docs/boards.md); runs
+# the demo first if need be.
 bitstream: $(READY)
 	test -d build/digits/rtl || $(BIN)/firstspike run examples/digits.toml
-	$(BIN)/firstspike bitstream examples/digits.toml
+	$(BIN)/firstspike bitstream examples/digits.toml $(if $(BOARD),--board $(BOARD))
 	$(BIN)/firstspike report examples/digits.toml
 
 clean:

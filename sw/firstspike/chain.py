@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from firstspike import golden, images, processes
 from firstspike.energy_estimate import describe, summary
 from firstspike.errors import FirstspikeError
+from firstspike.hardware import Hardware
 from firstspike.link import DEFAULT_BAUD
 from firstspike.model import Network
 from firstspike.operations import Counters
@@ -239,6 +241,85 @@ def bitstream(workspace: Workspace, *, device: str, seed: int, progress: Callabl
     return workspace.bitstream
 
 
+def board(
+    workspace: Workspace,
+    *,
+    name: str,
+    lanes_given: bool = False,
+    megahertz: float | None = None,
+    baud: int | None = None,
+    seeds: int = 1,
+    reload: Path | None = None,
+    progress: Callable[[str], None] = lambda step: None,
+) -> Path:
+    """Make the bitstream for a board; what was placed and routed for the same hardware before is used again.
+
+    Parameters
+    ----------
+    workspace
+        With a frozen network.
+    name
+        Of the board.
+    lanes_given
+        Whether the user chose the lanes for it; else those of the experiment, as far as the board has room for them.
+    megahertz, baud, seeds
+        As of :class:`firstspike_rtl.board_flow.Order`.
+    reload
+        Folder of another network, put into the design that was routed before, without synthesis: its bitstream is
+        called ``reloaded``.
+    progress
+        Called with the name of each step as it begins.
+
+    Returns
+    -------
+    The bitstream.
+
+    Raises
+    ------
+    FirstspikeError
+        if a tool is missing, the design does not fit the board or does not reach the clock, or the network to reload
+        differs from the hardware of the design.
+
+    """
+    from firstspike_rtl import board_flow, boards
+
+    folder = workspace.board(name)
+    if reload is not None:
+        boards.find(name)
+        network = Network.load(reload)
+        filled = board_flow.fill(folder / board_flow.ROUTED, network, folder / board_flow.RELOADED, progress=progress)
+        return folder / str(filled["bitstream"])
+    hardware = board_hardware(workspace, name, lanes_given=lanes_given)
+    order = board_flow.Order(board=name, hardware=hardware, megahertz=megahertz, baud=baud, seeds=seeds)
+    with workspace.timed(f"bitstream {name}"):
+        figures = board_flow.build(
+            order,
+            workspace.frozen,
+            folder,
+            fewer_lanes=lambda lanes: board_hardware(workspace.folded(lanes=lanes), name, lanes_given=True),
+            progress=progress,
+        )
+    return folder / str(figures["bitstream"])
+
+
+def board_hardware(workspace: Workspace, name: str, *, lanes_given: bool) -> Hardware:
+    """The hardware for a board: without monitor, which has no pins there, and with as many lanes as it has room for.
+
+    Raises
+    ------
+    FirstspikeError
+        if the board is unknown, there is no network, or it does not fit the hardware asked for.
+
+    """
+    from firstspike_rtl import boards
+
+    most = boards.find(name).lanes
+    wanted = [layer.lanes for layer in workspace.hardware.layers]
+    if not lanes_given and max(wanted) > most:
+        workspace = workspace.folded(lanes=[min(lanes, most) for lanes in wanted])
+    return replace(workspace.hardware, monitor=False)
+
+
 def vivado(workspace: Workspace, *, part: str, megahertz: float) -> Path:
     """Write the folder for Vivado.
 
@@ -280,7 +361,8 @@ def infer(
     *,
     rtl: bool = False,
     port: str | None = None,
-    baud: int = DEFAULT_BAUD,
+    baud: int | None = None,
+    board: str | None = None,
     invert: bool = False,
     energy: bool = False,
     progress: Callable[[float], None] = lambda done: None,
@@ -297,9 +379,10 @@ def infer(
         Files of any common format.
     rtl
         By the Verilated RTL instead of the golden model.
-    port, baud
-        By the board at this serial port, which holds the generated core with the host link (``docs/link.md``); the
-        network is loaded unless it is there.
+    port, baud, board
+        By the board at this serial port; the network is loaded unless it is there. The device holds the bitstream that
+        was made for ``board``, whose rate is the default; or, without it, the generated core with the host link
+        (``docs/link.md``).
     invert
         The pictures are dark on light.
     energy
@@ -322,11 +405,10 @@ def infer(
         counters: dict[str, list[int]] = {}
         if port is not None:
             from firstspike import host
-            from firstspike_rtl.verilog import load_manifest
 
-            _, hardware = load_manifest(workspace.rtl)
+            hardware, rate = _device(workspace, board)
             hardware.check(network)
-            with host.Device.open(port, hardware, baud=baud) as device:
+            with host.Device.open(port, hardware, baud=baud or rate) as device:
                 device.use(network, progress)
                 result, counters = device.infer(bytes_in), device.counters()
         elif rtl:
@@ -343,6 +425,18 @@ def infer(
     )
     lines = [f"{path}: class {chosen}" for path, chosen in zip(pictures, classes, strict=True)]
     return [*lines, f"energy: {describe(summary(hardware, Counters.read(counters)))}"] if energy else lines
+
+
+def _device(workspace: Workspace, board: str | None) -> tuple[Hardware, int]:
+    """Hardware and rate of what is at the serial port."""
+    if board is None:
+        from firstspike_rtl.verilog import load_manifest
+
+        return load_manifest(workspace.rtl)[1], DEFAULT_BAUD
+    from firstspike_rtl.board_flow import FIGURES
+
+    figures = read_json(workspace.board(board) / FIGURES, f"run 'firstspike bitstream --board {board}' first")
+    return Hardware.from_json(figures["hardware"]), int(figures["baud"])
 
 
 def _picture(path: Path, network: Network, invert: bool) -> np.ndarray[Any, Any]:

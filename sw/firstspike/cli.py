@@ -12,7 +12,6 @@ from rich.console import Console
 
 from firstspike import __version__, chain, processes
 from firstspike.errors import FirstspikeError
-from firstspike.link import DEFAULT_BAUD
 from firstspike.workspace import Workspace, read_json
 
 app = typer.Typer(
@@ -104,15 +103,55 @@ def simulate(
     console.print("RTL and golden model agree")
 
 
-@app.command(epilog="Example: firstspike bitstream examples/digits.toml --device ecp5-85k")
+@app.command(epilog="Example: firstspike bitstream examples/digits.toml --board ulx3s-85f")
 def bitstream(
     experiment: ExperimentFile,
     out: Out = None,
-    device: Annotated[str, typer.Option(help="ecp5-25k, ecp5-45k or ecp5-85k")] = "ecp5-85k",
-    seed: Annotated[int, typer.Option(help="Seed of placement")] = 1,
+    board: Annotated[str | None, typer.Option(help="For a board: ulx3s-25f, ulx3s-85f or icebreaker")] = None,
+    clock: Annotated[float | None, typer.Option(min=0.001, help="MHz, at most, of the board's core")] = None,
+    baud: Annotated[int | None, typer.Option(min=1, help="Bits a second on the board's serial port")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Placements to try for a board; the fastest is kept")] = 1,
+    lanes: Lanes = None,
+    clocks: Clocks = None,
+    blocks: Blocks = None,
+    reload: Annotated[
+        Path | None, typer.Option(help="Network folder to put into the board's design without synthesis")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Of the core alone: ecp5-25k, ecp5-45k or ecp5-85k")] = "ecp5-85k",
+    seed: Annotated[int, typer.Option(help="Seed of placement of the core alone")] = 1,
 ) -> None:
-    """Place and route the core with open tools; writes bitstream/. Its pins are the router's choice, for no board."""
+    """Place and route with open tools: for a board, or the core alone, whose pins are then the router's choice.
+
+    EXPERIMENT may also be the folder of a network, such as build/digits. Writes boards/<board>/ or bitstream/.
+    """
     workspace = Workspace.open(experiment, out)
+    if board is None:
+        for name, value in (("clock", clock), ("baud", baud), ("lanes", lanes), ("clocks", clocks), ("blocks", blocks),
+                            ("reload", reload)):  # fmt: skip
+            if value is not None:
+                raise FirstspikeError(f"--{name} is given without a board", "give --board, too")
+        _core_bitstream(workspace, device, seed)
+        return
+    folded = _folded(workspace, lanes, clocks, blocks)
+    with Console(stderr=True).status("bitstream") as status:
+        path = chain.board(
+            folded, name=board, lanes_given=folded is not workspace, megahertz=clock, baud=baud, seeds=seeds,
+            reload=reload, progress=status.update,
+        )  # fmt: skip
+    console.print(f"bitstream: {path}")
+    if reload is None:
+        from firstspike import golden
+        from firstspike import report as reporting
+
+        try:
+            result = golden.run(workspace.frozen, workspace.dataset.test_images)
+        except FirstspikeError:  # the images may be elsewhere; the bitstream is there
+            result = None
+        for line in reporting.board_rows(reporting.boards(workspace, result)[board]):
+            console.print(line)
+
+
+def _core_bitstream(workspace: Workspace, device: str, seed: int) -> None:
     with Console(stderr=True).status("bitstream") as status:
         _stage(chain.bitstream, workspace, device=device, seed=seed, progress=status.update)
     figures = read_json(workspace.bitstream / "figures.json", "run 'firstspike bitstream' again")
@@ -172,7 +211,8 @@ def infer(
     out: Out = None,
     rtl: Annotated[bool, typer.Option("--rtl", help="By the Verilated RTL instead of the golden model")] = False,
     port: Annotated[str | None, typer.Option(help="By the board at this serial port")] = None,
-    baud: Annotated[int, typer.Option(min=1, help="Bits a second of that port")] = DEFAULT_BAUD,
+    board: Annotated[str | None, typer.Option(help="Which one, if its bitstream was made with --board")] = None,
+    baud: Annotated[int | None, typer.Option(min=1, help="Bits a second of that port (default: the board's)")] = None,
     invert: Annotated[bool, typer.Option("--invert", help="The images are dark on light")] = False,
     energy: Annotated[
         bool, typer.Option("--energy", help="Estimate the energy of an image from the core's counters")
@@ -184,7 +224,7 @@ def infer(
     workspace = Workspace.open(experiment, out)
     with Console(stderr=True).status("infer") as status:
         lines = chain.infer(
-            workspace, pictures, rtl=rtl, port=port, baud=baud, invert=invert, energy=energy,
+            workspace, pictures, rtl=rtl, port=port, baud=baud, board=board, invert=invert, energy=energy,
             progress=lambda done: status.update(f"load {done:.0%}"),
         )  # fmt: skip
     for line in lines:

@@ -408,6 +408,21 @@ class Experiment:
             made[name] = sections[name](**content)
         return cls(**made)
 
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Experiment:
+        """The experiment that :meth:`to_json` gave the values of.
+
+        Raises
+        ------
+        FirstspikeError
+            naming section, key and what is allowed.
+
+        """
+        document = dict(value)
+        for kind in _SECTIONS:
+            document[kind.section] = {k: v for k, v in document.get(kind.section, {}).items() if v is not None}
+        return cls._from_document(document)
+
     def to_json(self) -> dict[str, Any]:
         """JSON values for a network's provenance; of a path only the last part, so that it holds no one's folders."""
         value = asdict(self)

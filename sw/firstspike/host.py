@@ -22,8 +22,6 @@ CHECK_WIRES = "check cable, port, rate, and that the board holds a linked core"
 AGAIN = "try again"
 #: Reads in the time of a timeout: setting the port's own each time would cost more.
 POLLS = 10
-#: Bits on the wire for a byte.
-UART_BITS = 10
 
 
 class Port(Protocol):
@@ -177,7 +175,7 @@ class Device:
             raise FirstspikeError(
                 "the device is other hardware than expected", "give the manifest that was generated with its bitstream"
             )
-        self._seconds_per_byte = UART_BITS * divisor / clock_hz
+        self._seconds_per_byte = link.UART_BITS * divisor / clock_hz
         self._seconds_per_image = link.patience_clocks(self.hardware) / clock_hz
         constants = {
             "identity": [registers.IDENTITY],

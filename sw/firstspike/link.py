@@ -22,6 +22,8 @@ DEFAULT_BAUD = 115_200
 END, ESC, ESC_END, ESC_ESC = 0xC0, 0xDB, 0xDC, 0xDD
 
 WORD_BYTES = WORD_BITS // 8
+#: On the wire for a byte: start, eight, stop.
+UART_BITS = 10
 #: Fields of the two words before the payload, the lowest bits first. ``length``: words of payload.
 HEADER = {"length": 16, "type": 8, "status": 8, "tag": 32}
 HEADER_WORDS = sum(HEADER.values()) // WORD_BITS
@@ -185,11 +187,16 @@ def request_words(hardware: Hardware) -> int:
         if an image may be longer than a frame.
 
     """
-    pixels = hardware.sizes[0]
-    image = -(-pixels // PIXELS_PER_WORD) if hardware.input == "pixels" else pixels
+    image = image_words(hardware)
     if image > MAX_PAYLOAD_WORDS:
         raise FirstspikeError(f"an image may take {image} words; a frame of the link holds {MAX_PAYLOAD_WORDS}")
     return max(image, CHUNK_WORDS)
+
+
+def image_words(hardware: Hardware) -> int:
+    """Words of the longest image."""
+    pixels = hardware.sizes[0]
+    return -(-pixels // PIXELS_PER_WORD) if hardware.input == "pixels" else pixels
 
 
 def record_words(hardware: Hardware) -> int:
@@ -227,3 +234,9 @@ def patience_clocks(hardware: Hardware) -> int:
         work += layer.groups * int(layer.visits.sum()) + layer.membrane_rows
         work += hardware.steps * layer.pass_clocks + 2 * layer.outputs
     return 2 * work + 1024
+
+
+def image_bits(hardware: Hardware) -> int:
+    """Bits on both wires for the longest image and its record, without escapes."""
+    lengths = image_words(hardware), record_words(hardware)
+    return UART_BITS * sum(len(encode(Frame(Type.IMAGE, 0, (0,) * words))) for words in lengths)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from firstspike import __version__, energy_estimate, golden, plots
+from firstspike import __version__, energy_estimate, golden, link, plots
 from firstspike.errors import FirstspikeError
+from firstspike.hardware import Hardware
 from firstspike.operations import Counters
 from firstspike.workspace import Workspace, read_json, write_json
 
@@ -88,10 +90,72 @@ def write(workspace: Workspace) -> dict[str, Any]:
             "memory_bits": {memory.name: memory.depth * memory.row_bits for memory in hardware.memories},
             **_routed(workspace),
         },
+        "boards": boards(workspace, result),
         "seconds": workspace.seconds,
     }
     write_json(workspace.report, report)
     return report
+
+
+def boards(workspace: Workspace, result: golden.Result | None) -> dict[str, dict[str, Any]]:
+    """Figures of each board's bitstream that holds the workspace's network, by name of the board.
+
+    ``resources``, ``clock_mhz``, ``fmax_mhz``, ``seed``, ``lanes``, ``seconds``; ``interval``: clocks from one image to
+    the next, a mean over the images of ``result``, predicted; ``images_per_s`` that follow, ``at_clock`` and
+    ``at_fmax``, and those that the serial port lets through (``over_link``). Without ``result`` these two are missing.
+
+    Raises
+    ------
+    FirstspikeError
+        if a file of figures is damaged.
+
+    """
+    from firstspike_rtl import cycles
+    from firstspike_rtl.board_flow import FIGURES
+
+    found = {}
+    for path in sorted(workspace.boards.glob(f"*/{FIGURES}")):
+        figures = read_json(path, "run 'firstspike bitstream --board ...' again")
+        if figures["network"] != workspace.frozen.digest:
+            continue
+        hardware = Hardware.from_json(figures["hardware"])
+        clock = figures["clock_hz"] / 1e6
+        found[path.parent.name] = {
+            "resources": figures["resources"],
+            "clock_mhz": clock,
+            "fmax_mhz": figures["fmax_mhz"],
+            "seed": figures["seed"],
+            "lanes": [layer.lanes for layer in hardware.layers],
+            "seconds": figures["seconds"],
+        }
+        if result is not None:
+            interval = float(cycles.predict(hardware, result).intervals.mean())
+            found[path.parent.name] |= {
+                "interval": interval,
+                "images_per_s": {
+                    "at_clock": 1e6 * clock / interval,
+                    "at_fmax": 1e6 * figures["fmax_mhz"] / interval,
+                    "over_link": figures["baud"] / link.image_bits(hardware),
+                },
+            }
+    return found
+
+
+def board_rows(figures: Mapping[str, Any]) -> list[str]:
+    """The figures of :func:`boards` for one board, for people."""
+    uses = "   ".join(f"{name} {use['used']} of {use['available']}" for name, use in figures["resources"].items())
+    seconds = sum(figures["seconds"].values())
+    lines = [
+        f"{figures['clock_mhz']:g} MHz, up to {figures['fmax_mhz']:g} MHz (seed {figures['seed']})   lanes "
+        f"{', '.join(map(str, figures['lanes']))}   {seconds:.0f} s",
+        uses,
+    ]
+    if rate := figures.get("images_per_s"):
+        lines.append(
+            f"images/s {rate['at_clock']:.0f}, up to {rate['at_fmax']:.0f}   over the serial port "
+            f"{rate['over_link']:.0f}"
+        )
+    return lines
 
 
 def _routed(workspace: Workspace) -> dict[str, Any]:
@@ -130,6 +194,7 @@ def show(workspace: Workspace, report: dict[str, Any], console: Console) -> None
             f"   {cycles['interval_mean']:.1f} back to back (predicted {cycles['interval_predicted_mean']:.1f}, "
             f"floor {cycles['floor_mean']:.1f}, {100 * cycles['utilisation']:.0f} %)"
         )
+    rows |= {board: "\n".join(board_rows(figures)) for board, figures in report["boards"].items()}
     for name, value in rows.items():
         table.add_row(name, value)
     paths = [workspace.network, workspace.images, workspace.rtl, workspace.raster, workspace.kernels, workspace.energy]

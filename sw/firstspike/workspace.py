@@ -33,16 +33,27 @@ class Workspace:
 
     @classmethod
     def open(cls, experiment_file: Path, out: Path | None = None) -> Workspace:
-        """The workspace of an experiment file: ``out``, or ``build/<name>``.
+        """The workspace of an experiment file: ``out``, or ``build/<name>``. Or a workspace's folder with a network.
 
         Raises
         ------
         FirstspikeError
-            if the file is wrong.
+            if the file is wrong, or the folder has no network, or one of another origin.
 
         """
+        if experiment_file.is_dir():
+            return cls._of_folder(experiment_file)
         experiment = Experiment.load(experiment_file)
         return cls(experiment, out if out is not None else BUILD / experiment.name)
+
+    @classmethod
+    def _of_folder(cls, folder: Path) -> Workspace:
+        """The experiment is the one that the network comes from."""
+        workspace = cls(Experiment(name="network"), folder)
+        origin = workspace.frozen.provenance.get("experiment")
+        if origin is None:
+            raise FirstspikeError(f"{workspace.network} does not say what it was made by", "give an experiment file")
+        return cls(Experiment.from_json(origin), folder)
 
     def folded(self, **target: int | list[int] | None) -> Workspace:
         """The same, with ``lanes``, ``clocks`` or ``blocks`` in place of what the experiment says of these.
@@ -112,6 +123,15 @@ class Workspace:
     def bitstream(self) -> Path:
         """Bitstream, and the figures of place and route."""
         return self.folder / "bitstream"
+
+    @property
+    def boards(self) -> Path:
+        """A folder for each board that there is a bitstream for."""
+        return self.folder / "boards"
+
+    def board(self, name: str) -> Path:
+        """Bitstream for a board, its figures, and the routed design."""
+        return self.boards / name
 
     @property
     def vivado(self) -> Path:

@@ -8,15 +8,18 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from firstspike import chain, cli
+from firstspike import chain, cli, golden
+from firstspike import report as reporting
 from firstspike.model import Network, dense
-from firstspike.workspace import Workspace
+from firstspike.workspace import Workspace, write_json
 
 EXPERIMENT = """
 name = "tiny"
@@ -377,6 +380,62 @@ def test_bitstream(ran: Path) -> None:
     # Both weight memories are too small for more than one block each.
     assert hardware["resources"]["DP16KD"]["used"] >= 1
     assert hardware["fmax_mhz"] > 20
+
+
+def test_a_board_that_is_not_ready(ran: Path) -> None:
+    for experiment in ("tiny.toml", "build/tiny"):
+        refused(
+            firstspike("bitstream", experiment, "--board", "abacus", cwd=ran), "unknown board 'abacus'", "ulx3s-85f"
+        )
+    reload = ("--board", "icebreaker", "--reload", "build/tiny/network")
+    refused(firstspike("bitstream", "tiny.toml", *reload, cwd=ran), "holds no routed design", "bitstream --board")
+    Image.new("L", (8, 8)).save(ran / "dark.png")
+    port = ("--port", "/dev/null", "--board", "icebreaker")
+    refused(firstspike("infer", "tiny.toml", "dark.png", *port, cwd=ran), "bitstream --board icebreaker")
+    refused(firstspike("bitstream", "tiny.toml", "--clock", "40", cwd=ran), "--clock", "--board")
+    assert not (ran / "build/tiny/boards").exists()
+    refused(firstspike("bitstream", "build", "--board", "icebreaker", cwd=ran), "build/network does not exist")
+
+
+def test_a_board(ran: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is ordered from the flow, and what is printed and reported of its figures; the flow itself stands still."""
+    from firstspike_rtl import board_flow, cycles
+
+    monkeypatch.chdir(ran)
+    workspace = Workspace.open(Path("tiny.toml"))
+    ordered: list[board_flow.Order] = []
+
+    def build(order: board_flow.Order, network: Network, folder: Path, **settings: Any) -> dict[str, Any]:
+        ordered.append(order)
+        ordered.append(replace(order, hardware=settings["fewer_lanes"](2)))
+        figures = {
+            "bitstream": "firstspike.bin", "network": network.digest, "hardware": order.hardware.to_json(),
+            "resources": {"LUTs": {"used": 3, "available": 7}}, "clock_hz": 18_000_000, "fmax_mhz": 36.0, "seed": 2,
+            "baud": 1_000_000, "seconds": {"synthesis": 4.0, "filling": 1.0},
+        }  # fmt: skip
+        write_json(folder / board_flow.FIGURES, figures)
+        return figures
+
+    monkeypatch.setattr(board_flow, "build", build)
+    options = ["--board", "icebreaker", "--clock", "17", "--seeds", "3"]
+    for lanes in ([], ["--lanes", "3"]):
+        monkeypatch.setattr(sys, "argv", ["firstspike", "bitstream", "tiny.toml", *options, *lanes])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        assert stop.value.code == 0
+    # The experiment asks for lanes 4 and 3; the board has room for one, unless the user says otherwise.
+    assert [[x.lanes for x in order.hardware.layers] for order in ordered] == [[1, 1], [2, 2], [3, 3], [2, 2]]
+    assert {(order.board, order.megahertz, order.seeds) for order in ordered} == {("icebreaker", 17.0, 3)}
+    assert not any(order.hardware.monitor for order in ordered)
+    assert "LUTs 3 of 7" in capsys.readouterr().out
+    figures = reporting.write(workspace)["boards"]["icebreaker"]
+    result = golden.run(workspace.frozen, workspace.dataset.test_images)
+    interval = cycles.predict(ordered[2].hardware, result).intervals.mean()
+    assert figures["interval"] == interval
+    assert figures["images_per_s"]["at_clock"] == pytest.approx(18e6 / interval)
+    assert figures["images_per_s"]["at_fmax"] == pytest.approx(36e6 / interval)
+    # Up: END, 8 + 64 + 4, END; down: END, 8 + 44 + 4, END.
+    assert figures["images_per_s"]["over_link"] == 1_000_000 / (10 * (78 + 58))
 
 
 def test_a_convolutional_network_of_colours(tmp_path: Path) -> None:

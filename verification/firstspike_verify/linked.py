@@ -41,10 +41,10 @@ CLOCK_HZ = 100_000_000
 CLOCKS = 2000
 
 
-def compile_linked(hardware: Hardware, contents: Contents, build: Path) -> Path:
+def compile_linked(hardware: Hardware, contents: Contents, build: Path, *, boot: bool = False) -> Path:
     """Verilog of a linked core, as fast as its wires can be, compiled; returns the shared object.
 
-    Nothing is done if it is up to date.
+    Nothing is done if it is up to date. With ``boot`` it is that of a board, which loads its network at power-up.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def compile_linked(hardware: Hardware, contents: Contents, build: Path) -> Path:
         if a tool is missing, or Verilator or the compiler fails: the message names the log.
     """
     os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
-    top = LinkedTop(hardware, contents, clock_hz=CLOCK_HZ, baud=CLOCK_HZ // LEAST_DIVISOR)
+    top = LinkedTop(hardware, contents, clock_hz=CLOCK_HZ, baud=CLOCK_HZ // LEAST_DIVISOR, boot=boot)
     text = verilog.convert(top, name=NAME, emit_src=False, strip_internal_attrs=True)
     env = toolchain.environment()
     settings = [*FLAGS, COMPILER_FLAGS, *toolchain.programs(env)]

@@ -23,7 +23,8 @@ from firstspike.host import Device
 from firstspike.link import LinkError
 from firstspike.model import Network
 from firstspike.operations import Counters, count
-from firstspike.workspace import Workspace
+from firstspike.workspace import Workspace, write_json
+from firstspike_rtl import board_flow, boot
 from firstspike_rtl.verilog import generate
 from firstspike_verify.cocotb_runner import locked
 from firstspike_verify.linked import Board, Faults, compile_linked
@@ -66,6 +67,17 @@ def board() -> Callable[..., tuple[Board, Design]]:
         return Board(design.hardware, shared_object, **faults), design
 
     return make
+
+
+@pytest.fixture(scope="module")
+def booted() -> tuple[Callable[[], Board], Design]:
+    """Boards as they are after configuration: weights of the first network, and a list to load the rest from."""
+    design = pixels()
+    rows = boot.power_up(design.hardware, images.contents(design.network, design.hardware))
+    folder = BUILDS / "booted-linked"
+    with locked(folder):
+        shared_object = compile_linked(design.hardware, rows, folder, boot=True)
+    return lambda: Board(design.hardware, shared_object), design
 
 
 def pictures(network: Network, seed: int, count: int) -> NDArray[np.uint8]:
@@ -245,3 +257,60 @@ def test_compilation_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(FirstspikeError, match="compiling the Verilog failed in verilator") as caught:
         compile_linked(design.hardware, images.contents(design.network, design.hardware), tmp_path / "build")
     assert caught.value.hint == f"see {tmp_path / 'build' / 'build.log'}"
+
+
+def test_a_board_has_its_network_at_power_up(booted, seed: int) -> None:
+    """The digest is there before anything was loaded, nothing is loaded, and the answers are right."""
+    make, design = booted
+    loaded: list[float] = []
+    with make() as simulated, Device.open(simulated.path, design.hardware, timeout=TIMEOUT) as device:
+        assert device.digest() == design.network.digest
+        device.use(design.network, loaded.append)
+        shown = pictures(design.network, seed, 20)
+        check(device.infer(shown), design.network, shown)
+        assert loaded == []
+
+
+def test_a_reset_leaves_what_the_host_loaded(booted, seed: int) -> None:
+    """Power-up happens once: neither a whole network nor half of one is overwritten after a reset."""
+    make, design = booted
+    with make() as simulated, Device.open(simulated.path, design.hardware, timeout=TIMEOUT) as device:
+        device.load(design.other)
+        simulated.reset()
+        device.connect()
+        assert device.digest() == design.other.digest
+        device.use(design.other)
+        shown = pictures(design.other, seed, 5)
+        check(device.infer(shown), design.other, shown)
+
+        def half(done: float) -> None:
+            if done > 0.5:
+                raise InterruptedError
+
+        with pytest.raises(InterruptedError):
+            device.load(design.network, half)
+        simulated.reset()
+        device.connect()
+        assert device.digest() == "0" * 64
+        device.use(design.network)
+        check(device.infer(shown), design.network, shown)
+
+
+def test_the_command_finds_a_board_by_its_bitstream(booted, seed: int, tmp_path: Path) -> None:
+    """``infer --board``: hardware and rate are those of the bitstream's figures, not of generated RTL."""
+    make, design = booted
+    provenance = {"dataset": {"image_shape": [3, 4]}, "experiment": {"name": "some"}}
+    replace(design.network, provenance=provenance).save(tmp_path / "network")
+    shown = pictures(design.network, seed, 3)
+    for n, picture in enumerate(shown):
+        Image.fromarray(picture.reshape(3, 4)).save(tmp_path / f"{n}.png")
+    figures = {"hardware": design.hardware.to_json(), "baud": 230_400}
+    write_json(tmp_path / "boards" / "some" / board_flow.FIGURES, figures)
+    files = [tmp_path / f"{n}.png" for n in range(3)]
+    with make() as simulated:
+        lines = chain.infer(Workspace.open(tmp_path), files, port=simulated.path, board="some")
+    expected = golden.run(design.network, shown).classes.tolist()
+    assert lines == [f"{file}: class {chosen}" for file, chosen in zip(files, expected, strict=True)]
+    with pytest.raises(FirstspikeError, match=r"boards/other/figures\.json does not exist") as caught:
+        chain.infer(Workspace.open(tmp_path), files, port="/dev/null", board="other")
+    assert caught.value.hint == "run 'firstspike bitstream --board other' first"

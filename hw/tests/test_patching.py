@@ -1,0 +1,106 @@
+"""Columns of block memories: where a memory's bits are in a routed text, and what is found of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import parts
+import pytest
+
+from firstspike_rtl import boot, patching
+from firstspike_rtl.families import FAMILIES, Ecp5, Family, Ice40
+
+#: Both memories of weights are shorter than a column; the second has a group of lanes that is not full.
+CORE = parts.hardware(parts.layer(inputs=9, outputs=5, lanes=4), parts.layer(inputs=5, outputs=3, fires=False))
+
+
+def blocks_with(family: Family, rows: patching.Contents) -> dict[str, np.ndarray]:
+    """Block memories that hold these rows in the widest shape, and one of noise."""
+    noise = np.random.default_rng(5)
+    width = family.block_bits // family.chunk
+    blocks = {"9 9": noise.integers(0, 2, family.block_bits).astype(np.uint8)}
+    for memory in patching.patched(CORE, family):
+        for first in range(0, memory.depth, family.chunk):
+            for bit in range(0, memory.bits, width):
+                words = [row >> bit & (1 << width) - 1 for row in rows[memory.name][first : first + family.chunk]]
+                bits = [[word >> n & 1 for n in range(width)] for word in words]
+                blocks[f"{len(blocks)} 1"] = np.array(bits, np.uint8).ravel()
+    return blocks
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("width", Ecp5.WIDTHS)
+def test_columns_of_ecp5(width: int) -> None:
+    """Row r of a shape is ``width`` bits of the bytes in a row; the ninth bit is there from 9 on."""
+    family = Ecp5()
+    bits = np.random.default_rng(width).integers(0, 2, family.block_bits).astype(np.uint8)
+    byte = 9 if width >= 9 else 8
+    shape = list(family.columns(bits))[Ecp5.WIDTHS.index(width)]
+    assert len(shape) == 2048 * byte // 512
+    for index, column in enumerate(shape):
+        chunk, bit = divmod(index, width)
+        for n, value in enumerate(column.tolist()):
+            place = (512 * chunk + n) * width + bit
+            assert value == bits[place // byte * 9 + place % byte]
+
+
+@pytest.mark.smoke
+def test_columns_of_ice40() -> None:
+    """Each bit is in one column of each shape; the widest has its rows as they are."""
+    family = Ice40()
+    numbers = np.arange(family.block_bits)
+    shapes = list(family.columns(numbers))
+    assert len(shapes) == 4
+    for shape in shapes:
+        assert sorted(shape.ravel().tolist()) == numbers.tolist()
+    assert shapes[0].tolist() == numbers.reshape(256, 16).T.tolist()
+    # 512 rows of 8 bits: rows 2n and 2n + 1 share a row of 16, in turns.
+    assert shapes[1][:8, :2].tolist() == [[2 * bit, 2 * bit + 1] for bit in range(8)]
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("name", FAMILIES)
+def test_locate_and_read_back(name: str) -> None:
+    family = FAMILIES[name]
+    memories = patching.patched(CORE, family)
+    assert {memory.name for memory in memories} == {"layer0_weight", "layer1_weight", boot.NAME}
+    assert all(memory.depth % family.chunk == 0 and memory.depth >= memory.used for memory in memories)
+    places = patching.locate(family, blocks_with(family, patching.placeholders(CORE, family)), CORE)
+    assert len(places) == sum(memory.bits * memory.depth // family.chunk for memory in memories)
+    rows = patching.filled(CORE, family, parts.contents(CORE, digest=[[n + 1] for n in range(8)]))
+    table = patching.table(family, places, CORE, rows)
+    other = blocks_with(family, rows)
+    assert patching.read_table(family, places, other).tolist() == table.tolist()
+    found = patching.read_rows(family, places, other, CORE)
+    assert found == {memory.name: rows[memory.name] for memory in memories}
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("name", FAMILIES)
+def test_what_is_missing_or_double_is_found(name: str) -> None:
+    family = FAMILIES[name]
+    blocks = blocks_with(family, patching.placeholders(CORE, family))
+    one = next(number for number in blocks if number != "9 9")
+    with pytest.raises(RuntimeError, match=r"bit \d+ of memory layer0_weight is in no block memory from row 0 on"):
+        patching.locate(family, {number: bits for number, bits in blocks.items() if number != one}, CORE)
+    with pytest.raises(RuntimeError, match=r"bit \d+ of memory layer0_weight is in two block memories"):
+        patching.locate(family, blocks | {"8 8": blocks[one]}, CORE)
+    blocks[one] = blocks[one].copy()
+    blocks[one][0] ^= 1
+    with pytest.raises(RuntimeError, match="bit 0 of memory layer0_weight"):
+        patching.locate(family, blocks, CORE)
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("name", FAMILIES)
+def test_placeholders_are_always_the_same_and_all_differ(name: str) -> None:
+    """Else a design that is there already would be of no use, or a column be taken for another."""
+    family = FAMILIES[name]
+    rows = patching.placeholders(CORE, family)
+    assert rows == patching.placeholders(CORE, family)
+    places = patching.locate(family, blocks_with(family, rows), CORE)
+    columns = patching.table(family, places, CORE, rows)
+    assert len({column.tobytes() for column in columns}) == len(places)
+    for memory in CORE.memories:
+        if memory.role != "weight":
+            assert rows[memory.name] == [0] * memory.depth
+        assert all(row < 1 << memory.data_bits for row in rows[memory.name])
