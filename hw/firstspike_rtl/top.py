@@ -48,8 +48,9 @@ def add_core(m: Module, hardware: Hardware, contents: Contents) -> tuple[Registe
     m.submodules.core = ResetInserter(~registers.enable)(core)
     connect(m, registers.load, core.load)
     m.d.comb += core.send_membranes.eq(registers.send_membranes)
+    # Counted a clock late: it comes through the ready of whole layers.
     for name in ("started", "finished", "faulty", "spikes", "active"):
-        m.d.comb += getattr(registers, name).eq(getattr(core, name))
+        m.d.sync += getattr(registers, name).eq(getattr(core, name))
     return registers, core
 
 
