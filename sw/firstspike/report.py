@@ -82,6 +82,7 @@ def write(workspace: Workspace) -> dict[str, Any]:
             "memory_bits": {memory.name: memory.depth * memory.row_bits for memory in hardware.memories},
             **_routed(workspace),
         },
+        "netlist": _synthesised(workspace),
         "seconds": workspace.seconds,
     }
     write_json(workspace.report, report)
@@ -93,6 +94,19 @@ def _routed(workspace: Workspace) -> dict[str, Any]:
     path = workspace.bitstream / "figures.json"
     figures = read_json(path, "run 'firstspike bitstream' again") if path.exists() else {}
     return figures if figures.get("network") == workspace.frozen.digest else {}
+
+
+def _synthesised(workspace: Workspace) -> dict[str, Any] | None:
+    """What the netlist made of the test images, if that of this RTL was simulated."""
+    from firstspike_rtl.verilog import load_manifest
+
+    path = workspace.netlist_simulation
+    found = read_json(path, "run 'firstspike simulate --netlist' again") if path.exists() else {}
+    manifest, _ = load_manifest(workspace.rtl)
+    same = (workspace.frozen.digest, manifest["files"]["top.v"])
+    if (found.get("network"), found.get("verilog")) != same:
+        return None
+    return {"images": found["images"], "mismatches": found["mismatches"], "cycles": found["cycles"]}
 
 
 def show(workspace: Workspace, report: dict[str, Any], console: Console) -> None:
@@ -118,6 +132,11 @@ def show(workspace: Workspace, report: dict[str, Any], console: Console) -> None
         + ", ".join(map(str, report["hardware"]["lanes"])),
         "seconds": "   ".join(f"{stage} {seconds:.1f}" for stage, seconds in report["seconds"].items()),
     }
+    if report["netlist"] is not None:
+        wrong = sum(n for what, n in report["netlist"]["mismatches"].items() if n and what != "compared")
+        rows["netlist"] = (
+            f"{report['netlist']['images']} test images through the synthesised netlist: {wrong} mismatches"
+        )
     if cycles["interval_mean"] is not None:
         rows["clocks"] += (
             f"   {cycles['interval_mean']:.1f} back to back (predicted {cycles['interval_predicted_mean']:.1f}, "

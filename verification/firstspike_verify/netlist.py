@@ -107,7 +107,8 @@ class Netlist:
             lines.append(f"// {path}\n{cell['type']} #({parameters}) c{number} ({joined});")
         head = [f"{x['direction']} [{len(x['bits']) - 1}:0] {port}" for port, x in self.ports.items()]
         declared = [f"wire n{bit};" for bit in sorted(wires)]
-        return "\n".join([f"module {name}({', '.join(head)});", *declared, *lines, "endmodule", ""])
+        inside = "/* verilator tracing_off */"
+        return "\n".join([f"module {name}({', '.join(head)});", inside, *declared, *lines, "endmodule", ""])
 
 
 def _bit(bit: int | str, free: Iterator[str]) -> str:
@@ -151,9 +152,9 @@ def models(netlist: Netlist) -> str:
 
 
 def render(netlist: Netlist, name: str = NAME) -> str:
-    """The netlist and its models in one Verilog text. The insides are left out of waves: that makes it faster."""
+    """The netlist and its models in one Verilog text. Waves show the pins alone: that makes it faster."""
     rules = "".join(f"// {key}: {why}\n/* verilator lint_off {key} */\n" for key, why in LINT_EXCEPTIONS.items())
-    return f"{rules}/* verilator tracing_off */\n{models(netlist)}\n{netlist.verilog(name)}"
+    return f"{rules}/* verilator tracing_off */\n{models(netlist)}\n/* verilator tracing_on */\n{netlist.verilog(name)}"
 
 
 def synthesised(rtl: Path) -> Netlist:

@@ -105,7 +105,6 @@ def test_models_are_accepted(tmp_path: Path) -> None:
     assert lint("DP16KD block(); MULT18X18D product(); LUT4 table4();", tmp_path) == ""
 
 
-@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("text", "message"),
     [
