@@ -53,7 +53,7 @@ table: $(READY)
 # The synthesised netlists of digits and MNIST, every test image; runs the experiments first if need be.
 netlist: $(READY)
 	for name in digits mnist; do \
-		test -d build/$$name/rtl || $(BIN)/firstspike run examples/$$name.toml || exit; \
+		test -f build/$$name/report.json || $(BIN)/firstspike run examples/$$name.toml || exit; \
 		$(BIN)/firstspike simulate examples/$$name.toml --netlist || exit; \
 		$(BIN)/firstspike report examples/$$name.toml || exit; \
 	done
