@@ -47,7 +47,8 @@ class Netlist:
     ports
         ``{"direction": ..., "bits": [...]}`` by name.
     cells
-        ``{"type": ..., "parameters": {...}, "connections": {...}}`` by name, which place and route keeps.
+        ``{"type": ..., "parameters": {...}, "connections": {...}}`` by name; place and route keeps
+        the names of block memories.
     """
 
     ports: dict[str, dict[str, Any]]
