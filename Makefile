@@ -7,7 +7,7 @@ READY = $(VENV)/.ready-$(shell cat constraints.txt pyproject.toml | sha256sum | 
 PIP_FLAGS = --disable-pip-version-check -q -c constraints.txt
 WORKERS ?= $(shell nproc)
 
-.PHONY: setup demo mnist test smoke bench table bitstream lint clean
+.PHONY: setup demo mnist test smoke bench table netlist bitstream lint clean
 
 setup: $(READY)
 
@@ -49,6 +49,14 @@ bench: $(READY)
 table: $(READY)
 	$(BIN)/python -m firstspike.comparison examples/mnist-cnn.toml examples/cifar10.toml --seeds 3,1 \
 		--front examples/mnist.toml --workers $(WORKERS)
+
+# The synthesised netlists of digits and MNIST, every test image; runs the experiments first if need be.
+netlist: $(READY)
+	for name in digits mnist; do \
+		test -f build/$$name/report.json || $(BIN)/firstspike run examples/$$name.toml || exit; \
+		$(BIN)/firstspike simulate examples/$$name.toml --netlist || exit; \
+		$(BIN)/firstspike report examples/$$name.toml || exit; \
+	done
 
 # The demo's core through place and route, or with BOARD=ulx3s-85f its bitstream for that board (docs/boards.md); runs
 # the demo first if need be.

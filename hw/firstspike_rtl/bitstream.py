@@ -82,14 +82,12 @@ def build(
     chosen = DEVICES[device]
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
-        for path in (*rtl.glob("*.mem"), rtl / f"{NAME}.v"):
-            shutil.copy(path, scratch)
         progress("synthesis")
-        YOSYS(scratch, "-q", "-p", f"read_verilog {NAME}.v; synth_ecp5 -top {NAME} -json {NAME}.json")
+        netlist = synthesise(rtl, scratch)
         progress("place and route")
         try:
             log = NEXTPNR(
-                scratch, chosen.size, "--package", chosen.package, "--json", f"{NAME}.json",
+                scratch, chosen.size, "--package", chosen.package, "--json", netlist.name,
                 "--textcfg", f"{NAME}.config", "--report", "route.json", "--seed", str(seed),
                 "--freq", str(megahertz), "--lpf-allow-unconstrained", "--timing-allow-fail",
             )  # fmt: skip
@@ -115,3 +113,27 @@ def build(
             (draft / "route.log").write_text(log)
             (draft / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
     return figures
+
+
+def synthesise(rtl: Path, folder: Path, name: str = NAME) -> Path:
+    """Synthesise ``<name>.v`` for ECP5; returns the netlist in yosys's JSON: what is placed, and what is simulated.
+
+    Parameters
+    ----------
+    rtl
+        Folder with the Verilog, and the memory images that it reads.
+    folder
+        For the netlist, and copies of what it was made from.
+    name
+        Of the top module.
+
+    Raises
+    ------
+    FirstspikeError
+        if yosys is missing or fails.
+    """
+    for path in (*rtl.glob("*.mem"), rtl / f"{name}.v"):
+        shutil.copy(path, folder)
+    script = f"read_verilog {name}.v; synth_ecp5 -top {name} -json {name}.json"
+    YOSYS(folder, "-q", "-p", script)
+    return folder / f"{name}.json"

@@ -134,8 +134,10 @@ def simulate(
     stall: float = 0.0,
     seed: int = 0,
     reload: Path | None = None,
+    netlist: bool = False,
+    progress: Callable[[str], None] = lambda step: None,
 ) -> Path:
-    """Run test images through the Verilated RTL and hold them against the golden model.
+    """Run test images through the Verilated RTL, or its synthesised netlist, and hold them against the golden model.
 
     Twice: back to back with membranes and all spikes compared, then one at a time for the latency of each.
 
@@ -150,7 +152,11 @@ def simulate(
     stall, seed
         Chance that a stream pauses in a clock. With stalls, clocks are not compared with the prediction.
     reload
-        Folder of another network, loaded into the same RTL at run time; the result goes to ``reloaded.json``.
+        Folder of another network, loaded into the same RTL at run time; the result goes to a file of its own.
+    netlist
+        Synthesise the RTL, and run the netlist in its place; the result goes to a file of its own.
+    progress
+        Called with the name of each step as it begins.
 
     Raises
     ------
@@ -159,6 +165,8 @@ def simulate(
 
     """
     from firstspike_rtl import cycles
+    from firstspike_rtl.verilog import load_manifest
+    from firstspike_verify import netlist as synthesis
     from firstspike_verify import scoreboard
     from firstspike_verify.verilated import VerilatedCore, compile_core
 
@@ -166,15 +174,26 @@ def simulate(
     pictures = workspace.dataset.test_images[:count]
     if not len(pictures):
         raise FirstspikeError("no images to simulate", "ask for at least one")
-    with workspace.timed("compile"):
-        compile_core(workspace.rtl, workspace.verilated)
-    core = VerilatedCore(workspace.rtl, workspace.verilated, waves=workspace.waves if waves else None)
+    manifest, hardware = load_manifest(workspace.rtl)
+    if reload is not None:
+        hardware.check(network)
+    elif manifest["network"]["digest"] != network.digest:
+        raise FirstspikeError(f"{workspace.rtl} was generated for another network", "run 'firstspike generate' again")
+    folder, build, suffix = workspace.rtl, workspace.verilated, ""
+    if netlist:
+        folder, build, suffix = workspace.netlist, workspace.verilated_netlist, "_netlist"
+        progress("synthesis")
+        with workspace.timed("synthesis"):
+            synthesis.write(synthesis.synthesised(workspace.rtl), workspace.rtl, folder)
+    progress("compilation")
+    with workspace.timed(f"compile{suffix}"):
+        compile_core(folder, build)
+    progress("simulation")
+    core = VerilatedCore(folder, build, waves=workspace.waves if waves else None)
     if reload is not None:
         core.load(network)
-    elif core.manifest["network"]["digest"] != network.digest:
-        raise FirstspikeError(f"{workspace.rtl} was generated for another network", "run 'firstspike generate' again")
     expected = golden.run(network, pictures)
-    with workspace.timed("simulate"), core:
+    with workspace.timed(f"simulate{suffix}"), core:
         streamed = core.run(pictures, network, stall=stall, seed=seed)
         counters = core.counters()
         alone = core.run(pictures, network, send_membranes=False, one_at_a_time=True, stall=stall, seed=seed)
@@ -182,11 +201,12 @@ def simulate(
     first = scoreboard.compare(expected, streamed.result, seed, parts=set(scoreboard.PARTS) - {"spike_times"} | spikes)
     second = scoreboard.compare(expected, alone.result, seed, parts={"classes", "decision_steps"} | spikes)
     predicted = [cycles.predict(core.hardware, expected, one_at_a_time=single) for single in (False, True)]
-    target = workspace.simulation if reload is None else workspace.reloaded
+    target = _simulation(workspace, reload, netlist)
     write_json(
         target,
         {
             "network": network.digest,
+            "verilog": manifest["files"]["top.v"],
             "images": len(pictures),
             "seed": seed,
             "stall": stall,
@@ -205,6 +225,12 @@ def simulate(
         },
     )
     return target
+
+
+def _simulation(workspace: Workspace, reload: Path | None, netlist: bool) -> Path:
+    if netlist:
+        return workspace.netlist_simulation if reload is None else workspace.netlist_reloaded
+    return workspace.simulation if reload is None else workspace.reloaded
 
 
 def _cycles(streamed: Run, alone: Run, predicted: list[Any]) -> dict[str, Any]:
@@ -335,7 +361,9 @@ def vivado(workspace: Workspace, *, part: str, megahertz: float) -> Path:
         return flow.write(workspace.rtl, workspace.vivado, part=part, megahertz=megahertz)
 
 
-def check_simulation(workspace: Workspace, experiment_file: Path, reload: Path | None = None) -> None:
+def check_simulation(
+    workspace: Workspace, experiment_file: Path, reload: Path | None = None, *, netlist: bool = False
+) -> None:
     """Fail if the last simulation found a difference.
 
     Raises
@@ -344,14 +372,14 @@ def check_simulation(workspace: Workspace, experiment_file: Path, reload: Path |
         with the first differences, the seed, and the command that repeats them.
 
     """
-    path = workspace.simulation if reload is None else workspace.reloaded
-    simulation = read_json(path, "run 'firstspike simulate' first")
+    simulation = read_json(_simulation(workspace, reload, netlist), "run 'firstspike simulate' first")
     if simulation["first_difference"] is None and simulation["cycles"]["predicted_equal"] is not False:
         return
     problem = simulation["first_difference"] or "the clocks are not those predicted"
     again = ["firstspike", "simulate", experiment_file, "--out", workspace.folder, "--images", simulation["images"]]
     again += ["--stall", simulation["stall"], "--seed", simulation["seed"], "--waves"]
     again += [] if reload is None else ["--reload", reload]
+    again += ["--netlist"] if netlist else []
     raise MismatchError(f"{problem}\nrepeat with: {shlex.join(map(str, again))}")
 
 

@@ -93,14 +93,21 @@ def simulate(
     stall: Stall = 0.0,
     seed: Seed = 0,
     reload: Annotated[Path | None, typer.Option(help="Network folder to load into the same RTL at run time")] = None,
+    netlist: Annotated[
+        bool, typer.Option("--netlist", help="Synthesise the RTL for ECP5 and run the netlist in its place")
+    ] = False,
 ) -> None:
     """Run the test images through the Verilated RTL against the golden model; writes simulation.json."""
     workspace = Workspace.open(experiment, out)
-    _stage(chain.simulate, workspace, count=count, waves=waves, stall=stall, seed=seed, reload=reload)
+    with Console(stderr=True).status("simulate") as status:
+        _stage(
+            chain.simulate, workspace, count=count, waves=waves, stall=stall, seed=seed, reload=reload,
+            netlist=netlist, progress=status.update,
+        )  # fmt: skip
     if waves:
         console.print(f"waves: {workspace.waves}")
-    chain.check_simulation(workspace, experiment, reload)
-    console.print("RTL and golden model agree")
+    chain.check_simulation(workspace, experiment, reload, netlist=netlist)
+    console.print(f"{'netlist' if netlist else 'RTL'} and golden model agree")
 
 
 @app.command(epilog="Example: firstspike bitstream examples/digits.toml --board ulx3s-85f")

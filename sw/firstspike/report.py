@@ -91,6 +91,7 @@ def write(workspace: Workspace) -> dict[str, Any]:
             **_routed(workspace),
         },
         "boards": boards(workspace, result),
+        "netlist": _synthesised(workspace),
         "seconds": workspace.seconds,
     }
     write_json(workspace.report, report)
@@ -165,6 +166,19 @@ def _routed(workspace: Workspace) -> dict[str, Any]:
     return figures if figures.get("network") == workspace.frozen.digest else {}
 
 
+def _synthesised(workspace: Workspace) -> dict[str, Any] | None:
+    """What the netlist made of the test images, if that of this RTL was simulated."""
+    from firstspike_rtl.verilog import load_manifest
+
+    path = workspace.netlist_simulation
+    found = read_json(path, "run 'firstspike simulate --netlist' again") if path.exists() else {}
+    manifest, _ = load_manifest(workspace.rtl)
+    same = (workspace.frozen.digest, manifest["files"]["top.v"])
+    if (found.get("network"), found.get("verilog")) != same:
+        return None
+    return {"images": found["images"], "mismatches": found["mismatches"], "cycles": found["cycles"]}
+
+
 def show(workspace: Workspace, report: dict[str, Any], console: Console) -> None:
     """Print the summary."""
     cycles, accuracy, mismatches = report["cycles"], report["accuracy"], report["mismatches"]
@@ -189,6 +203,11 @@ def show(workspace: Workspace, report: dict[str, Any], console: Console) -> None
         + ", ".join(map(str, report["hardware"]["lanes"])),
         "seconds": "   ".join(f"{stage} {seconds:.1f}" for stage, seconds in report["seconds"].items()),
     }
+    if report["netlist"] is not None:
+        wrong = sum(n for what, n in report["netlist"]["mismatches"].items() if n and what != "compared")
+        rows["netlist"] = (
+            f"{report['netlist']['images']} test images through the synthesised netlist: {wrong} mismatches"
+        )
     if cycles["interval_mean"] is not None:
         rows["clocks"] += (
             f"   {cycles['interval_mean']:.1f} back to back (predicted {cycles['interval_predicted_mean']:.1f}, "

@@ -110,6 +110,26 @@ class Workspace:
         return self.folder / "reloaded.json"
 
     @property
+    def netlist(self) -> Path:
+        """The synthesised netlist as Verilog, in a folder of the form of :attr:`rtl`."""
+        return self.folder / "netlist"
+
+    @property
+    def verilated_netlist(self) -> Path:
+        """The Verilated model of the netlist, compiled."""
+        return self.folder / "verilated_netlist"
+
+    @property
+    def netlist_simulation(self) -> Path:
+        """What the netlist made of the test images."""
+        return self.folder / "netlist_simulation.json"
+
+    @property
+    def netlist_reloaded(self) -> Path:
+        """What the netlist made of the test images with another network loaded at run time."""
+        return self.folder / "netlist_reloaded.json"
+
+    @property
     def inference(self) -> Path:
         """Classes of the user's own pictures."""
         return self.folder / "inference.json"

@@ -83,6 +83,7 @@ def test_run_is_exact_and_says_so(chain_run: tuple[Path, str]) -> None:
     report = json.loads((folder / "build/tiny/report.json").read_text())
     assert {key: type(report[key]) for key in REPORT_KEYS} == REPORT_KEYS
     assert report["images"] == {"test": 360, "rtl": 360}
+    assert report["netlist"] is None
     differing = {k: v for k, v in report["mismatches"].items() if k != "compared"}
     assert set(differing.values()) == {0}
     # Every spike time (input and hidden) twice, the membranes, and class and step of both passes.
@@ -206,6 +207,34 @@ def test_reload_of_another_network(ran: Path) -> None:
     )  # fmt: skip
     misfit.save(ran / "misfit")
     refused(firstspike("simulate", "tiny.toml", "--reload", "misfit", cwd=ran), "channels 11, the hardware 12")
+
+
+def test_simulation_of_the_netlist(ran: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = firstspike("simulate", "tiny.toml", "--netlist", "--images", "25", "--waves", cwd=ran)
+    assert done.returncode == 0, done.stderr
+    assert "simulate: build/tiny/netlist_simulation.json" in done.stdout
+    assert "netlist and golden model agree" in done.stdout
+    assert "s_axis_tvalid" in (ran / "build/tiny/simulation.vcd").read_text()
+    assert "DP16KD" in (ran / "build/tiny/netlist/top.v").read_text()
+    monkeypatch.chdir(ran)
+    workspace = Workspace.open(Path("tiny.toml"))
+    found = json.loads(workspace.netlist_simulation.read_text())
+    assert {v for k, v in found["mismatches"].items() if k != "compared"} == {0}
+    assert found["mismatches"]["compared"] == 25 * (2 * (64 + 12) + 10 + 4)
+    assert found["cycles"]["predicted_equal"] is True
+    done = firstspike("report", "tiny.toml", cwd=ran)
+    assert "25 test images through the synthesised netlist: 0 mismatches" in done.stdout
+    report = json.loads(workspace.report.read_text())
+    assert report["netlist"] == {key: found[key] for key in ("images", "mismatches", "cycles")}
+    assert report["images"]["rtl"] == 360
+
+    workspace.netlist_simulation.write_text(json.dumps(found | {"first_difference": "image 0 differs"}))
+    with pytest.raises(chain.MismatchError, match=r"image 0 differs\nrepeat with: .* --images 25 .* --netlist"):
+        chain.check_simulation(workspace, Path("tiny.toml"), netlist=True)
+    chain.check_simulation(workspace, Path("tiny.toml"))
+    assert firstspike("generate", "tiny.toml", "--lanes", "3,3", cwd=ran).returncode == 0
+    assert firstspike("report", "tiny.toml", cwd=ran).returncode == 0
+    assert json.loads(workspace.report.read_text())["netlist"] is None  # that was another core
 
 
 def test_infer_by_golden_model_and_rtl(ran: Path) -> None:
