@@ -99,9 +99,7 @@ def plan(order: Order) -> Plan:
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(max(limit, 10_000))
     try:
-        built = board.platform().prepare(
-            top, TOP, emit_src=False, synth_opts=order.family.synthesis, debug_verilog=True
-        )
+        built = board.open().prepare(top, TOP, emit_src=False, synth_opts=order.family.synthesis, debug_verilog=True)
     finally:
         sys.setrecursionlimit(limit)
     files = {name: body if isinstance(body, bytes) else body.encode() for name, body in built.files.items()}
@@ -111,7 +109,7 @@ def plan(order: Order) -> Plan:
     files[script] = files[script].replace(f"read_rtlil {design}".encode(), f"read_verilog {verilog}".encode())
     wanted = {name: body for name, body in files.items() if not name.startswith("build_") and name != design}
     # All but the program, and the options of its log.
-    arguments = [x for x in route[1:] if x not in ("--quiet", "--log", f"{TOP}.tim")]
+    arguments = order.family.arguments([x for x in route[1:] if x not in ("--quiet", "--log", f"{TOP}.tim")])
     return Plan(files=wanted, arguments=arguments, clock_hz=int(setting.output_hz), baud=baud)
 
 
@@ -187,7 +185,7 @@ def route(
             "seeds": order.seeds,
             "resources": {kind: {"used": n, "available": there} for kind, (n, there) in counts.items()},
             "seconds": seconds,
-            "cells": {n: family.number(c) for n, c in cells.items() if c["type"] == family.cells["block RAMs"]},
+            "cells": {name: number for name, c in cells.items() if (number := family.number(c)) is not None},
             "places": [asdict(place) for place in patching.locate(family, blocks, order.hardware)],
         }
         with new_folder(folder) as draft:
@@ -235,7 +233,7 @@ def fill(folder: Path, network: Network, target: Path, *, progress: Progress = l
         source, filled, packed = f"{TOP}{family.routed}", f"filled{family.routed}", f"{TOP}{family.bitstream}"
         shutil.copy(folder / source, scratch)
         progress("contents of the block memories")
-        patching.exchange(family, scratch, source, filled, old, new)
+        family.exchange(scratch, source, filled, old, new)
         blocks = family.contents((scratch / filled).read_text())
         if (patching.read_table(family, places, blocks) != new).any():
             raise RuntimeError("the block memories do not hold what was written into them")
@@ -339,7 +337,8 @@ def _place(order: Order, planned: Plan, scratch: Path, seed: int, progress: Prog
         "--seed", str(seed), "--freq", f"{planned.clock_hz / MEGA}", "--timing-allow-fail", watch=watch,
     )  # fmt: skip
     (scratch / f"{TOP}.seed.log").write_text(log)
-    (scratch / text).replace(scratch / f"{TOP}.seed{order.family.routed}")
+    if order.family.routed != ".json":
+        (scratch / text).replace(scratch / f"{TOP}.seed{order.family.routed}")
     clocks = json.loads((scratch / f"{TOP}.seed.report").read_text())["fmax"].values()
     return float(min(clock["achieved"] for clock in clocks))
 

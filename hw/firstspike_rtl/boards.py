@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from amaranth.build import Platform
@@ -10,6 +11,7 @@ from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Module, ResetSi
 from amaranth.lib import io
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth_boards.icebreaker import ICEBreakerPlatform
+from amaranth_boards.tang_nano_9k import TangNano9kPlatform
 from amaranth_boards.ulx3s import ULX3S_25F_Platform, ULX3S_85F_Platform
 
 from firstspike.errors import FirstspikeError
@@ -17,7 +19,7 @@ from firstspike.hardware import Hardware
 from firstspike.images import Contents
 from firstspike_rtl.layouts import number
 from firstspike_rtl.linked_top import LinkedTop
-from firstspike_rtl.plls import EcpPll, IcePll, Pll, Setting
+from firstspike_rtl.plls import EcpPll, GowinPll, IcePll, Pll, Setting
 
 #: Block memories of iCE40 cannot be read for some microseconds after configuration.
 RESET_SECONDS = Fraction(16, 1_000_000)
@@ -40,7 +42,9 @@ class Board:
     baud
         Bits a second on the USB serial port.
     lanes
-        Of each layer, at most, where the user's experiment does not say.
+        Of each layer, at most, unless the user asks for more.
+    options
+        Of the platform.
     """
 
     platform: type[Platform]
@@ -49,11 +53,16 @@ class Board:
     clock_mhz: float
     baud: int
     lanes: int
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def open(self) -> Platform:
+        """A platform for one design, with open tools."""
+        return self.platform(**self.options)
 
     @property
     def oscillator_hz(self) -> int:
         """Of the board."""
-        return int(self.platform().default_clk_frequency)
+        return int(self.open().default_clk_frequency)
 
     def clock(self, megahertz: float | None = None) -> Setting:
         """The PLL's setting for the fastest clock that is not above ``megahertz``, or the board's own.
@@ -66,11 +75,20 @@ class Board:
         return self.pll.setting(self.oscillator_hz, (megahertz or self.clock_mhz) * 1_000_000)
 
 
-#: Rates of one million are exact from whole megahertz.
+#: Rates of one million are exact from whole megahertz; a bridge whose limits are not known has a usual rate.
 BOARDS = {
     "ulx3s-25f": Board(platform=ULX3S_25F_Platform, family="ecp5", pll=EcpPll, clock_mhz=50, baud=1_000_000, lanes=32),
     "ulx3s-85f": Board(platform=ULX3S_85F_Platform, family="ecp5", pll=EcpPll, clock_mhz=50, baud=1_000_000, lanes=64),
     "icebreaker": Board(platform=ICEBreakerPlatform, family="ice40", pll=IcePll, clock_mhz=18, baud=1_000_000, lanes=1),
+    "tang-nano-9k": Board(
+        platform=TangNano9kPlatform,
+        family="gowin",
+        pll=GowinPll,
+        clock_mhz=27,
+        baud=115_200,
+        lanes=4,
+        options={"toolchain": "Apicula"},
+    ),
 }
 
 

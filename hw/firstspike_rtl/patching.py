@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +16,9 @@ from numpy.typing import NDArray
 from firstspike.hardware import Hardware
 from firstspike.images import Contents
 from firstspike_rtl import boot
-from firstspike_rtl.families import Bits, Family
+from firstspike_rtl.families import Bits, Family, Table
 
 SEED = 1
-HEX_BITS = 4
-
-#: Columns of bits, shape (columns, rows of a block).
-Table = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,27 +156,3 @@ def read_rows(family: Family, places: Sequence[Place], blocks: Mapping[str, Bits
         data = np.packbits(bits, axis=1, bitorder="little")
         rows[memory.name] = [int.from_bytes(row.tobytes(), "little") for row in data]
     return rows
-
-
-def exchange(family: Family, folder: Path, source: str, target: str, old: Table, new: Table) -> None:
-    """Write the routed text ``source`` as ``target``, with the columns of ``old`` exchanged for those of ``new``.
-
-    The tools take hex files, whole digits wide, and find every column of them. So what is left over goes first, in a
-    digit with columns that stay as they are.
-    """
-    left = len(old) % HEX_BITS
-    steps = [(old[left:], new[left:])]
-    if left:
-        steps.insert(0, (old[:HEX_BITS], np.concatenate([new[:left], old[left:HEX_BITS]])))
-    for number, (before, after) in enumerate(steps):
-        _write_hex(folder / "old.hex", before)
-        _write_hex(folder / "new.hex", after)
-        result = target if number == len(steps) - 1 else f"step{number}"
-        family.patch(folder, source, result, "old.hex", "new.hex")
-        source = result
-
-
-def _write_hex(path: Path, columns: Table) -> None:
-    """Columns side by side: a line a row, the first column lowest."""
-    digits = columns.T.reshape(columns.shape[1], -1, HEX_BITS) @ (1 << np.arange(HEX_BITS))
-    path.write_text("".join("".join(f"{x:x}" for x in row[::-1]) + "\n" for row in digits.tolist()))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar
 
-from amaranth.hdl import Instance, Module
+from amaranth.hdl import Const, Instance, Module
 from amaranth.lib import io, wiring
 from amaranth.lib.wiring import Out
 
@@ -218,6 +218,48 @@ class IcePll(Pll):
             i_RESETB=1,
             i_BYPASS=0,
             o_PLLOUTGLOBAL=self.clk,
+            o_LOCK=self.locked,
+        )
+        return m
+
+
+class GowinPll(Pll):
+    """rPLL of Gowin GW1NR-9C, speed C6/I5 (UG286; limits: DS117, "PLL Switching Characteristic")."""
+
+    compared_mhz = (3, 400)
+    vco_mhz = (400, 1200)
+    output_mhz = (3.125, 600)
+    POSTS = (2, 4, 8, 16, 32, 48, 64, 80, 96, 112, 128)
+
+    @classmethod
+    def _all(cls, reference_hz: int) -> Iterator[Setting]:
+        for divide in range(1, 65):
+            for multiply in range(1, 65):
+                for post in cls.POSTS:
+                    yield Setting(reference_hz=reference_hz, divide=divide, multiply=multiply, post=post)
+
+    def elaborate(self, platform):
+        m = Module()
+        setting = self._setting
+        m.submodules.pin = pin = io.Buffer("i", self._port)
+        m.submodules.pll = Instance(
+            "rPLL",
+            p_FCLKIN=f"{setting.reference_hz / MEGA:g}",
+            p_IDIV_SEL=setting.divide - 1,
+            p_FBDIV_SEL=setting.multiply - 1,
+            p_ODIV_SEL=setting.post,
+            p_DEVICE=platform.family,
+            i_CLKIN=pin.i,
+            i_CLKFB=0,
+            i_RESET=0,
+            i_RESET_P=0,
+            i_FBDSEL=Const(0, 6),
+            i_IDSEL=Const(0, 6),
+            i_ODSEL=Const(0, 6),
+            i_PSDA=Const(0, 4),
+            i_DUTYDA=Const(0, 4),
+            i_FDLY=Const(0, 4),
+            o_CLKOUT=self.clk,
             o_LOCK=self.locked,
         )
         return m

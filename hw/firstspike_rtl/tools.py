@@ -31,11 +31,14 @@ class Tool:
         Where it is.
     wasm
         File of the program, where the function does not give it the files that it reads.
+    reads_argv
+        The function takes no arguments; it looks for them itself.
     """
 
     package: str
     function: str
     wasm: str = ""
+    reads_argv: bool = False
 
     def __call__(
         self,
@@ -55,7 +58,8 @@ class Tool:
             if it is not installed.
         """
         name = self.function.removeprefix("run_")
-        call = f"import sys, {self.package} as package; sys.exit(package.{self.function}(sys.argv[1:]))"
+        arguments_of_call = "" if self.reads_argv else "sys.argv[1:]"
+        call = f"import sys, {self.package} as package; sys.exit(package.{self.function}({arguments_of_call}))"
         if self.wasm:
             call = (
                 f"import sys, yowasp_runtime as run; argv = [{name!r}, *sys.argv[1:]]; "
@@ -80,9 +84,9 @@ class Tool:
         log = "".join(lines)
         if process.returncode == 0:
             return log
-        if f"No module named '{self.package}'" in log:
-            package = self.package.replace("_", "-")
-            raise FirstspikeError(f"{self.package} is not installed", f"install {package} with pip")
+        package = self.package.partition(".")[0]
+        if f"No module named '{package}'" in log:
+            raise FirstspikeError(f"{package} is not installed", f"install {package.replace('_', '-')} with pip")
         errors = re.findall(r"^ERROR: (.*)", log, re.MULTILINE) or [log.strip()[-200:]]
         raise ToolError(f"{name} failed: {errors[0]}", "see docs/troubleshooting.md", log)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import parts
 import pytest
@@ -55,6 +58,9 @@ def test_columns_of_ice40() -> None:
     assert shapes[0].tolist() == numbers.reshape(256, 16).T.tolist()
     # 512 rows of 8 bits: rows 2n and 2n + 1 share a row of 16, in turns.
     assert shapes[1][:8, :2].tolist() == [[2 * bit, 2 * bit + 1] for bit in range(8)]
+    # 1024 of 4, and 2048 of 2: the order is that of icebram.
+    assert shapes[2][1, :6].tolist() == [4, 6, 5, 7, 20, 22]
+    assert shapes[3][1, :9].tolist() == [8, 12, 10, 14, 9, 13, 11, 15, 24]
 
 
 @pytest.mark.smoke
@@ -104,3 +110,52 @@ def test_placeholders_are_always_the_same_and_all_differ(name: str) -> None:
         if memory.role != "weight":
             assert rows[memory.name] == [0] * memory.depth
         assert all(row < 1 << memory.data_bits for row in rows[memory.name])
+
+
+@pytest.mark.smoke
+def test_exchange_in_the_cells_of_gowin(tmp_path: Path) -> None:
+    """All columns of the memories, and nothing else, in a routed design whose cells hold their contents."""
+    family = FAMILIES["gowin"]
+    old = blocks_with(family, patching.placeholders(CORE, family))
+    rows = patching.filled(CORE, family, parts.contents(CORE, digest=[[n + 1] for n in range(8)]))
+    new = blocks_with(family, rows)
+
+    def cell(number: str, bits: np.ndarray) -> dict:
+        digits = ["".join(map(str, part[::-1].tolist())) for part in bits.reshape(64, -1)]
+        place = "X{}Y{}/BSRAM".format(*number.split())
+        contents = {f"INIT_RAM_{n:02X}": text for n, text in enumerate(digits)}
+        return {"type": "SDP", "attributes": {"NEXTPNR_BEL": place}, "parameters": contents}
+
+    other = {"type": "LUT4", "attributes": {"NEXTPNR_BEL": "X1Y1/LUT0"}, "parameters": {"INIT": "0"}}
+    cells = {f"cell {number}": cell(number, bits) for number, bits in old.items()} | {"other": other}
+    (tmp_path / "old.json").write_text(json.dumps({"modules": {"top": {"cells": cells}}}))
+    found = family.contents((tmp_path / "old.json").read_text())
+    assert {number: bits.tolist() for number, bits in found.items()} == {n: bits.tolist() for n, bits in old.items()}
+    places = patching.locate(family, found, CORE)
+    tables = [patching.table(family, places, CORE, x) for x in (patching.placeholders(CORE, family), rows)]
+    family.exchange(tmp_path, "old.json", "new.json", *tables)
+    found = family.contents((tmp_path / "new.json").read_text())
+    assert {number: bits.tolist() for number, bits in found.items()} == {n: bits.tolist() for n, bits in new.items()}
+    assert json.loads((tmp_path / "new.json").read_text())["modules"]["top"]["cells"]["other"] == other
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("count", range(4, 9))
+def test_hex_files_hold_every_column(count: int, tmp_path: Path) -> None:
+    """Whole digits, whatever the number of columns: each is exchanged in one of the steps, none is unknown in any."""
+    rng = np.random.default_rng(count)
+    old, new = rng.integers(0, 2, (2, count, 256)).astype(np.uint8)
+    known = [column.tolist() for column in old]
+
+    class Steps(Ice40):
+        def patch(self, folder: Path, source: str, target: str, before: str, after: str) -> None:
+            columns = []
+            for name in (before, after):
+                lines = (folder / name).read_text().splitlines()
+                numbers = [int(line, 16) for line in lines]
+                columns.append([[number >> n & 1 for number in numbers] for n in range(4 * len(lines[0]))])
+            for column, other in zip(*columns, strict=True):
+                known[known.index(column)] = other
+
+    Steps().exchange(tmp_path, "source", "target", old, new)
+    assert known == [column.tolist() for column in new]

@@ -10,18 +10,19 @@ import pytest
 
 from firstspike.errors import FirstspikeError
 from firstspike_rtl import boards
-from firstspike_rtl.plls import MEGA, EcpPll, IcePll, Pll
+from firstspike_rtl.plls import MEGA, EcpPll, GowinPll, IcePll, Pll
 from firstspike_rtl.tools import Tool
+from firstspike_rtl.uart import divisor
 
 #: Clocks in MHz, some of which no setting makes.
 CLOCKS = (16.2, 18, 20, 25, 27, 33, 40, 50, 62.5, 66.7, 75, 81, 100, 110)
 #: Fewer for the tools, as a process for each takes time.
 FOR_TOOLS = CLOCKS[::3]
-OSCILLATORS = {EcpPll: 25 * MEGA, IcePll: 12 * MEGA}
+OSCILLATORS = {EcpPll: 25 * MEGA, IcePll: 12 * MEGA, GowinPll: 27 * MEGA}
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize("family", [EcpPll, IcePll])
+@pytest.mark.parametrize("family", OSCILLATORS)
 def test_settings_are_within_the_limits(family: type[Pll]) -> None:
     settings = list(family.settings(OSCILLATORS[family]))
     assert len(settings) > 100
@@ -33,7 +34,7 @@ def test_settings_are_within_the_limits(family: type[Pll]) -> None:
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize("family", [EcpPll, IcePll])
+@pytest.mark.parametrize("family", OSCILLATORS)
 @pytest.mark.parametrize("megahertz", CLOCKS)
 def test_the_fastest_that_is_not_above(family: type[Pll], megahertz: float) -> None:
     setting = family.setting(OSCILLATORS[family], megahertz * MEGA)
@@ -85,12 +86,25 @@ def test_ecppll_makes_the_same_frequency(megahertz: float, tmp_path: Path) -> No
         assert (multiply, post) == (setting.multiply, setting.post)
 
 
+@pytest.mark.parametrize("megahertz", FOR_TOOLS)
+def test_gowin_pll_makes_the_same_frequency(megahertz: float, tmp_path: Path) -> None:
+    setting = GowinPll.setting(27 * MEGA, megahertz * MEGA)
+    said = tmp_path / "said"
+    wanted = float(setting.output_hz / MEGA)
+    tool = Tool("apycula.gowin_pll", "main", reads_argv=True)
+    tool(tmp_path, "-i", "27", "-o", f"{wanted:.6f}", "-d", "GW1NR-9 C6/I5", stdout=said)
+    found = {name: int(value) for name, value in re.findall(r"\.(\w+_SEL)\((\d+)\)", said.read_text())}
+    assert Fraction(27 * MEGA * (found["FBDIV_SEL"] + 1), found["IDIV_SEL"] + 1) == setting.output_hz
+    assert (found["IDIV_SEL"], found["FBDIV_SEL"]) == (setting.divide - 1, setting.multiply - 1)
+
+
 @pytest.mark.smoke
 @pytest.mark.parametrize("name", boards.BOARDS)
 def test_default_clocks_are_made_exactly(name: str) -> None:
-    """And so are the default rates, to a clock."""
+    """And so are the default rates, to half a per cent."""
     board = boards.BOARDS[name]
     setting = board.clock()
     assert setting.output_hz == board.clock_mhz * MEGA
     assert setting.reference_hz == board.oscillator_hz
-    assert setting.output_hz % board.baud == 0
+    clocks = divisor(int(setting.output_hz), board.baud)
+    assert abs(setting.output_hz / clocks - board.baud) < board.baud / 200
