@@ -8,7 +8,9 @@ from amaranth.lib.wiring import In, Out, connect
 
 from firstspike.hardware import Hardware
 from firstspike_rtl import boot
+from firstspike_rtl.layouts import WORD
 from firstspike_rtl.link import Link
+from firstspike_rtl.skid import SkidBuffer
 from firstspike_rtl.tables import Contents
 from firstspike_rtl.top import add_core
 from firstspike_rtl.uart import UartReceiver, UartTransmitter, divisor
@@ -59,7 +61,10 @@ class LinkedTop(wiring.Component):
         connect(m, receiver.o, link.i)
         connect(m, link.o, transmitter.i)
         self._connect_bus(m, link.bus, registers.bus)
-        connect(m, core.o, link.result)
+        # The link's ready comes late in its clock, and a layer would wait for it.
+        m.submodules.result = result = SkidBuffer(WORD)
+        connect(m, core.o, result.i)
+        connect(m, result.o, link.result)
         m.d.comb += [
             receiver.rx.eq(self.rx),
             self.tx.eq(transmitter.tx),
