@@ -11,6 +11,9 @@ from firstspike.hardware import LayerShape
 from firstspike_rtl.layouts import number
 from firstspike_rtl.tables import has_lookup_memory
 
+#: Bits of a bank up to which it is worth no block RAM, where there is no look-up memory: it lies in registers.
+REGISTER_BITS = 256
+
 
 class AddSignature(wiring.Signature):
     """A row of membranes to add to: ``valid``, ``bank`` and ``row``; one clock later the ``products``."""
@@ -95,10 +98,12 @@ class Membranes(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         lanes = data.ArrayLayout(signed(self.shape.membrane_bits), self.shape.lanes)
-        build = self._one_memory if self.shallow(self.shape, platform) else self._two_banks
         old = Signal(lanes)
         new = Signal(lanes)
-        build(m, old.as_value(), new.as_value())
+        if self.shallow(self.shape, platform):
+            self._one_memory(m, old.as_value(), new.as_value())
+        else:
+            self._two_banks(m, old.as_value(), new.as_value(), platform)
         m.d.comb += [total.eq(v + p) for total, v, p in zip(new, old, self.add.products, strict=True)]
         return m
 
@@ -131,7 +136,7 @@ class Membranes(wiring.Component):
             m.d.sync += reader.addr.eq(Mux(Array(kept)[scan_place], scan_place, empty))
         m.d.comb += [writer.data.eq(new), old.eq(adder.data), scan.values.as_value().eq(reader.data)]
 
-    def _two_banks(self, m: Module, old: Value, new: Value) -> None:
+    def _two_banks(self, m: Module, old: Value, new: Value, platform: object) -> None:
         add, scan = self.add, self.scan
         layout = data.StructLayout({"values": len(old), "holds": 1})
         add_bank = Signal.like(add.bank)
@@ -147,7 +152,10 @@ class Membranes(wiring.Component):
             written = Signal(layout, name=f"written{bank}")
             m.d.comb += [written.values.eq(new), written.holds.eq(~scan.clear[bank])]
             # Plain bits: the layout is only a view, so that the Verilog has one vector.
-            m.submodules[f"bank{bank}"] = memory = Memory(shape=layout.size, depth=self.shape.membrane_rows, init=[])
+            rows = self.shape.membrane_rows
+            small = not has_lookup_memory(platform) and rows * layout.size <= REGISTER_BITS
+            style = {"ram_style": "logic"} if small else {}
+            m.submodules[f"bank{bank}"] = memory = Memory(shape=layout.size, depth=rows, init=[], attrs=style)
             writer = memory.write_port()
             reader = memory.read_port(transparent_for=(writer,))
             m.d.comb += [
