@@ -9,6 +9,7 @@ import pytest
 from simulation import simulate
 
 from firstspike.hardware import SHALLOW_ROWS, LayerShape
+from firstspike_rtl import membranes
 from firstspike_rtl.membranes import Membranes
 
 
@@ -130,8 +131,10 @@ class Model:
 
 @pytest.mark.smoke
 @SHAPES
-def test_membranes_are_two_lists(shape, seed, waves) -> None:
-    """Layers of one row, in registers, and of several, in memories that are read in the clock of their data or not."""
+@pytest.mark.parametrize("lookup_memory", [True, False])
+def test_membranes_are_two_lists(lookup_memory, shape, seed, waves, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few rows in look-up memory or registers, and more, in memories that are read a clock after their address."""
+    monkeypatch.setattr(membranes, "has_lookup_memory", lambda platform: lookup_memory)
     dut = Membranes(shape)
     model = Model(dut, shape, random.Random(seed))
     simulate(dut, model.bench, waves=waves)
