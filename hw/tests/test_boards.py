@@ -27,7 +27,7 @@ from firstspike_rtl.uart import divisor
 
 #: That of the digits.
 SIZES = (64, 48, 10)
-LANES = {"ulx3s-25f": 4, "icebreaker": 1}
+LANES = {"ulx3s-25f": 2, "icebreaker": 1}
 
 
 def another(network: Network) -> Network:
@@ -257,7 +257,7 @@ def test_too_many_weights(no_room) -> None:
 
 def test_what_is_said_to_fit_does(tmp_path: Path) -> None:
     """A design that is too large for the smallest board, and fits with half the lanes, as the error says."""
-    network = dense_layers((16, 70, 4))
+    network = dense_layers((4, 66, 2))
 
     def fewer(lanes: int) -> Hardware:
         return Hardware.for_network(network, lanes=lanes, monitor=False)
