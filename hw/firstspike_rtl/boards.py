@@ -77,7 +77,7 @@ class Board:
 
 #: Rates of one million are exact from whole megahertz; a bridge whose limits are not known has a usual rate.
 BOARDS = {
-    "ulx3s-25f": Board(platform=ULX3S_25F_Platform, family="ecp5", pll=EcpPll, clock_mhz=50, baud=1_000_000, lanes=32),
+    "ulx3s-25f": Board(platform=ULX3S_25F_Platform, family="ecp5", pll=EcpPll, clock_mhz=50, baud=1_000_000, lanes=64),
     "ulx3s-85f": Board(platform=ULX3S_85F_Platform, family="ecp5", pll=EcpPll, clock_mhz=50, baud=1_000_000, lanes=128),
     "icebreaker": Board(platform=ICEBreakerPlatform, family="ice40", pll=IcePll, clock_mhz=18, baud=1_000_000, lanes=1),
     "tang-nano-9k": Board(
