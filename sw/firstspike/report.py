@@ -37,7 +37,9 @@ def write(workspace: Workspace) -> dict[str, Any]:
             raise FirstspikeError(f"{path} is of another network", "run the stages from 'firstspike quantize' again")
     if "counters" not in simulation:
         raise FirstspikeError(f"{workspace.simulation} is of an older version", "run 'firstspike simulate' again")
-    _, hardware = load_manifest(workspace.rtl)  # as generated, whatever the experiment says by now
+    manifest, hardware = load_manifest(workspace.rtl)  # as generated, whatever the experiment says by now
+    if simulation["verilog"] != manifest["files"]["top.v"]:
+        raise FirstspikeError(f"{workspace.simulation} is of other RTL", "run 'firstspike simulate' again")
     labels = dataset.test_labels
     with workspace.timed("golden"):
         result = golden.run(network, dataset.test_images)
@@ -91,7 +93,7 @@ def write(workspace: Workspace) -> dict[str, Any]:
             **_routed(workspace),
         },
         "boards": boards(workspace, result),
-        "netlist": _synthesised(workspace),
+        "netlist": netlist(workspace),
         "seconds": workspace.seconds,
     }
     write_json(workspace.report, report)
@@ -166,7 +168,7 @@ def _routed(workspace: Workspace) -> dict[str, Any]:
     return figures if figures.get("network") == workspace.frozen.digest else {}
 
 
-def _synthesised(workspace: Workspace) -> dict[str, Any] | None:
+def netlist(workspace: Workspace) -> dict[str, Any] | None:
     """What the netlist made of the test images, if that of this RTL was simulated."""
     from firstspike_rtl.verilog import load_manifest
 

@@ -86,7 +86,7 @@ def test_rows() -> None:
     assert rows["encoder"][200] == 0b1_00
     assert rows["encoder"][50] == 0b1_10
     assert rows["encoder"][10] == 0
-    assert rows["layer1_bias"] == [0b111101_000000]
+    assert rows["layer1_bias"] == [0b000000, 0b111101]
     one_lane = images.contents(network, Hardware.for_network(network, lanes=1))
     assert one_lane["layer0_weight"] == [0b001, 0b010, 0b111, 0b011]
 

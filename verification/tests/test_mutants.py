@@ -31,7 +31,6 @@ NO_RESULT = {
     "lost_end": TimeoutError,
     "swapped_lanes": MonitorError,
     "bank_not_switched": TimeoutError,
-    "bank_not_waited_for": MonitorError,
     "test_lost": TimeoutError,
     "cleared_rows_stay": MonitorError,
     "one_bank": MonitorError,
