@@ -55,7 +55,7 @@ class FrameReceiver(wiring.Component):
         m = Module()
         around = link.HEADER_WORDS + link.CRC_WORDS
         most = (self._payload_words + around) * link.WORD_BYTES
-        m.submodules.crc = crc = CRC32_ETHERNET().create()
+        m.submodules.checksum = crc = CRC32_ETHERNET().create()
         byte = Signal(8)
         take = Signal()  # a byte of the frame
         wrong = Signal()
@@ -120,7 +120,7 @@ class FrameSender(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.crc = crc = CRC32_ETHERNET().create()
+        m.submodules.checksum = crc = CRC32_ETHERNET().create()
         place = Signal(range(link.WORD_BYTES))
         escaping = Signal()  # ESC was sent
         checking = Signal()  # the CRC goes out

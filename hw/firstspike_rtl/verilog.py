@@ -15,7 +15,7 @@ from typing import Any
 from amaranth.back import verilog
 from amaranth.hdl import Shape
 from amaranth.lib import data
-from amaranth.lib.wiring import Out
+from amaranth.lib.wiring import Component, Out
 
 import firstspike
 from firstspike import images
@@ -28,6 +28,8 @@ from firstspike_rtl.bus import Registers
 from firstspike_rtl.encoder import EventInput, PixelEncoder, Sorter
 from firstspike_rtl.integrator import Integrator
 from firstspike_rtl.layouts import EVENT_WORD, RESULT_WORD
+from firstspike_rtl.linked_top import NAME as LINKED
+from firstspike_rtl.linked_top import LinkedTop
 from firstspike_rtl.monitor import Monitor
 from firstspike_rtl.neurons import Neurons
 from firstspike_rtl.readout import Readout
@@ -60,11 +62,29 @@ def convert(hardware: Hardware, contents: images.Contents) -> str:
     RuntimeError
         if a memory in the Verilog does not hold its contents: a bug.
     """
+    return _convert(Top(hardware, contents), NAME, hardware, contents)
+
+
+def convert_linked(hardware: Hardware, contents: images.Contents, *, clock_hz: int, baud: int) -> str:
+    """The Verilog of :class:`firstspike_rtl.linked_top.LinkedTop`, with the memory images of :func:`convert`.
+
+    Raises
+    ------
+    FirstspikeError
+        if the clock cannot make the rate, or the hardware is too deep for the converter.
+    RuntimeError
+        as :func:`convert`.
+    """
+    top = LinkedTop(hardware, contents, clock_hz=clock_hz, baud=baud)
+    return _convert(top, LINKED, hardware, contents)
+
+
+def _convert(top: Component, name: str, hardware: Hardware, contents: images.Contents) -> str:
     os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(max(limit, 10_000))
     try:
-        text = verilog.convert(Top(hardware, contents), name=NAME, emit_src=False, strip_internal_attrs=True)
+        text = verilog.convert(top, name=name, emit_src=False, strip_internal_attrs=True)
     except RecursionError as error:
         raise FirstspikeError("the hardware is too deep for the Verilog converter", "use fewer lanes") from error
     finally:

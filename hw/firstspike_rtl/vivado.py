@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import firstspike
+from firstspike import images
 from firstspike.artefact import new_folder
 from firstspike.errors import FirstspikeError
+from firstspike.link import DEFAULT_BAUD
 from firstspike.registers import ADDRESS_BITS
 from firstspike_rtl.linked_top import NAME as LINKED
 from firstspike_rtl.top import NAME
-from firstspike_rtl.verilog import load_manifest
+from firstspike_rtl.verilog import convert_linked, load_manifest
 
 SCRIPT = "build.tcl"
 BOARD = "arty_a7_100t"
@@ -32,8 +34,8 @@ def write(rtl: Path, folder: Path, *, part: str = BOARD_PART, megahertz: float =
     """Write into ``folder``, whole or not at all, all that Vivado needs to build the core.
 
     ``build.tcl``; ``src/`` with the Verilog and the memory images; ``core.xdc``, the clock of the core by itself. If
-    ``rtl`` holds ``linked_top.v`` and ``part`` is that of the Arty A7-100T, also ``arty_a7_100t.v`` and its
-    constraints.
+    ``part`` is that of the Arty A7-100T, also the core with the host link, ``linked_top.v``, the board's
+    ``arty_a7_100t.v`` and its constraints.
 
     Parameters
     ----------
@@ -58,15 +60,20 @@ def write(rtl: Path, folder: Path, *, part: str = BOARD_PART, megahertz: float =
         raise FirstspikeError(f"part is {part!r}", f"give Vivado's name of a device, such as {BOARD_PART}")
     if not 0 < megahertz <= 1000:
         raise FirstspikeError(f"a clock of {megahertz} MHz", "give 1 to 1000")
-    manifest, _ = load_manifest(rtl)
-    text = (rtl / f"{NAME}.v").read_text()
-    depths = {memory["name"]: _depth(text, memory["name"]) for memory in manifest["memories"]}
-    for_board = part == BOARD_PART and (rtl / f"{LINKED}.v").is_file()
+    manifest, hardware = load_manifest(rtl)
+    verilog = {NAME: (rtl / f"{NAME}.v").read_text()}
+    depths = {memory["name"]: _depth(verilog[NAME], memory["name"]) for memory in manifest["memories"]}
+    for_board = part == BOARD_PART
+    if for_board:
+        mem = images.TEXT_FORMATS["mem"]
+        contents = {x.name: mem.parse(x, (rtl / f"{x.name}.mem").read_text()) for x in hardware.memories}
+        clock_hz = round(BOARD_MEGAHERTZ * 1_000_000)
+        verilog[LINKED] = convert_linked(hardware, contents, clock_hz=clock_hz, baud=DEFAULT_BAUD)
     with new_folder(folder) as draft:
         sources = draft / "src"
         sources.mkdir()
-        for name in (NAME, LINKED) if for_board else (NAME,):
-            (sources / f"{name}.v").write_text(_ascending((rtl / f"{name}.v").read_text(), depths))
+        for name, text in verilog.items():
+            (sources / f"{name}.v").write_text(_ascending(text, depths))
         for memory in manifest["memories"]:
             image = (rtl / memory["image"]).read_text()
             (sources / memory["image"]).write_text(_plain(image, depths[memory["name"]]))
@@ -115,11 +122,11 @@ def _plain(image: str, depth: int) -> str:
 
 def _settings(manifest: Mapping[str, Any], part: str, for_board: bool) -> str:
     ports = manifest["ports"]
-    images = [f"src/{memory['image']}" for memory in manifest["memories"]]
+    memories = [f"src/{memory['image']}" for memory in manifest["memories"]]
     settings = {
         "part": part,
         "top": NAME,
-        "images": images,
+        "images": memories,
         "lite": interfaces(ports, LITE),
         "streams": interfaces(ports, STREAM),
         "optional": [name for name in ("m_axis_monitor_tready",) if name in ports],
