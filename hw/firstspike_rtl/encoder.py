@@ -88,7 +88,7 @@ class PixelEncoder(wiring.Component):
         m = Module()
         hardware = self._hardware
         size = hardware.sizes[0]
-        words = -(-size // PIXELS_PER_WORD)
+        words = hardware.frame_words
         event = event_layout(hardware, 0)
         table = add_table(m, hardware.memory("encoder"), self._contents, self.load)
 

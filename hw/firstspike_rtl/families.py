@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -124,7 +124,7 @@ class Ecp5(HexFamily):
     def contents(self, text: str) -> dict[str, Bits]:
         """Power-up contents: 2048 bytes of 9 bits."""
         found = re.findall(r"^\.bram_init (\d+)\n([0-9a-f\s]+)", text, re.MULTILINE)
-        return {name: _bits([int(x, 16) for x in body.split()], self.BYTE) for name, body in found}
+        return {name: bits_of([int(x, 16) for x in body.split()], self.BYTE) for name, body in found}
 
     def number(self, cell: Mapping[str, Any]) -> str | None:
         """The attribute WID."""
@@ -171,7 +171,7 @@ class Ice40(HexFamily):
     def contents(self, text: str) -> dict[str, Bits]:
         """Power-up contents: 256 rows of 16 bits. The number of a block is its place."""
         found = re.findall(r"^\.ram_data (\d+ \d+)\n([0-9a-f\n]+)", text, re.MULTILINE)
-        return {name: _bits([int(x, 16) for x in body.split()], self.LINE_BITS) for name, body in found}
+        return {name: bits_of([int(x, 16) for x in body.split()], self.LINE_BITS) for name, body in found}
 
     def number(self, cell: Mapping[str, Any]) -> str | None:
         """Column and row of the cell."""
@@ -232,8 +232,11 @@ class Gowin(Family):
 
     def contents(self, text: str) -> dict[str, Bits]:
         """Power-up contents of the cells. The number of a block is its place."""
+        return self._contents(json.loads(text))
+
+    def _contents(self, design: dict[str, Any]) -> dict[str, Bits]:
         found = {}
-        for cell in self._modules(json.loads(text))["cells"].values():
+        for cell in self._module(design)["cells"].values():
             number = self.number(cell)
             if number is not None and self.ROWS[0] in cell["parameters"]:
                 digits = "".join(cell["parameters"][row][::-1] for row in self.ROWS)
@@ -253,9 +256,9 @@ class Gowin(Family):
     def exchange(self, folder: Path, source: str, target: str, old: Table, new: Table) -> None:
         """In the parameters of the cells: there is no tool for it."""
         design = json.loads((folder / source).read_text())
-        blocks = self.contents((folder / source).read_text())
+        blocks = self._contents(design)
         wanted = {column.tobytes(): index for index, column in enumerate(np.packbits(old, axis=1))}
-        for cell in self._modules(design)["cells"].values():
+        for cell in self._module(design)["cells"].values():
             bits = blocks.get(self.number(cell) or "")
             if bits is None:
                 continue
@@ -270,7 +273,7 @@ class Gowin(Family):
 
     def pack(self, folder: Path, source: str, target: str) -> None:
         """By gowin_pack; the pins of the flash are used as others."""
-        device = self._modules(json.loads((folder / source).read_text()))["settings"]["packer.chipdb"]
+        device = self._module(json.loads((folder / source).read_text()))["settings"]["packer.chipdb"]
         tool = Tool("apycula.gowin_pack", "main", reads_argv=True)
         tool(folder, "-d", device, "-o", target, "--sspi_as_gpio", "--mspi_as_gpio", source)
 
@@ -285,7 +288,7 @@ class Gowin(Family):
         raise FirstspikeError("contents of block memories cannot be read out of a Gowin bitstream")
 
     @staticmethod
-    def _modules(design: dict[str, Any]) -> dict[str, Any]:
+    def _module(design: dict[str, Any]) -> dict[str, Any]:
         """The one module of a routed design."""
         (module,) = design["modules"].values()
         return dict(module)
@@ -294,7 +297,7 @@ class Gowin(Family):
 FAMILIES: dict[str, Family] = {"ecp5": Ecp5(), "ice40": Ice40(), "gowin": Gowin()}
 
 
-def _bits(numbers: list[int], width: int) -> Bits:
+def bits_of(numbers: Sequence[int], width: int) -> Bits:
     """Numbers one after another, the lowest bit of each first."""
     size = -(-width // 8)
     data = np.frombuffer(b"".join(x.to_bytes(size, "little") for x in numbers), np.uint8).reshape(-1, size)

@@ -252,7 +252,7 @@ def _limits(channels: Sequence[int], load: NDArray[np.float64]) -> list[float]:
 
 def _incoming(hardware: Hardware) -> int:
     """Clocks that an image takes to come in; 0 for events, which the first layer's work counts."""
-    return -(-hardware.sizes[0] // PIXELS_PER_WORD) if hardware.input == "pixels" else 0
+    return hardware.frame_words if hardware.input == "pixels" else 0
 
 
 def _blocks(hardware: Hardware, layer: int | None) -> int:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from firstspike.hardware import Hardware
 from firstspike.images import Contents
 from firstspike_rtl import boot
-from firstspike_rtl.families import Bits, Family, Table
+from firstspike_rtl.families import Bits, Family, Table, bits_of
 
 SEED = 1
 
@@ -126,10 +126,7 @@ def locate(family: Family, blocks: Mapping[str, Bits], hardware: Hardware) -> li
 
 def _columns(family: Family, memory: Patched, rows: Contents) -> NDArray[np.uint8]:
     """Shape (depth / chunk, bits, chunk)."""
-    size = -(-memory.bits // 8)
-    data = np.frombuffer(b"".join(row.to_bytes(size, "little") for row in rows[memory.name]), np.uint8)
-    bits = np.unpackbits(data.reshape(-1, size), axis=1, count=memory.bits, bitorder="little")
-    return bits.reshape(-1, family.chunk, memory.bits).transpose(0, 2, 1)
+    return bits_of(rows[memory.name], memory.bits).reshape(-1, family.chunk, memory.bits).transpose(0, 2, 1)
 
 
 def table(family: Family, places: Sequence[Place], hardware: Hardware, rows: Contents) -> Table:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import firstspike
 from firstspike import images
 from firstspike.artefact import new_folder
 from firstspike.errors import FirstspikeError
-from firstspike.hardware import PIXELS_PER_WORD, Hardware, Memory
+from firstspike.hardware import Hardware, Memory
 from firstspike.model import Network
 from firstspike.registers import IDENTITY, INTERFACE_VERSION, register_map
 from firstspike_rtl.bus import Registers
@@ -79,16 +80,29 @@ def convert_linked(hardware: Hardware, contents: images.Contents, *, clock_hz: i
     return _convert(top, LINKED, hardware, contents)
 
 
-def _convert(top: Component, name: str, hardware: Hardware, contents: images.Contents) -> str:
+@contextlib.contextmanager
+def converter() -> Iterator[None]:
+    """In this block Amaranth's back end writes Verilog by its own yosys, of designs as deep as ours.
+
+    Raises
+    ------
+    FirstspikeError
+        if the hardware is too deep for it.
+    """
     os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(max(limit, 10_000))
     try:
-        text = verilog.convert(top, name=name, emit_src=False, strip_internal_attrs=True)
+        yield
     except RecursionError as error:
         raise FirstspikeError("the hardware is too deep for the Verilog converter", "use fewer lanes") from error
     finally:
         sys.setrecursionlimit(limit)
+
+
+def _convert(top: Component, name: str, hardware: Hardware, contents: images.Contents) -> str:
+    with converter():
+        text = verilog.convert(top, name=name, emit_src=False, strip_internal_attrs=True)
     for memory in hardware.memories:
         text = _read_image(text, memory, contents[memory.name])
     rules = "".join(
@@ -148,7 +162,7 @@ def describe(network: Network, hardware: Hardware) -> dict[str, Any]:
             name: {"direction": "out" if member.flow == Out else "in", "width": Shape.cast(member.shape).width}
             for name, member in ports(hardware).items()
         },
-        "frame_words": -(-hardware.sizes[0] // PIXELS_PER_WORD) if hardware.input == "pixels" else None,
+        "frame_words": hardware.frame_words if hardware.input == "pixels" else None,
         "layouts": {"event_word": _fields(EVENT_WORD), "result_word": _fields(RESULT_WORD)},
         "registers": {
             r.name: {"offset": r.offset, "count": r.count, "access": r.access, "description": r.description}

@@ -65,8 +65,7 @@ def write(rtl: Path, folder: Path, *, part: str = BOARD_PART, megahertz: float =
     depths = {memory["name"]: _depth(verilog[NAME], memory["name"]) for memory in manifest["memories"]}
     for_board = part == BOARD_PART
     if for_board:
-        mem = images.TEXT_FORMATS["mem"]
-        contents = {x.name: mem.parse(x, (rtl / f"{x.name}.mem").read_text()) for x in hardware.memories}
+        contents = images.read(rtl, hardware, "mem")
         clock_hz = round(BOARD_MEGAHERTZ * 1_000_000)
         verilog[LINKED] = convert_linked(hardware, contents, clock_hz=clock_hz, baud=DEFAULT_BAUD)
     with new_folder(folder) as draft:

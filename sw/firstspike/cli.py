@@ -114,7 +114,9 @@ def simulate(
 def bitstream(
     experiment: ExperimentFile,
     out: Out = None,
-    board: Annotated[str | None, typer.Option(help="For a board: ulx3s-25f, ulx3s-85f or icebreaker")] = None,
+    board: Annotated[
+        str | None, typer.Option(help="For a board: ulx3s-25f, ulx3s-85f, icebreaker or tang-nano-9k")
+    ] = None,
     clock: Annotated[float | None, typer.Option(min=0.001, help="MHz, at most, of the board's core")] = None,
     baud: Annotated[int | None, typer.Option(min=1, help="Bits a second on the board's serial port")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Placements to try for a board; the fastest is kept")] = 1,

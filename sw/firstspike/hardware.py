@@ -222,9 +222,14 @@ class LayerShape:
         return np.concatenate(rows)
 
     @property
+    def windows(self) -> int:
+        """Pooling windows of a channel: its neurons."""
+        return self.places // self.pool**2
+
+    @property
     def slices(self) -> int:
         """Slices of all neurons."""
-        return self.places // self.pool**2 * sum(self.group_slices)
+        return self.windows * sum(self.group_slices)
 
     @property
     def pass_clocks(self) -> int:
@@ -444,6 +449,11 @@ class Hardware:
     def shapes(self) -> tuple[tuple[int, ...], ...]:
         """Shape of each population, input first."""
         return (*(layer.input_shape for layer in self.layers), (self.layers[-1].outputs,))
+
+    @property
+    def frame_words(self) -> int:
+        """Words of the longest image on the input stream: four pixels each, or an event each."""
+        return -(-self.sizes[0] // PIXELS_PER_WORD) if self.input == "pixels" else self.sizes[0]
 
     @property
     def sizes(self) -> tuple[int, ...]:

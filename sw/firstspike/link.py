@@ -12,7 +12,7 @@ from enum import IntEnum
 
 from firstspike import images, words
 from firstspike.errors import FirstspikeError
-from firstspike.hardware import DIGEST_WORDS, PIXELS_PER_WORD, WORD_BITS, Hardware
+from firstspike.hardware import DIGEST_WORDS, WORD_BITS, Hardware
 
 #: Of frames, types and statuses; a host refuses another one.
 VERSION = 1
@@ -187,16 +187,10 @@ def request_words(hardware: Hardware) -> int:
         if an image may be longer than a frame.
 
     """
-    image = image_words(hardware)
+    image = hardware.frame_words
     if image > MAX_PAYLOAD_WORDS:
         raise FirstspikeError(f"an image may take {image} words; a frame of the link holds {MAX_PAYLOAD_WORDS}")
     return max(image, CHUNK_WORDS)
-
-
-def image_words(hardware: Hardware) -> int:
-    """Words of the longest image."""
-    pixels = hardware.sizes[0]
-    return -(-pixels // PIXELS_PER_WORD) if hardware.input == "pixels" else pixels
 
 
 def record_words(hardware: Hardware) -> int:
@@ -238,5 +232,5 @@ def patience_clocks(hardware: Hardware) -> int:
 
 def image_bits(hardware: Hardware) -> int:
     """Bits on both wires for the longest image and its record, without escapes."""
-    lengths = image_words(hardware), record_words(hardware)
+    lengths = hardware.frame_words, record_words(hardware)
     return UART_BITS * sum(len(encode(Frame(Type.IMAGE, 0, (0,) * words))) for words in lengths)

@@ -170,8 +170,7 @@ def count(hardware: Hardware, counters: Counters) -> Operations:
     accesses: list[Access] = []
     if hardware.input == "pixels":
         encoder = hardware.memory("encoder")
-        words = -(-hardware.sizes[0] // PIXELS_PER_WORD)
-        looked_up = counters.images * words * PIXELS_PER_WORD
+        looked_up = counters.images * hardware.frame_words * PIXELS_PER_WORD
         accesses.append(
             Access(layer=None, part="tables", memory="encoder", row_bits=encoder.data_bits, rows=encoder.depth,
                    reads=looked_up)

@@ -29,6 +29,7 @@ from firstspike.hardware import Hardware
 from firstspike_rtl.linked_top import NAME, LinkedTop
 from firstspike_rtl.tables import Contents
 from firstspike_rtl.uart import LEAST_DIVISOR
+from firstspike_rtl.verilog import converter
 from firstspike_verify import toolchain
 
 DRIVER = Path(__file__).with_name("linked.cpp")
@@ -51,9 +52,9 @@ def compile_linked(hardware: Hardware, contents: Contents, build: Path, *, boot:
     FirstspikeError
         if a tool is missing, or Verilator or the compiler fails: the message names the log.
     """
-    os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
     top = LinkedTop(hardware, contents, clock_hz=CLOCK_HZ, baud=CLOCK_HZ // LEAST_DIVISOR, boot=boot)
-    text = verilog.convert(top, name=NAME, emit_src=False, strip_internal_attrs=True)
+    with converter():
+        text = verilog.convert(top, name=NAME, emit_src=False, strip_internal_attrs=True)
     env = toolchain.environment()
     settings = [*FLAGS, COMPILER_FLAGS, *toolchain.programs(env)]
     key = hashlib.sha256(b"\0".join([text.encode(), DRIVER.read_bytes(), *(x.encode() for x in settings)])).hexdigest()
