@@ -7,8 +7,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from firstspike.hardware import Hardware, LayerShape, Memory
-from firstspike_rtl.tables import Contents
+from firstspike.contract.hardware import Hardware, LayerShape, Memory
+from firstspike_rtl.core.tables import Contents
 
 WIDTHS = {"input_codes": 4, "weight_bits": 4, "kernel_bits": 4, "membrane_bits": 12, "fires": True}
 
@@ -96,3 +96,9 @@ def pack(memory: Memory, rows: Sequence[Sequence[int]]) -> list[int]:
 def contents(core: Hardware, **rows: Sequence[Sequence[int]]) -> Contents:
     """Contents of every memory: the rows given by name, zeros for the rest."""
     return {m.name: pack(m, rows[m.name]) if m.name in rows else [0] * m.depth for m in core.memories}
+
+
+def some_core(**changes) -> Hardware:
+    """A hidden and an output layer."""
+    first = layer(inputs=9, outputs=5, lanes=4, membrane_bits=20)
+    return hardware(first, layer(inputs=5, outputs=3, fires=False), readout="membrane", **changes)

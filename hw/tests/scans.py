@@ -6,8 +6,8 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from firstspike.hardware import LayerShape
-from firstspike_rtl.scanner import Scanner
+from firstspike.contract.hardware import LayerShape
+from firstspike_rtl.core.scanner import Scanner
 
 #: Membranes of a bank, by row and lane.
 Bank = list[list[int]]

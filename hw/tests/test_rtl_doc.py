@@ -8,19 +8,19 @@ from pathlib import Path
 import parts
 import pytest
 
-from firstspike.hardware import SHALLOW_ROWS
-from firstspike.registers import ADDRESS_BITS, IDENTITY, register_map
-from firstspike_rtl.bus import Registers
-from firstspike_rtl.encoder import EventInput, PixelEncoder, Sorter
-from firstspike_rtl.integrator import Integrator
-from firstspike_rtl.layouts import EVENT_WORD, RESULT_WORD
-from firstspike_rtl.membranes import Membranes
-from firstspike_rtl.monitor import Monitor
-from firstspike_rtl.readout import Readout
-from firstspike_rtl.scanner import Scanner
-from firstspike_rtl.skid import SkidBuffer
-from firstspike_rtl.verilog import LINT_EXCEPTIONS
-from firstspike_rtl.walk import Walk
+from firstspike.contract.hardware import SHALLOW_ROWS
+from firstspike.contract.registers import ADDRESS_BITS, IDENTITY, register_map
+from firstspike_rtl.core.encoder import EventInput, PixelEncoder, Sorter
+from firstspike_rtl.core.integrator import Integrator
+from firstspike_rtl.core.layouts import EVENT_WORD, RESULT_WORD
+from firstspike_rtl.core.membranes import Membranes
+from firstspike_rtl.core.monitor import Monitor
+from firstspike_rtl.core.readout import Readout
+from firstspike_rtl.core.scanner import Scanner
+from firstspike_rtl.core.skid import SkidBuffer
+from firstspike_rtl.core.walk import Walk
+from firstspike_rtl.top.bus import Registers
+from firstspike_rtl.top.verilog import LINT_EXCEPTIONS
 
 TEXT = (Path(__file__).parents[2] / "docs" / "rtl.md").read_text()
 COUNTS = {"one a spiking population": 2, "one a layer": 2, "one a population": 3}

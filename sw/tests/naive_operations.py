@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
-from firstspike import golden, naive
-from firstspike.hardware import Hardware, LayerShape
-from firstspike.model import Network
-from firstspike.operations import Operations
+from firstspike.contract.hardware import Hardware, LayerShape
+from firstspike.energy.operations import Operations
+from firstspike.network import golden, naive
+from firstspike.network.model import Network
 
 #: Number of times, by layer and what is done.
 Tally = Counter[tuple[int, str]]

@@ -10,8 +10,8 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from firstspike import kernels
-from firstspike.model import Conv2d, Dense, Network, chain
+from firstspike.network import kernels
+from firstspike.network.model import Conv2d, Dense, Network, chain, dense
 
 STEPS = st.integers(1, 9)
 
@@ -114,3 +114,15 @@ def images_for(draw: st.DrawFn, network: Network, *, max_images: int = 4) -> NDA
         case 1:
             images[:] = 255
     return images.astype(np.uint8)
+
+
+KERNEL = kernels.PowerOfTwo(steps=8)
+
+
+def dense_layers(sizes: tuple[int, ...]) -> Network:
+    rng = np.random.default_rng(3)
+    return dense(
+        [rng.integers(-32, 32, (n, m)) for m, n in pairwise(sizes)], [rng.integers(-99, 99, n) for n in sizes[1:]],
+        weight_bits=6, kernels=[KERNEL.table()] * (len(sizes) - 1),
+        thresholds=[KERNEL.integer_threshold(0.01)] * (len(sizes) - 2), encoder=KERNEL.encoder(), steps=8, fire_start=8,
+    )  # fmt: skip

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from firstspike.kernels import PowerOfTwo
-from firstspike.nn import Surrogate
-from firstspike.nn.regularise import SpikeBudget, spike_count
+from firstspike.network.kernels import PowerOfTwo
+from firstspike.training.regularise import SpikeBudget, spike_count
+from firstspike.training.surrogate import Surrogate
 
 ARCHITECTURE, SHAPE, BATCH = "4C3-P2-6C3-12-5", (2, 10, 10), 16
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from functools import cache
 
+import numpy as np
 import torch
 from torch import nn
 
-from firstspike.ann import FloatLayer
-from firstspike.config import DataConfig
-from firstspike.data import Dataset, load
+from firstspike.conversion.ann import FloatLayer
+from firstspike.experiment.config import DataConfig
+from firstspike.experiment.data import Dataset, load
 
 DENSE_SHAPE = (64,)
 CONVOLUTION_SHAPE = (1, 8, 8)
@@ -78,3 +79,20 @@ def averaging() -> tuple[nn.Sequential, list[FloatLayer]]:
         layer(network[3], padding=1, average=2),
         layer(network[7], average=2),
     ]
+
+
+NETWORKS = {
+    "dense": (dense, DENSE_SHAPE),
+    "convolutional": (convolutional, CONVOLUTION_SHAPE),
+    "averaging": (averaging, CONVOLUTION_SHAPE),
+}
+
+
+def random_layer(seed: int, *shape: int, **geometry: int) -> FloatLayer:
+    """Small integers as weights: sums of few of them are exact in float32."""
+    rng = np.random.default_rng(seed)
+    return FloatLayer(
+        weight=rng.integers(-3, 4, shape).astype(np.float32),
+        bias=rng.integers(-3, 4, shape[0]).astype(np.float32),
+        **geometry,
+    )

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_cli import firstspike
+from commands import firstspike
 
-from firstspike import config
 from firstspike.comparison import table
-from firstspike.energy_estimate import HOROWITZ
-from firstspike.kernels import KINDS
-from firstspike.model import dense
+from firstspike.energy.estimate import HOROWITZ
+from firstspike.experiment import config
+from firstspike.network.kernels import KINDS
+from firstspike.network.model import dense
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = (ROOT / "docs/experiments.md").read_text()

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from firstspike_verify.cocotb_runner import GENERATED, NETWORK, OTHER_NETWORK, REPEAT, SEED, Case, run_bench
-from firstspike_verify.scoreboard import repeat_command
+from firstspike_verify.benches.cocotb_runner import GENERATED, NETWORK, OTHER_NETWORK, REPEAT, SEED, Case, run_bench
+from firstspike_verify.checks.scoreboard import repeat_command
 
 if TYPE_CHECKING:
     from conftest import Generated

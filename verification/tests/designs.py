@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from firstspike import kernels
-from firstspike.hardware import Hardware
-from firstspike.model import Conv2d, Dense, Network, chain
-from firstspike_rtl.verilog import generate
-from firstspike_verify.cocotb_runner import locked
+from firstspike.contract.hardware import Hardware
+from firstspike.network import kernels
+from firstspike.network.model import Conv2d, Dense, Network, chain
+from firstspike_rtl.top.verilog import generate
+from firstspike_verify.benches.cocotb_runner import locked
+from firstspike_verify.checks.scoreboard import PARTS
+from firstspike_verify.models.verilated import VerilatedCore
 
 
 @dataclass(frozen=True)
@@ -200,3 +202,21 @@ def folders(root: Path, name: str, design: Design) -> tuple[Path, Path, Path]:
             design.network.save(network)
             design.other.save(other)
     return generated, network, other
+
+
+IMAGES = 400
+
+
+def pictures(network: Network, seed: int, count: int = IMAGES) -> np.ndarray:
+    """Random images of every density, black and white among them."""
+    rng = np.random.default_rng(seed)
+    shape = (count, network.sizes[0])
+    density = rng.choice([0.0, 0.1, 0.3, 0.6, 1.0], size=(count, 1))
+    values = (rng.integers(1, 256, shape) * (rng.random(shape) < density)).astype(np.uint8)
+    values[0], values[1] = 0, 255
+    return values
+
+
+def parts(core: VerilatedCore) -> set[str]:
+    """All that this core can show."""
+    return set(PARTS) - (set() if core.hardware.monitor else {"spike_times"})

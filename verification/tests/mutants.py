@@ -17,9 +17,11 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, connect, flipped
 
-from firstspike_rtl import core, integrator, membranes, neurons, readout, scanner, serialiser, top, walk
-from firstspike_rtl.core import Core
-from firstspike_rtl.monitor import Fork
+from firstspike_rtl.core import datapath as core
+from firstspike_rtl.core import integrator, membranes, neurons, readout, scanner, serialiser, walk
+from firstspike_rtl.core.datapath import Core
+from firstspike_rtl.core.monitor import Fork
+from firstspike_rtl.top import pins as top
 
 RTL = (core, integrator, membranes, neurons, readout, scanner, serialiser, top, walk)
 

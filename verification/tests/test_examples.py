@@ -12,18 +12,18 @@ from typing import Any
 import pytest
 from naive_operations import expected, seen, tally
 
-from firstspike import golden
-from firstspike.energy_estimate import estimate
-from firstspike.operations import Counters, count
-from firstspike.workspace import Workspace
-from firstspike_rtl.verilog import load_manifest
+from firstspike.energy.estimate import estimate
+from firstspike.energy.operations import Counters, count
+from firstspike.flow.workspace import Workspace
+from firstspike.network import golden
+from firstspike_rtl.top.verilog import load_manifest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def run(name: str, out: Path) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, "-m", "firstspike.cli", "run", str(EXAMPLES / f"{name}.toml"), "--out", str(out)],
+        [sys.executable, "-m", "firstspike.flow.cli", "run", str(EXAMPLES / f"{name}.toml"), "--out", str(out)],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -8,18 +8,18 @@ from functools import cache, partial
 from pathlib import Path
 from unittest import mock
 
+import cores
 import numpy as np
 import pytest
-import test_core
 from benches import run
 from designs import DESIGNS, Design
 from mutants import BENCH, CORE, changed
 from simulation import simulate
 
-from firstspike import golden
-from firstspike_rtl import neurons, readout
-from firstspike_verify.frames import MonitorError
-from firstspike_verify.scoreboard import compare
+from firstspike.network import golden
+from firstspike_rtl.core import neurons, readout
+from firstspike_verify.checks.scoreboard import compare
+from firstspike_verify.models.frames import MonitorError
 
 #: Images for each design, so many that every mistake shows.
 IMAGES = {"ties": 48, "convolution": 10, "convolution_early": 3}
@@ -58,8 +58,8 @@ def example(name: str) -> tuple[Design, np.ndarray, golden.Result]:
 
 def simulated(name: str, waves: Path | None = None) -> golden.Result:
     design, pictures, _ = example(name)
-    with mock.patch.object(test_core, "simulate", partial(simulate, max_clocks=MAX_CLOCKS)):
-        return test_core.run_core(design.network, design.hardware, pictures, waves=waves)[0]
+    with mock.patch.object(cores, "simulate", partial(simulate, max_clocks=MAX_CLOCKS)):
+        return cores.run_core(design.network, design.hardware, pictures, waves=waves)[0]
 
 
 def test_images_tell_mistakes_apart() -> None:

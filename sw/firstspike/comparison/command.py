@@ -16,9 +16,9 @@ from rich.console import Console
 
 from firstspike.artefact import write_file
 from firstspike.comparison import figures, methods, runs, table
-from firstspike.config import Experiment
 from firstspike.errors import FirstspikeError
-from firstspike.workspace import BUILD, write_json
+from firstspike.experiment.config import Experiment
+from firstspike.flow.workspace import BUILD, write_json
 
 _Number = TypeVar("_Number", int, float)
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

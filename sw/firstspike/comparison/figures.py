@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from firstspike.comparison.runs import Measured
 from firstspike.comparison.table import Row
-from firstspike.plots import save
+from firstspike.flow.plots import save
 
 
 def accuracy_against_spikes(lines: Sequence[Row], path: Path) -> None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from firstspike.codings import Coding
-from firstspike.config import Experiment
+from firstspike.comparison.codings import Coding
+from firstspike.experiment.config import Experiment
 
 ROWS = ("ANN", "rate", "phase", "burst", "T2FSNN", "+GO", "+EF", "SM", "SR", "TR", "TB")
 

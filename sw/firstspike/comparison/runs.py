@@ -14,16 +14,19 @@ from typing import Any
 
 import numpy as np
 
-from firstspike import codings, data, golden, relu_network, train
-from firstspike.ann import FloatLayer
-from firstspike.comparison import methods
-from firstspike.config import Experiment
-from firstspike.kernels import Exponential, Kernel
-from firstspike.model import Network
-from firstspike.nn import Surrogate
-from firstspike.normalise import layer_maxima, normalised
-from firstspike.t2fsnn import convert_as, relu_layers
-from firstspike.workspace import read_json, write_json
+from firstspike.comparison import codings, methods
+from firstspike.conversion import relu_network
+from firstspike.conversion.ann import FloatLayer
+from firstspike.conversion.normalise import layer_maxima, normalised
+from firstspike.conversion.t2fsnn import convert_as
+from firstspike.experiment import data
+from firstspike.experiment.config import Experiment
+from firstspike.flow.workspace import read_json, write_json
+from firstspike.network import golden
+from firstspike.network.kernels import Exponential, Kernel
+from firstspike.network.model import Network
+from firstspike.training import train
+from firstspike.training.surrogate import Surrogate
 
 #: A measured row, as JSON: ``network``, ``accuracy`` {surrogate, golden}, ``spikes`` {input, hidden, per_neuron},
 #: ``steps``, ``seconds``; ``kernels`` and ``histogram`` of TTFS networks; of codings ``curve`` (accuracy by time step),
@@ -108,18 +111,18 @@ class Runs:
     @cached_property
     def _normalised(self) -> list[FloatLayer]:
         """The ReLU network's layers for the codings; conversions normalise their own, as their experiments say."""
-        layers, images = relu_layers(self._relu), self._dataset.train_images
+        layers, images = self._relu.relu_layers(), self._dataset.train_images
         recipe = methods.relu(self._experiment).conversion
         return normalised(layers, layer_maxima(layers, images, self._relu.shapes[0], percentile=recipe.percentile))
 
     def _measure_relu(self) -> Measured:
-        layers = relu_layers(self._relu)
+        layers = self._relu.relu_layers()
         logits = relu_network.activations(layers, self._dataset.test_images, self._relu.shapes[0])[-1]
         accuracy = float((logits.argmax(axis=1) == self._dataset.test_labels).mean())
         return {"network": self._relu.shape_name, "accuracy": {"surrogate": accuracy, "golden": None}}
 
     def _measure_conversion(self, experiment: Experiment) -> Measured:
-        layers, images = relu_layers(self._relu), self._dataset.train_images
+        layers, images = self._relu.relu_layers(), self._dataset.train_images
         converted = convert_as(experiment, layers, images, self._relu.shapes[0], {})
         kernels = _curves([converted.input_kernel, *converted.kernels])
         return self._measure(converted.network) | {"kernels": kernels}

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from firstspike.comparison.methods import ROWS
+from firstspike.comparison.normalised_energy import SPINNAKER, TRUENORTH, Chip, normalised_energy
 from firstspike.comparison.runs import Measured
-from firstspike.energy import SPINNAKER, TRUENORTH, Chip, normalised_energy
 
 #: One line of the table, as JSON; ``spread`` holds standard deviations over the seeds (0 for one seed).
 Row = dict[str, Any]

@@ -1,0 +1,1 @@
+"""From Verilog to a bitstream: tools, devices, boards, and projects for Vivado."""

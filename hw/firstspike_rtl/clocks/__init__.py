@@ -1,0 +1,1 @@
+"""Clocks of every image, computed without simulation; and lanes chosen by them."""

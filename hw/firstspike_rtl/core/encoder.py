@@ -1,0 +1,341 @@
+"""From the input stream to the events of the input population."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, ValueLike
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from firstspike.contract.hardware import PIXELS_PER_WORD, Hardware
+from firstspike_rtl.core.layouts import EVENT_WORD, WORD, LoadSignature, event_layout, number
+from firstspike_rtl.core.serialiser import Serialiser
+from firstspike_rtl.core.tables import Contents, add_table
+
+
+def advanced(m: Module, hardware: Hardware, index: Value, count: int, multiple: int = 1) -> Value:
+    """Index in an event of the input neuron ``count`` after that of ``index``, whose number is a ``multiple``."""
+    _, rows, columns = hardware.layers[0].map
+    strides = hardware.strides(0)
+    if strides == (rows * columns, columns, 1) or (columns % multiple == 0 and count < multiple):
+        return index + count  # fields of full range count like numbers; and a multiple is no end of a row
+    row_bits, column_bits = (rows - 1).bit_length(), (columns - 1).bit_length()
+    column, carry = _digit(m, index[:column_bits], count % columns, columns)
+    row, row_carry = _digit(m, index[column_bits : column_bits + row_bits], count // columns % rows + carry, rows)
+    channel = index[column_bits + row_bits :] + count // (columns * rows) + row_carry
+    return Cat(column, row, channel)
+
+
+def _digit(m: Module, digit: Value, more: ValueLike, base: int) -> tuple[Value, ValueLike]:
+    """A digit of a number plus something of at most ``base``, and the carry."""
+    if base == 1:
+        return digit, more
+    total = Signal(range(2 * base))
+    carry = Signal()
+    kept = Signal(len(digit))
+    m.d.comb += [total.eq(digit + more), carry.eq(total >= base), kept.eq(Mux(carry, total - base, total))]
+    return kept, carry
+
+
+class PixelEncoder(wiring.Component):
+    """Spikes from pixels, four pixels a clock: each byte of a word is looked up; words with a spike wait in a queue.
+
+    A frame is one image: ``ceil(N/4)`` words, pixel 0 in the lowest byte, ``last`` in the last word. The final
+    watermark follows the last spike. A frame that ends early counts the missing pixels as silent; one that goes on
+    is cut, and its further words are dropped up to ``last``. Both set ``fault`` in the watermark.
+
+    ===== ==============================================================
+    stage holds
+    ===== ==============================================================
+    1     a word; the table is read
+    2     its codes; without a spike it goes no further
+    queue words with spikes, and the last word of an image
+    3, 4  spikes of a word; an event, in the :class:`Serialiser`
+    ===== ==============================================================
+
+    Stages 1 and 2 wait together, while the queue is full.
+
+    Latency: :attr:`LATENCY` clocks from a word to its first spike.
+    Throughput: 1 clock a word; 1 clock a spike, and 1 for the watermark; the slower counts over ``QUEUE`` words.
+
+    Members
+    -------
+    i : In(stream of WORD)
+    o : Out(stream of events)
+    load : In(LoadSignature)
+    """
+
+    #: Words in the queue.
+    QUEUE = 32
+    #: Clocks from a word's way into the queue to its way out.
+    QUEUE_LATENCY = 2
+    #: Stages before the queue.
+    STAGES = 2
+    LATENCY = STAGES + QUEUE_LATENCY + Serialiser.LATENCY
+
+    def __init__(self, hardware: Hardware, contents: Contents) -> None:
+        self._hardware, self._contents = hardware, contents
+        super().__init__(
+            {
+                "i": In(stream.Signature(WORD)),
+                "o": Out(stream.Signature(event_layout(hardware, 0))),
+                "load": In(LoadSignature(hardware)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        hardware = self._hardware
+        size = hardware.sizes[0]
+        words = hardware.frame_words
+        event = event_layout(hardware, 0)
+        table = add_table(m, hardware.memory("encoder"), self._contents, self.load)
+
+        word = Signal(number(words))  # of the next word
+        place = Signal(event["index"].shape)  # index of its first pixel
+        dropping = Signal()
+        step = Signal()
+        accept = Signal()
+        end = Signal()
+        m.d.comb += [accept.eq(step & ~dropping & self.i.valid), end.eq(word == words - 1)]
+        lookups = []
+        for lane in range(PIXELS_PER_WORD):
+            read = table.read_port()
+            m.d.comb += [read.addr.eq(self.i.payload.data.word_select(lane, 8)), read.en.eq(step)]
+            lookups.append(read.data)
+
+        queued = data.StructLayout(
+            {
+                "hits": PIXELS_PER_WORD,
+                "steps": data.ArrayLayout(event["step"].shape, PIXELS_PER_WORD),
+                "index": event["index"].shape,
+                "mark": 1,
+                "fault": 1,
+            }
+        )
+        valid_s1 = Signal()
+        valid_s2 = Signal()
+        whole_s1 = Signal()
+        word_s1 = Signal(queued)
+        entry = Signal(queued)
+        m.submodules.queue = queue = SyncFIFOBuffered(width=queued.size, depth=self.QUEUE)
+        surplus = words * PIXELS_PER_WORD - size
+        exists = Mux(whole_s1, (1 << PIXELS_PER_WORD - surplus) - 1, (1 << PIXELS_PER_WORD) - 1)
+        m.d.comb += [
+            queue.w_data.eq(entry),
+            queue.w_en.eq(valid_s2 & (entry.hits.any() | entry.mark)),
+            step.eq(queue.w_rdy),
+            self.i.ready.eq(step | dropping),
+        ]
+        with m.If(step):
+            m.d.sync += [
+                entry.hits.eq(Cat(row[-1] for row in lookups) & exists),
+                *(part.eq(row[:-1]) for part, row in zip(entry.steps, lookups, strict=True)),
+                entry.index.eq(word_s1.index),
+                entry.mark.eq(word_s1.mark),
+                entry.fault.eq(word_s1.fault),
+                valid_s2.eq(valid_s1),
+                valid_s1.eq(accept),
+                whole_s1.eq(end),
+                word_s1.index.eq(place),
+                word_s1.mark.eq(self.i.payload.last | end),
+                word_s1.fault.eq(~(self.i.payload.last & end)),
+            ]
+        with m.If(accept):
+            m.d.sync += [word.eq(word + 1), place.eq(advanced(m, hardware, place, PIXELS_PER_WORD))]
+            with m.If(self.i.payload.last | end):
+                m.d.sync += [word.eq(0), place.eq(0), dropping.eq(~self.i.payload.last)]
+        with m.If(dropping & self.i.valid & self.i.payload.last):
+            m.d.sync += dropping.eq(0)
+
+        m.submodules.serialiser = serialiser = Serialiser(
+            event,
+            PIXELS_PER_WORD,
+            lambda m, index, lane: advanced(m, hardware, index, lane, PIXELS_PER_WORD),
+        )
+        held = data.View(queued, queue.r_data)
+        m.d.comb += [
+            serialiser.hits.eq(held.hits & queue.r_rdy.replicate(PIXELS_PER_WORD)),
+            serialiser.mark.eq(held.mark & queue.r_rdy),
+            serialiser.index.eq(held.index),
+            serialiser.steps.eq(held.steps),
+            serialiser.mark_step.eq(hardware.layers[0].input_codes - 1),
+            serialiser.fault.eq(held.fault),
+            queue.r_en.eq(serialiser.ready),
+        ]
+        connect(m, serialiser.o, flipped(self.o))
+        return m
+
+
+class EventInput(wiring.Component):
+    """Spikes from words: one event a word (``EVENT_WORD``, fields ``index``, ``step`` and ``mark``).
+
+    A frame is one image, ``last`` in its last word; a word with ``mark`` carries no spike (an image without spikes is
+    one such word). Spikes may come in any order; no neuron may come twice (the result of such an image is undefined). A
+    spike outside the population or the window is dropped and sets ``fault`` in the final watermark.
+
+    Latency: 1 clock. Throughput: 1 clock a word, and 1 for the watermark.
+
+    Members
+    -------
+    i : In(stream of WORD)
+    o : Out(stream of events)
+    """
+
+    LATENCY = 1
+
+    def __init__(self, hardware: Hardware) -> None:
+        self._hardware = hardware
+        super().__init__({"i": In(stream.Signature(WORD)), "o": Out(stream.Signature(event_layout(hardware, 0)))})
+
+    def elaborate(self, platform):
+        m = Module()
+        codes = self._hardware.layers[0].input_codes
+        event = data.View(EVENT_WORD, self.i.payload.data)
+        inside = Signal()
+        m.d.comb += inside.eq(self._exists(event.index) & (event.step < codes))
+
+        ending = Signal()
+        fault = Signal()
+        step = Signal()
+        m.d.comb += [step.eq(~self.o.valid | self.o.ready), self.i.ready.eq(step & ~ending)]
+        with m.If(step):
+            m.d.sync += self.o.valid.eq(0)
+            with m.If(ending):
+                m.d.sync += [
+                    self.o.valid.eq(1),
+                    self.o.payload.mark.eq(1),
+                    self.o.payload.fault.eq(fault),
+                    self.o.payload.step.eq(codes - 1),
+                    ending.eq(0),
+                    fault.eq(0),
+                ]
+            with m.Elif(self.i.valid):
+                m.d.sync += [
+                    self.o.valid.eq(inside & ~event.mark),
+                    self.o.payload.mark.eq(0),
+                    self.o.payload.fault.eq(0),
+                    self.o.payload.step.eq(event.step),
+                    self.o.payload.index.eq(event.index),
+                    ending.eq(self.i.payload.last),
+                    fault.eq(fault | (~inside & ~event.mark)),
+                ]
+        return m
+
+    def _exists(self, index: Value) -> Value:
+        """Whether there is a neuron of this index."""
+        exists = Const(1)
+        rest = index
+        for size, stride in zip(self._hardware.layers[0].map, self._hardware.strides(0), strict=True):
+            bits = stride.bit_length() - 1
+            exists &= rest[bits:] < size
+            rest = rest[:bits]
+        return exists
+
+
+class Sorter(wiring.Component):
+    """Events of an image in order of time, with a watermark after every step.
+
+    A bucket sort: each step has a linked list of neurons, threaded through one memory of N entries. It stores a whole
+    image, then sends it; events of the same step keep their order. If a neuron comes twice in an image, the lists are
+    damaged: no more events are sent than came, and ``fault`` is set in the final watermark if their number is wrong.
+
+    Latency: 2 clocks from the final watermark in to the first event out.
+    Throughput: 1 clock an event while storing, then ``spikes + T`` clocks while sending.
+
+    Parameters
+    ----------
+    hardware
+        The core; its input population is sorted.
+
+    Members
+    -------
+    i : In(stream of events), in any order, ended by the final watermark
+    o : Out(stream of events)
+    """
+
+    LATENCY = 2
+
+    def __init__(self, hardware: Hardware) -> None:
+        self._neurons, self._steps = hardware.sizes[0], hardware.steps
+        self._index_bits = hardware.index_bits(0)
+        signature = stream.Signature(event_layout(hardware, 0))
+        super().__init__({"i": In(signature), "o": Out(signature)})
+
+    def elaborate(self, platform):
+        m = Module()
+        index_bits, steps = self._index_bits, self._steps
+        m.submodules.head = head = Memory(shape=index_bits, depth=max(2, steps), init=[])
+        m.submodules.tail = tail = Memory(shape=index_bits, depth=max(2, steps), init=[])
+        m.submodules.next = following = Memory(shape=index_bits, depth=1 << index_bits, init=[])
+        head_read, tail_read, next_read = (
+            head.read_port(domain="comb"),
+            tail.read_port(domain="comb"),
+            following.read_port(),
+        )
+        head_write, tail_write, next_write = head.write_port(), tail.write_port(), following.write_port()
+
+        sending = Signal()
+        used = Signal(steps)  # steps that have an event
+        flags = Array(used)
+        fault = Signal()
+        left = Signal(range(self._neurons + 1))  # events stored and not yet sent
+        too_many = Signal()
+        k = Signal(number(steps))
+        first = Signal(init=1)
+        ended = Signal()
+        i, o = self.i.payload, self.o.payload
+        step = Signal()
+        m.d.comb += step.eq(~self.o.valid | self.o.ready)
+        with m.If(self.o.ready):
+            m.d.sync += self.o.valid.eq(0)
+
+        current = Signal(index_bits)
+        m.d.comb += [
+            self.i.ready.eq(~sending),
+            head_read.addr.eq(k),
+            tail_read.addr.eq(Mux(sending, k, i.step)),
+            current.eq(Mux(first, head_read.data, next_read.data)),
+            next_read.addr.eq(current),
+            next_read.en.eq(step),
+            head_write.addr.eq(i.step),
+            head_write.data.eq(i.index),
+            tail_write.addr.eq(i.step),
+            tail_write.data.eq(i.index),
+            next_write.addr.eq(tail_read.data),
+            next_write.data.eq(i.index),
+        ]
+
+        with m.If(~sending & self.i.valid):
+            with m.If(~i.mark):
+                occupied = flags[i.step]
+                m.d.comb += [head_write.en.eq(~occupied), next_write.en.eq(occupied), tail_write.en.eq(1)]
+                m.d.sync += flags[i.step].eq(1)
+                with m.If(left == self._neurons):
+                    m.d.sync += too_many.eq(1)
+                with m.Else():
+                    m.d.sync += left.eq(left + 1)
+            with m.Elif(i.step == steps - 1):
+                m.d.sync += [sending.eq(1), fault.eq(i.fault | too_many), too_many.eq(0)]
+
+        with m.If(sending & step):
+            m.d.sync += [self.o.valid.eq(1), o.step.eq(k)]
+            pending = flags[k] & ~ended
+            with m.If(pending & (left != 0)):
+                m.d.sync += [
+                    o.mark.eq(0),
+                    o.fault.eq(0),
+                    o.index.eq(current),
+                    first.eq(0),
+                    ended.eq(current == tail_read.data),
+                    left.eq(left - 1),
+                ]
+            with m.Else():
+                wrong = fault | pending | (left != 0)
+                m.d.sync += [o.mark.eq(1), first.eq(1), ended.eq(0), o.fault.eq(wrong & (k == steps - 1))]
+                with m.If(k == steps - 1):
+                    m.d.sync += [k.eq(0), used.eq(0), left.eq(0), sending.eq(0)]
+                with m.Else():
+                    m.d.sync += [k.eq(k + 1), fault.eq(fault | pending)]
+        return m

@@ -1,0 +1,173 @@
+"""The membranes of a layer in two banks: one is added to while the other is read."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from firstspike.contract.hardware import LayerShape
+from firstspike_rtl.core.layouts import number
+from firstspike_rtl.core.tables import has_lookup_memory
+
+#: Bits of a bank up to which it is worth no block RAM, where there is no look-up memory: it lies in registers.
+REGISTER_BITS = 256
+
+
+class AddSignature(wiring.Signature):
+    """A row of membranes to add to: ``valid``, ``bank`` and ``row``; one clock later the ``products``."""
+
+    def __init__(self, shape: LayerShape) -> None:
+        bits = shape.weight_bits + (shape.kernel_bits if shape.product == "multiply" else shape.kernel_bits - 1)
+        super().__init__(
+            {
+                "valid": Out(1),
+                "bank": Out(1),
+                "row": Out(number(shape.membrane_rows)),
+                "products": Out(data.ArrayLayout(signed(bits), shape.lanes)),
+            }
+        )
+
+
+class ScanSignature(wiring.Signature):
+    """Reading the rows of a bank, and clearing them.
+
+    ========= ====================================================================================
+    member    meaning
+    ========= ====================================================================================
+    active    from the first address to the last data: the bank belongs to the reader
+    bank, row address
+    step      the address is taken; before, the data of the last one stay
+    values    data of the last address
+    clear     banks of which ``clear_row`` is set to zero at the end of the clock
+    ========= ====================================================================================
+    """
+
+    def __init__(self, shape: LayerShape) -> None:
+        row = number(shape.membrane_rows)
+        super().__init__(
+            {
+                "active": Out(1),
+                "bank": Out(1),
+                "row": Out(row),
+                "step": Out(1),
+                "values": In(data.ArrayLayout(signed(shape.membrane_bits), shape.lanes)),
+                "clear": Out(2),
+                "clear_row": Out(row),
+            }
+        )
+
+
+class Membranes(wiring.Component):
+    """Two banks of membranes without their bias, ``lanes`` side by side in a row.
+
+    Adding reads a row, and writes the sum one clock later; a sum that was just written is seen by the next read, so
+    that the same row can be added to in every clock. Sums wrap, but a membrane that its bias was added to is right: its
+    width is that of the worst case. A lane has its own columns of both banks: no update ever waits for another.
+
+    Clearing takes no choice between a sum and a zero in any lane. A few rows (:attr:`LayerShape.shallow`) lie in one
+    look-up memory, beside a row that is never written: it is read in place of one that holds nothing. More rows lie in
+    two block memories, and have one bit more, which says whether the row holds anything.
+
+    Latency: 1 clock from an address to its data.
+    Throughput: one row added to, and one row read, in every clock; a row is cleared instead of added to.
+
+    Parameters
+    ----------
+    shape
+        The layer.
+
+    Members
+    -------
+    add : In(AddSignature)
+    scan : In(ScanSignature)
+    """
+
+    LATENCY = 1
+
+    def __init__(self, shape: LayerShape) -> None:
+        self.shape = shape
+        super().__init__({"add": In(AddSignature(shape)), "scan": In(ScanSignature(shape))})
+
+    @staticmethod
+    def shallow(shape: LayerShape, platform: object = None) -> bool:
+        """Whether the rows lie in look-up memory; where a device has none, a single row lies in registers."""
+        return shape.shallow if has_lookup_memory(platform) else shape.membrane_rows == 1
+
+    def elaborate(self, platform):
+        m = Module()
+        lanes = data.ArrayLayout(signed(self.shape.membrane_bits), self.shape.lanes)
+        old = Signal(lanes)
+        new = Signal(lanes)
+        if self.shallow(self.shape, platform):
+            self._one_memory(m, old.as_value(), new.as_value())
+        else:
+            self._two_banks(m, old.as_value(), new.as_value(), platform)
+        m.d.comb += [total.eq(v + p) for total, v, p in zip(new, old, self.add.products, strict=True)]
+        return m
+
+    def _one_memory(self, m: Module, old: Value, new: Value) -> None:
+        add, scan = self.add, self.scan
+        rows = self.shape.membrane_rows
+        places = 2 << len(scan.row)
+        empty = places // 2 + rows if rows < places // 2 else places
+        m.submodules.rows = memory = Memory(shape=len(old), depth=empty + 1, init=[])
+        writer = memory.write_port()
+        adder, reader = memory.read_port(domain="comb"), memory.read_port(domain="comb")
+
+        held = Signal(places)  # places of which the row holds anything
+        kept = Signal(places)
+        add_place, scan_place = Cat(add.row, add.bank), Cat(scan.row, scan.bank)
+        m.d.comb += kept.eq(
+            held
+            & ~Cat(
+                (scan.clear_row == place % (places // 2)) & scan.clear[place // (places // 2)]
+                for place in range(places)
+            )
+        )
+        m.d.sync += [
+            held.eq(kept | (add.valid << add_place)),
+            adder.addr.eq(Mux(Array(kept)[add_place], add_place, empty)),
+            writer.addr.eq(add_place),
+            writer.en.eq(add.valid),
+        ]
+        with m.If(scan.step):
+            m.d.sync += reader.addr.eq(Mux(Array(kept)[scan_place], scan_place, empty))
+        m.d.comb += [writer.data.eq(new), old.eq(adder.data), scan.values.as_value().eq(reader.data)]
+
+    def _two_banks(self, m: Module, old: Value, new: Value, platform: object) -> None:
+        add, scan = self.add, self.scan
+        layout = data.StructLayout({"values": len(old), "holds": 1})
+        add_bank = Signal.like(add.bank)
+        add_row = Signal.like(add.row)
+        m.d.sync += [add_bank.eq(add.bank), add_row.eq(add.row)]
+
+        added, scanned = [], []
+        for bank in (0, 1):
+            scanning = Signal(name=f"scanning{bank}")
+            adding = Signal(name=f"adding{bank}")
+            m.d.comb += scanning.eq(scan.active & (scan.bank == bank))
+            m.d.sync += adding.eq(add.valid & (add.bank == bank))
+            written = Signal(layout, name=f"written{bank}")
+            m.d.comb += [written.values.eq(new), written.holds.eq(~scan.clear[bank])]
+            # Plain bits: the layout is only a view, so that the Verilog has one vector.
+            rows = self.shape.membrane_rows
+            small = not has_lookup_memory(platform) and rows * layout.size <= REGISTER_BITS
+            style = {"ram_style": "logic"} if small else {}
+            m.submodules[f"bank{bank}"] = memory = Memory(shape=layout.size, depth=rows, init=[], attrs=style)
+            writer = memory.write_port()
+            reader = memory.read_port(transparent_for=(writer,))
+            m.d.comb += [
+                writer.en.eq(adding | scan.clear[bank]),
+                writer.addr.eq(Mux(scan.clear[bank], scan.clear_row, add_row)),
+                writer.data.eq(written),
+                reader.addr.eq(Mux(scanning, scan.row, add.row)),
+                reader.en.eq(scan.step | ~scanning),
+            ]
+            row = data.View(layout, reader.data)
+            for chosen, values in ((add_bank, added), (scan.bank, scanned)):
+                holds = Signal(name=f"holds{bank}")
+                m.d.comb += holds.eq(row.holds & (chosen == bank))
+                values.append(holds.replicate(len(old)) & row.values)
+        m.d.comb += [old.eq(added[0] | added[1]), scan.values.as_value().eq(scanned[0] | scanned[1])]

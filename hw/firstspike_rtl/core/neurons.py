@@ -1,0 +1,178 @@
+"""Neurons of a hidden layer: the dynamic threshold, and one spike each."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from firstspike.contract.hardware import Hardware
+from firstspike_rtl.core.layouts import TEST, LoadSignature, event_layout, number
+from firstspike_rtl.core.membranes import ScanSignature
+from firstspike_rtl.core.scanner import Scanner
+from firstspike_rtl.core.serialiser import Serialiser
+from firstspike_rtl.core.tables import Contents, add_table
+
+
+def reaches(membrane: Value, threshold: Value) -> Value:
+    """The firing rule, V >= TH."""
+    return membrane >= threshold
+
+
+class Found(NamedTuple):
+    """What a fire unit says of a slice.
+
+    Parameters
+    ----------
+    spikes
+        For each neuron whether it fires, and at which step.
+    valid, slice, last
+        The slice, and whether it is of the last step of the window.
+    waiting
+        There are slices in the unit.
+    """
+
+    spikes: list[tuple[Value, Value]]
+    valid: Value
+    slice: data.View
+    last: Value
+    waiting: Value
+
+
+class Neurons(wiring.Component):
+    """Spikes of a hidden layer, as ``docs/numerics.md`` defines them, from membranes that a :class:`Scanner` reads.
+
+    Two fire units find the same spikes. ``stepped`` compares all neurons with TH[k], for one step k after another, and
+    remembers which have fired; it works for any fire start S. ``search`` needs S = T, where V is constant while the
+    threshold falls: since TH does not rise, the steps in which V is too small are the first ones, and their number,
+    which is the step of the spike, is found by bisection, in one stage for each bit of it.
+
+    Spikes leave one a clock, lowest index of a slice first, and after the last slice of the window a watermark; in
+    ordered mode one after each step.
+
+    Latency: :meth:`stages` clocks from a slice to the stage that holds its spikes, 1 more to the first event.
+    Throughput: a slice a clock; one with spikes ``spikes`` clocks, and 1 more for its watermark.
+
+    Parameters
+    ----------
+    hardware, index
+        The core and the number of the layer.
+    contents
+        Initial rows of its memories (bias, threshold).
+
+    Members
+    -------
+    test : In(stream of TEST)
+    scan : Out(ScanSignature)
+    release : Out(2), as of the :class:`Scanner`
+    o : Out(stream of events)
+    load : In(LoadSignature)
+    """
+
+    def __init__(self, hardware: Hardware, index: int, contents: Contents) -> None:
+        self._hardware, self._index, self._contents = hardware, index, contents
+        self._shape = shape = hardware.layers[index]
+        super().__init__(
+            {
+                "test": In(stream.Signature(TEST)),
+                "scan": Out(ScanSignature(shape)),
+                "release": Out(2),
+                "o": Out(stream.Signature(event_layout(hardware, index + 1))),
+                "load": In(LoadSignature(hardware)),
+            }
+        )
+
+    @staticmethod
+    def stages(hardware: Hardware, index: int) -> int:
+        """Clocks from a slice to the stage that holds its spikes: 1 if stepped, a bit of the step each to search."""
+        return hardware.steps.bit_length() if hardware.layers[index].fire == "search" else 1
+
+    def elaborate(self, platform):
+        m = Module()
+        hardware, shape, w = self._hardware, self._shape, self._shape.fire_lanes
+        search = shape.fire == "search"
+        m.submodules.scanner = scanner = Scanner(hardware, self._index, self._contents, passes=not search)
+        connect(m, flipped(self.test), scanner.test)
+        connect(m, flipped(self.scan), scanner.scan)
+        connect(m, flipped(self.load), scanner.load)
+        m.d.comb += self.release.eq(scanner.release)
+        spec = hardware.memory("threshold", self._index)
+        self._thresholds = add_table(m, spec, self._contents, self.load)
+        stride, _, _ = hardware.strides(self._index + 1)
+        m.submodules.serialiser = serialiser = Serialiser(
+            event_layout(hardware, self._index + 1), w, lambda m, index, lane: index + lane * stride
+        )
+        connect(m, serialiser.o, flipped(self.o))
+
+        found, valid, slice_, last, waiting = (self._search if search else self._test)(m, scanner)
+        m.d.comb += [
+            serialiser.hits.eq(Cat(hit for hit, _ in found) & valid.replicate(w)),
+            serialiser.mark.eq(valid & slice_.end & (last | hardware.ordered[self._index + 1])),
+            serialiser.index.eq(slice_.index),
+            serialiser.mark_step.eq(hardware.steps - 1 if search else slice_.step),
+            serialiser.fault.eq(slice_.fault & last),
+            *(port.eq(step) for port, (_, step) in zip(serialiser.steps, found, strict=True)),
+            scanner.ready.eq(serialiser.ready),
+            scanner.idle.eq(~waiting & serialiser.empty),
+        ]
+        return m
+
+    def _test(self, m: Module, scanner: Scanner) -> Found:
+        """A slice is tested for one step."""
+        shape, slice_ = self._shape, scanner.slice
+        threshold = self._thresholds.read_port(domain="comb")
+        m.d.comb += threshold.addr.eq(slice_.step)
+        slices = shape.slices
+        m.submodules.fired = fired = Memory(shape=shape.fire_lanes, depth=max(2, slices), init=[])
+        reader, writer = fired.read_port(domain="comb"), fired.write_port()
+        position = Signal(number(slices))
+        before = Signal(shape.fire_lanes)
+        now = Cat(reaches(value, threshold.data.as_signed()) for value in slice_.values)
+        m.d.comb += [
+            reader.addr.eq(position),
+            before.eq(Mux(slice_.step == 0, 0, reader.data)),
+            writer.addr.eq(position),
+            writer.data.eq(before | now),
+            writer.en.eq(scanner.valid & scanner.ready),
+        ]
+        with m.If(scanner.valid & scanner.ready):
+            m.d.sync += position.eq(Mux(slice_.end, 0, position + 1))
+        found = [(now[n] & ~before[n], slice_.step) for n in range(shape.fire_lanes)]
+        return Found(found, scanner.valid, slice_, scanner.last, Const(0))
+
+    def _search(self, m: Module, scanner: Scanner) -> Found:
+        """A slice passes a stage for each bit of the step.
+
+        ``low`` counts steps that are known to be too early; stage ``bit`` asks for ``2**bit`` more.
+        """
+        steps = self._hardware.steps
+        bits = steps.bit_length()
+        slice_, valid = scanner.slice, scanner.valid
+        lows: list[Value] = [Signal(bits, name="low_none")] * self._shape.fire_lanes
+        waiting = []
+        for bit in reversed(range(bits)):
+            tested = []
+            for value, low in zip(slice_.values, lows, strict=True):
+                threshold = self._thresholds.read_port(domain="comb")
+                more = Signal(bits, name=f"more{bit}")
+                early = Signal(name=f"early{bit}")
+                m.d.comb += [
+                    more.eq(low | (1 << bit)),
+                    threshold.addr.eq(more - 1),
+                    early.eq((more <= steps) & ~reaches(value, threshold.data.as_signed())),
+                ]
+                tested.append(Mux(early, more, low))
+            if not bit:
+                break
+            held = Signal.like(slice_, name=f"slice{bit}")
+            held_valid = Signal(name=f"valid{bit}")
+            held_lows = [Signal(bits, name=f"low{bit}") for _ in lows]
+            with m.If(scanner.ready):
+                m.d.sync += [held.eq(slice_), held_valid.eq(valid)]
+                m.d.sync += [new.eq(old) for new, old in zip(held_lows, tested, strict=True)]
+            waiting.append(held_valid)
+            slice_, valid, lows = held, held_valid, list(held_lows)
+        return Found([(low < steps, low) for low in tested], valid, slice_, Const(1), Cat(waiting).any())

@@ -1,0 +1,138 @@
+"""The output layer: the class made from the membranes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from amaranth.hdl import Module, Mux, Signal, Value, ValueLike, signed
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from firstspike.contract.hardware import Hardware
+from firstspike_rtl.core.layouts import RESULT_WORD, TEST, WORD, LoadSignature, number
+from firstspike_rtl.core.membranes import ScanSignature
+from firstspike_rtl.core.neurons import reaches
+from firstspike_rtl.core.scanner import Scanner
+from firstspike_rtl.core.tables import Contents, add_table
+
+
+def beats(membrane: Value, best: Value) -> Value:
+    """Whether a membrane replaces the best so far: of equal ones the first stays."""
+    return membrane > best
+
+
+class Readout(wiring.Component):
+    """One result record an image: the output membranes if asked for, then the class (``RESULT_WORD``).
+
+    Membrane readout: after the window the neurons are read once, one a clock; the class is the first of the largest.
+    First-spike readout: they are read for each time step; the first step at which the largest membrane reaches TH[k]
+    decides; if none does, the last step's largest membrane decides.
+
+    Latency: :attr:`LATENCY` clocks from the last neuron to the class word.
+    Throughput: a neuron a clock, and after the last one of the window 1 clock more.
+
+    Parameters
+    ----------
+    hardware, index
+        The core and the number of the layer.
+    contents
+        Initial rows of its memories (bias; threshold for the first-spike readout).
+
+    Members
+    -------
+    test : In(stream of TEST)
+    scan : Out(ScanSignature)
+    release : Out(2), as of the :class:`Scanner`
+    o : Out(stream of WORD)
+    load : In(LoadSignature)
+    send_membranes : In(1), read when a test comes
+    """
+
+    LATENCY = 2
+
+    def __init__(self, hardware: Hardware, index: int, contents: Contents) -> None:
+        self._hardware, self._index, self._contents = hardware, index, contents
+        self._shape = shape = hardware.layers[index]
+        super().__init__(
+            {
+                "test": In(stream.Signature(TEST)),
+                "scan": Out(ScanSignature(shape)),
+                "release": Out(2),
+                "o": Out(stream.Signature(WORD)),
+                "load": In(LoadSignature(hardware)),
+                "send_membranes": In(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        shape, steps = self._shape, self._hardware.steps
+        m.submodules.scanner = scanner = Scanner(self._hardware, self._index, self._contents, passes=shape.fires)
+        connect(m, flipped(self.test), scanner.test)
+        connect(m, flipped(self.scan), scanner.scan)
+        connect(m, flipped(self.load), scanner.load)
+        m.d.comb += self.release.eq(scanner.release)
+        slice_ = scanner.slice
+        value = slice_.values[0]
+
+        sending = Signal()
+        with m.If(scanner.test.valid & scanner.test.ready):
+            m.d.sync += sending.eq(self.send_membranes)
+
+        best = Signal(signed(shape.membrane_bits))
+        best_index = Signal(number(shape.outputs))
+        first = Signal(init=1)  # the next neuron is the first of a step
+        # All neurons of a step have been seen.
+        seen = Signal()
+        last = Signal()
+        k = Signal(number(steps))
+        fault = Signal()
+        decided = Signal()
+        decision = Signal.like(best_index)
+        decision_step = Signal(number(steps + 1), init=steps)
+        reached = self._reached(m, k)
+
+        ready_o = Signal()
+        membrane = Signal()
+        record = Signal()
+        m.d.comb += [
+            ready_o.eq(~self.o.valid | self.o.ready),
+            membrane.eq(scanner.valid & scanner.last & sending),
+            record.eq(seen & last),
+            scanner.ready.eq(~(membrane | record) | ready_o),
+            scanner.idle.eq(~seen),
+        ]
+        with m.If(scanner.ready):
+            m.d.sync += [seen.eq(scanner.valid & slice_.end), last.eq(scanner.last), k.eq(slice_.step)]
+            m.d.sync += fault.eq(slice_.fault)
+            with m.If(scanner.valid):
+                m.d.sync += first.eq(slice_.end)
+                with m.If(first | beats(value, best)):
+                    m.d.sync += [best.eq(value), best_index.eq(slice_.index)]
+            with m.If(record):
+                m.d.sync += decided.eq(0)
+            with m.Elif(seen & reached(best) & ~decided):
+                m.d.sync += [decided.eq(1), decision.eq(best_index), decision_step.eq(k)]
+
+        result = Signal(RESULT_WORD)
+        m.d.comb += [
+            result.index.eq(Mux(decided, decision, best_index)),
+            result.step.eq(Mux(decided, decision_step, Mux(reached(best), k, steps))),
+            result.fault.eq(fault),
+        ]
+        with m.If(ready_o):
+            m.d.sync += [
+                self.o.valid.eq(membrane | record),
+                self.o.payload.data.eq(Mux(record, result.as_value(), value)),
+                self.o.payload.last.eq(record),
+            ]
+        return m
+
+    def _reached(self, m: Module, k: Signal) -> Callable[[Value], ValueLike]:
+        """Whether a membrane reaches the threshold of step ``k``; never, for the membrane readout."""
+        if not self._shape.fires:
+            return lambda v: 0
+        spec = self._hardware.memory("threshold", self._index)
+        threshold = add_table(m, spec, self._contents, self.load).read_port(domain="comb")
+        m.d.comb += threshold.addr.eq(k)
+        return lambda v: reaches(v, threshold.data.as_signed())

@@ -1,0 +1,97 @@
+"""From spikes side by side to one event a clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from amaranth.hdl import Module, Mux, Signal, Value, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from firstspike_rtl.core.skid import SkidBuffer
+
+#: Index of a lane's neuron, from the first lane's.
+LaneIndex = Callable[[Module, Value, int], Value]
+
+
+class Serialiser(wiring.Component):
+    """Events of up to ``lanes`` spikes that come together, lowest lane first, then their watermark.
+
+    Latency: 2 clocks. Throughput: ``spikes`` clocks, 1 more for a watermark; a clock if there is neither.
+
+    Parameters
+    ----------
+    layout
+        Of the events.
+    lanes
+        Spikes side by side.
+    lane_index
+        Index of a lane's neuron.
+
+    Members
+    -------
+    hits : In(lanes), mark : In(1)
+        Which lanes spike; whether a watermark follows.
+    index : In, steps : In(array)
+        Index of the neuron of lane 0, and the code of each lane's spike.
+    mark_step : In, fault : In(1)
+        Of the watermark.
+    ready : Out(1)
+        They are taken.
+    empty : Out(1)
+        No spike is held, but perhaps events on their way out.
+    o : Out(stream of events)
+    """
+
+    LATENCY = 2
+
+    def __init__(self, layout: data.StructLayout, lanes: int, lane_index: LaneIndex) -> None:
+        self._layout, self._lanes, self._lane_index = layout, lanes, lane_index
+        step = layout["step"].shape
+        self._held = data.StructLayout(
+            {
+                "hits": unsigned(lanes),
+                "mark": 1,
+                "index": layout["index"].shape,
+                "steps": data.ArrayLayout(step, lanes),
+                "mark_step": step,
+                "fault": 1,
+            }
+        )
+        super().__init__(
+            {
+                **{name: In(field.shape) for name, field in self._held},
+                "ready": Out(1),
+                "empty": Out(1),
+                "o": Out(stream.Signature(layout)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        # The next part's ready must not reach through this one to all that waits for it.
+        m.submodules.skid = skid = SkidBuffer(self._layout)
+        connect(m, skid.o, flipped(self.o))
+        held = Signal(self._held)
+        lowest = Signal(self._lanes)
+        some = Signal()
+        m.d.comb += [
+            some.eq(held.hits.any()),
+            lowest.eq(held.hits & -held.hits),
+            self.empty.eq(~some & ~held.mark),
+            self.ready.eq(self.empty | (skid.i.ready & Mux(held.mark, ~some, held.hits == lowest))),
+            skid.i.valid.eq(~self.empty),
+        ]
+        event = skid.i.payload
+        m.d.comb += [event.mark.eq(~some), event.fault.eq(~some & held.fault), event.step.eq(held.mark_step)]
+        for lane in reversed(range(self._lanes)):
+            with m.If(held.hits[lane]):
+                m.d.comb += [
+                    event.step.eq(held.steps[lane]),
+                    event.index.eq(self._lane_index(m, held.index, lane)),
+                ]
+        with m.If(skid.i.ready):
+            m.d.sync += held.hits.eq(held.hits & ~lowest)
+        with m.If(self.ready):
+            m.d.sync += [getattr(held, name).eq(getattr(self, name)) for name, _ in self._held]
+        return m

@@ -1,0 +1,61 @@
+"""Memories with an image and a write port."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from amaranth.hdl import Module, Value
+from amaranth.lib import memory as lib_memory
+from amaranth.lib.wiring import PureInterface
+from amaranth.vendor import LatticeICE40Platform
+
+from firstspike.contract.hardware import Memory
+
+Contents = Mapping[str, Sequence[int]]
+
+#: Memories for block RAM, also where synthesis would take look-up tables, of which there are fewer to spare.
+BLOCK_ROLES = ("weight", "encoder")
+
+
+def has_lookup_memory(platform: object) -> bool:
+    """Whether the device can use look-up tables as memory; iCE40 cannot. ``None`` stands for one that can."""
+    return not isinstance(platform, LatticeICE40Platform)
+
+
+def add_table(m: Module, spec: Memory, contents: Contents, load: PureInterface) -> lib_memory.Memory:
+    """Add the memory ``spec`` to ``m``, filled with ``contents[spec.name]`` and written by ``load``.
+
+    A row may be read one clock after it was loaded. Weights may have more rows than the memory needs, up to whole
+    blocks: these are there, and never used.
+
+    Raises
+    ------
+    ValueError
+        if the contents have another depth or a row that is too wide.
+    """
+    rows = [int(row) for row in contents[spec.name]]
+    if len(rows) != spec.depth and not (spec.role == "weight" and len(rows) > spec.depth):
+        raise ValueError(f"memory {spec.name} has {spec.depth} rows, not {len(rows)}")
+    for index, row in enumerate(rows):
+        if row < 0 or row >> spec.row_bits:
+            raise ValueError(f"memory {spec.name}: row {index} is {row:#x}, outside {spec.row_bits} bits")
+    # A memory of one row would have an address of no bits, which Verilog cannot write.
+    # A core that is being loaded reads nothing: synthesis need not care for a read of what is just written.
+    attributes: dict[str, str | int] = {"no_rw_check": 1}
+    if spec.role in BLOCK_ROLES:
+        attributes["ram_style"] = "block"
+    memory = lib_memory.Memory(shape=spec.row_bits, depth=max(2, len(rows)), init=rows, attrs=attributes)
+    m.submodules[spec.name] = memory
+    write = memory.write_port()
+    m.d.comb += [
+        write.en.eq(load.valid & (load.memory == spec.index)),
+        write.addr.eq(load.row),
+        write.data.eq(load.data[: spec.row_bits]),
+    ]
+    return memory
+
+
+def fields(spec: Memory, row: Value) -> list[Value]:
+    """The fields of a row, field 0 first."""
+    parts = [row[i * spec.field_bits : (i + 1) * spec.field_bits] for i in range(spec.fields)]
+    return [part.as_signed() for part in parts] if spec.signed else parts

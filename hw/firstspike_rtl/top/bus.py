@@ -1,0 +1,166 @@
+"""AXI4-Lite registers: identity, control, counters, memory loading."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from firstspike.contract import registers
+from firstspike.contract.hardware import WORD_BITS, Hardware
+from firstspike_rtl.core.layouts import LoadSignature, number
+from firstspike_rtl.core.tables import Contents, add_table
+
+OKAY, SLVERR = 0, 2
+
+
+class LiteSignature(wiring.Signature):
+    """AXI4-Lite, 32 bits of data, seen from the master."""
+
+    def __init__(self, address_bits: int = registers.ADDRESS_BITS) -> None:
+        super().__init__(
+            {
+                "awaddr": Out(address_bits), "awprot": Out(3), "awvalid": Out(1), "awready": In(1),
+                "wdata": Out(WORD_BITS), "wstrb": Out(WORD_BITS // 8), "wvalid": Out(1), "wready": In(1),
+                "bresp": In(2), "bvalid": In(1), "bready": Out(1),
+                "araddr": Out(address_bits), "arprot": Out(3), "arvalid": Out(1), "arready": In(1),
+                "rdata": In(WORD_BITS), "rresp": In(2), "rvalid": In(1), "rready": Out(1),
+            }
+        )  # fmt: skip
+
+
+class Registers(wiring.Component):
+    """The register map of :mod:`firstspike.contract.registers` on AXI4-Lite.
+
+    A read of an address without a register, a write to one that cannot be written or with less than four bytes, and
+    ``load_data`` while enabled or after the memory's last word are answered with SLVERR and change nothing. Counters
+    count modulo 2**32.
+
+    Latency: 2 clocks from address (and data) to the answer. Throughput: a read and a write every 3 clocks.
+
+    Members
+    -------
+    bus : In(LiteSignature)
+    load : Out(LoadSignature)
+    enable, send_membranes : Out(1)
+    started, finished, faulty, spikes, active
+        Counted; as the members of :class:`firstspike_rtl.core.datapath.Core`.
+    """
+
+    LATENCY = 2
+    INTERVAL = 3
+
+    def __init__(self, hardware: Hardware, contents: Contents) -> None:
+        self._hardware, self._contents = hardware, contents
+        layers = len(hardware.layers)
+        super().__init__(
+            {
+                "bus": In(LiteSignature()),
+                "load": Out(LoadSignature(hardware)),
+                "enable": Out(1),
+                "send_membranes": Out(1),
+                "started": In(1),
+                "finished": In(1),
+                "faulty": In(1),
+                "spikes": In(layers),
+                "active": In(layers),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        bus, table = self.bus, registers.register_map(self._hardware)
+        clear = Signal()
+        in_core = Signal(8)
+        with m.If(self.started != self.finished):
+            m.d.sync += in_core.eq(Mux(self.started, in_core + 1, in_core - 1))
+        with m.If(~self.enable):
+            m.d.sync += in_core.eq(0)
+
+        def counter(name: str, increment) -> Signal:
+            value = Signal(WORD_BITS, name=name)
+            m.d.sync += value.eq(Mux(clear, 0, value + increment))
+            return value
+
+        # A clocked port, so that the digest need not be in flip-flops where there is no look-up memory.
+        digest = add_table(m, self._hardware.memory("digest"), self._contents, self.load).read_port()
+        address = Signal(len(bus.araddr) - 2)
+        reading = Signal()
+        m.d.comb += [digest.addr.eq(bus.araddr[2:]), digest.en.eq(bus.arvalid & bus.arready)]
+        values = {
+            "identity": [Const(registers.IDENTITY, WORD_BITS)],
+            "version": [Const(registers.INTERFACE_VERSION, WORD_BITS)],
+            "shape": [Const(registers.shape_word(self._hardware), WORD_BITS)],
+            "control": [Cat(self.enable, self.send_membranes)],
+            "status": [in_core != 0],
+            "load_memory": [self.load.memory],
+            "images": [counter("images", self.finished)],
+            "faults": [counter("faults", self.faulty)],
+            "clocks": [counter("clocks", self.enable)],
+            "digest": [digest.data] * table["digest"].count,
+            "spikes": [counter(f"spikes{p}", bit) for p, bit in enumerate(self.spikes)],
+            "active": [counter(f"active{n}", bit) for n, bit in enumerate(self.active)],
+            "sizes": [Const(size, WORD_BITS) for size in self._hardware.sizes],
+        }
+
+        m.d.comb += bus.arready.eq(~reading & ~bus.rvalid)
+        m.d.sync += [reading.eq(bus.arvalid & bus.arready), address.eq(bus.araddr[2:])]
+        with m.If(bus.rvalid & bus.rready):
+            m.d.sync += bus.rvalid.eq(0)
+        with m.If(reading):
+            m.d.sync += [bus.rvalid.eq(1), bus.rdata.eq(0), bus.rresp.eq(SLVERR)]
+            with m.Switch(address):
+                for name, words in values.items():
+                    for index, word in enumerate(words):
+                        with m.Case(table[name].address(index) >> 2):
+                            m.d.sync += [bus.rdata.eq(word), bus.rresp.eq(OKAY)]
+
+        self._writes(m, table, clear)
+        return m
+
+    def _writes(self, m: Module, table: dict[str, registers.Register], clear: Signal) -> None:
+        bus, load = self.bus, self.load
+        take = Signal()
+        write = Signal()
+        whole = Signal()
+        address = Signal(len(bus.awaddr) - 2)
+        word_in = Signal(WORD_BITS)
+        row = Signal.like(load.row)
+        word = Signal(number(max(memory.words for memory in self._hardware.memories)))
+        full = Signal()
+        last = Signal()
+        last_row = Signal()
+        m.d.comb += [
+            take.eq(bus.awvalid & bus.wvalid & ~write & ~bus.bvalid),
+            bus.awready.eq(take),
+            bus.wready.eq(take),
+        ]
+        m.d.sync += [write.eq(take), whole.eq(bus.wstrb.all()), address.eq(bus.awaddr[2:]), word_in.eq(bus.wdata)]
+        m.d.sync += [clear.eq(0), load.valid.eq(0)]
+        with m.If(bus.bvalid & bus.bready):
+            m.d.sync += bus.bvalid.eq(0)
+        with m.If(write):
+            m.d.sync += [bus.bvalid.eq(1), bus.bresp.eq(SLVERR)]
+        with m.If(write & whole), m.Switch(address):
+            with m.Case(table["control"].address() >> 2):
+                m.d.sync += [
+                    self.enable.eq(word_in[0]),
+                    self.send_membranes.eq(word_in[1]),
+                    clear.eq(word_in[2]),
+                    bus.bresp.eq(OKAY),
+                ]
+            with m.Case(table["load_memory"].address() >> 2), m.If(word_in < len(self._hardware.memories)):
+                m.d.sync += [load.memory.eq(word_in), row.eq(0), word.eq(0), full.eq(0), bus.bresp.eq(OKAY)]
+            with m.Case(table["load_data"].address() >> 2), m.If(~self.enable & ~full):
+                m.d.sync += [
+                    load.valid.eq(last),
+                    load.row.eq(row),
+                    load.data.word_select(word, WORD_BITS).eq(word_in),
+                    bus.bresp.eq(OKAY),
+                ]
+                m.d.sync += [word.eq(Mux(last, 0, word + 1)), row.eq(row + last), full.eq(last & last_row)]
+        # Registers, which are right again before the next write comes.
+        with m.Switch(load.memory):
+            for memory in self._hardware.memories:
+                with m.Case(memory.index):
+                    m.d.sync += [last.eq(word == memory.words - 1), last_row.eq(row == memory.depth - 1)]

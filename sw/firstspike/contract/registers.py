@@ -1,0 +1,146 @@
+"""The register map of the core, and how a network is loaded through it.
+
+The RTL decodes from this map, the manifest lists it, drivers and benches write by it. Every register is 32 bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from firstspike.contract.hardware import DIGEST_WORDS, WORD_BITS, Hardware
+
+#: "TTFS" in ASCII.
+IDENTITY = 0x54544653
+#: Of the register map, event words and result records; a driver refuses another one.
+INTERFACE_VERSION = 2
+
+ENABLE, SEND_MEMBRANES, CLEAR_COUNTERS = 1, 2, 4
+BUSY = 1
+
+#: Registers that count, modulo 2**32, since they were cleared.
+COUNTERS = ("images", "faults", "clocks", "spikes", "active")
+
+Access = Literal["ro", "rw", "wo"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Register:
+    """``count`` registers side by side from byte ``offset``."""
+
+    name: str
+    offset: int
+    access: Access
+    description: str
+    count: int = 1
+
+    def address(self, index: int = 0) -> int:
+        """Byte address of register ``index``.
+
+        Raises
+        ------
+        IndexError
+            if there is no such register.
+
+        """
+        if not 0 <= index < self.count:
+            raise IndexError(f"register {self.name} has no index {index}")
+        return self.offset + index * WORD_BITS // 8
+
+
+def register_map(hardware: Hardware) -> dict[str, Register]:
+    """Every register of the core, by name."""
+    spiking, layers = len(hardware.layers), len(hardware.layers)
+    registers = [
+        Register(name="identity", offset=0x00, access="ro", description=f"{IDENTITY:#x}, 'TTFS'"),
+        Register(name="version", offset=0x04, access="ro", description="interface version"),
+        Register(
+            name="shape",
+            offset=0x08,
+            access="ro",
+            description="layers (bits 3:0), steps T (14:4), fire start S (25:15), first-spike readout (29), "
+            "event input (30), direct input (31)",
+        ),
+        Register(
+            name="control",
+            offset=0x0C,
+            access="rw",
+            description="bit 0: enable; while 0 the datapath is held in reset and memories may be loaded. "
+            "bit 1: send output membranes before each class. bit 2: clear the counters (reads 0)",
+        ),
+        Register(
+            name="status",
+            offset=0x10,
+            access="ro",
+            description="bit 0: an image was read whole and its result was not yet sent",
+        ),
+        Register(
+            name="load_memory",
+            offset=0x14,
+            access="rw",
+            description="number of the memory to load; a write sets row and word to 0",
+        ),
+        Register(
+            name="load_data",
+            offset=0x18,
+            access="wo",
+            description="next word of that memory, lowest word of row 0 first; an error while enabled, or when it "
+            "is full",
+        ),
+        Register(name="images", offset=0x20, access="ro", description="results sent"),
+        Register(name="faults", offset=0x24, access="ro", description="malformed input frames"),
+        Register(name="clocks", offset=0x28, access="ro", description="clocks while enabled"),
+        Register(
+            name="digest", offset=0x40, access="ro", count=DIGEST_WORDS, description="SHA-256 of the loaded network"
+        ),
+        Register(name="spikes", offset=0x80, access="ro", count=spiking, description="spikes of each population"),
+        Register(
+            name="active",
+            offset=0xC0,
+            access="ro",
+            count=layers,
+            description="clocks in which each layer added to membranes",
+        ),
+        Register(name="sizes", offset=0x100, access="ro", count=layers + 1, description="neurons of each population"),
+    ]
+    return {register.name: register for register in registers}
+
+
+ADDRESS_BITS = 9
+
+
+def shape_word(hardware: Hardware) -> int:
+    """The value of the ``shape`` register."""
+    return (
+        len(hardware.layers)
+        | hardware.steps << 4
+        | hardware.fire_start << 15
+        | (hardware.readout == "first_spike") << 29
+        | (hardware.input == "events") << 30
+        | hardware.simultaneous << 31
+    )
+
+
+def load_writes(
+    hardware: Hardware, words: Mapping[str, Sequence[int]], control: int = ENABLE
+) -> Iterator[tuple[int, int]]:
+    """Register writes (address, value) that stop the core, load memories, clear the counters and start it.
+
+    Parameters
+    ----------
+    hardware
+        The core that is loaded.
+    words
+        For each memory, by name, its words, row by row, lowest first (:func:`~firstspike.contract.images.load_words`).
+    control
+        Value left in the control register.
+
+    """
+    registers = register_map(hardware)
+    yield registers["control"].address(), 0
+    for memory in hardware.memories:
+        yield registers["load_memory"].address(), memory.index
+        for word in words[memory.name]:
+            yield registers["load_data"].address(), word
+    yield registers["control"].address(), control | CLEAR_COUNTERS

@@ -1,0 +1,1 @@
+"""From a trained ReLU network to the same integers (T2FSNN), without PyTorch."""

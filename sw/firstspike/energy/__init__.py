@@ -1,0 +1,1 @@
+"""Operations counted by the core, and an estimate of the energy they take."""

@@ -1,0 +1,1 @@
+"""What a user asks for: the experiment file, and the data sets it names."""

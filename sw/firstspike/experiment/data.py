@@ -1,0 +1,160 @@
+"""Data sets: images of bytes and their classes, split into training and test, held in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firstspike.errors import FirstspikeError
+from firstspike.experiment import data_files
+from firstspike.experiment.config import DataConfig
+from firstspike.experiment.data_files import Parts
+
+DIGITS_TEST_IMAGES = 360
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Dataset:
+    """Images and classes.
+
+    Parameters
+    ----------
+    train_images, test_images
+        uint8, shape (N, ...): pixels 0..255.
+    train_labels, test_labels
+        int64, shape (N,): classes 0 .. ``classes`` - 1.
+    name
+        For reports.
+    classes
+        How many there are.
+
+    Raises
+    ------
+    FirstspikeError
+        if an array has another type, the parts do not fit, or a label is out of range.
+
+    """
+
+    train_images: NDArray[np.uint8]
+    train_labels: NDArray[np.int64]
+    test_images: NDArray[np.uint8]
+    test_labels: NDArray[np.int64]
+    name: str
+    classes: int
+
+    def __post_init__(self) -> None:
+        for part in ("train", "test"):
+            images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
+            if images.dtype != np.uint8 or images.ndim < 2:
+                raise self._wrong(f"{part}_images has type {images.dtype} and shape {images.shape}, not uint8 (N, ...)")
+            if not np.issubdtype(labels.dtype, np.integer) or labels.ndim != 1:
+                raise self._wrong(f"{part}_labels has type {labels.dtype} and shape {labels.shape}, not integers (N,)")
+            if not len(images) == len(labels) > 0:
+                raise self._wrong(f"{part} has {len(images)} images and {len(labels)} labels")
+            if images.shape[1:] != self.train_images.shape[1:] or not math.prod(images.shape[1:]):
+                raise self._wrong(f"{part}_images are of shape {images.shape[1:]}, not {self.train_images.shape[1:]}")
+            outside = np.flatnonzero((labels < 0) | (labels >= self.classes))
+            if len(outside):
+                raise self._wrong(
+                    f"{part}_labels[{outside[0]}] is {labels[outside[0]]}, out of range 0..{self.classes - 1}"
+                )
+            object.__setattr__(self, f"{part}_labels", labels.astype(np.int64))
+        if self.classes < 2:
+            raise self._wrong("there is only one class")
+
+    def _wrong(self, problem: str) -> FirstspikeError:
+        return FirstspikeError(f"data set {self.name}: {problem}", "mend the arrays")
+
+    @property
+    def inputs(self) -> int:
+        """Pixels of an image."""
+        return math.prod(self.train_images.shape[1:])
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, rows, and columns of an image; images (N, rows, columns) have one channel.
+
+        Raises
+        ------
+        FirstspikeError
+            if the images have neither three nor four axes.
+
+        """
+        shape = self.train_images.shape[1:]
+        if len(shape) not in (2, 3):
+            raise FirstspikeError(
+                f"data set {self.name}: an image of shape {shape} has no rows and columns, or too many axes",
+                "save images as (N, rows, columns) or (N, channels, rows, columns)",
+            )
+        channels = shape[0] if len(shape) == 3 else 1
+        return channels, shape[-2], shape[-1]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) of all images and labels."""
+        sha = hashlib.sha256()
+        for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
+            sha.update(np.ascontiguousarray(array).data)
+        return sha.hexdigest()
+
+
+def load(config: DataConfig) -> Dataset:
+    """The data set that ``[data]`` asks for.
+
+    Raises
+    ------
+    FirstspikeError
+        if a file is missing, damaged, or of the wrong content.
+
+    """
+    if config.set == "npz" and config.path is not None:
+        return _npz(config.path)
+    parts = {"digits": _digits, "mnist": data_files.mnist, "cifar10": data_files.cifar10}[config.set]
+    train_images, train_labels, test_images, test_labels = parts()
+    return Dataset(
+        train_images=train_images,
+        train_labels=train_labels,
+        test_images=test_images,
+        test_labels=test_labels,
+        name=config.set,
+        classes=10,
+    )
+
+
+def _digits() -> Parts:
+    """Scikit-learn's 8x8 digits, 0..16 scaled to 0..255; 360 of 1797 are held out, each class in proportion."""
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    digits = load_digits()
+    images = np.floor(digits.images * (255 / 16) + 0.5).astype(np.uint8)
+    labels = digits.target.astype(np.int64)
+    train_images, test_images, train_labels, test_labels = train_test_split(
+        images, labels, test_size=DIGITS_TEST_IMAGES, random_state=0, stratify=labels
+    )
+    return train_images, train_labels, test_images, test_labels
+
+
+def _npz(path: Path) -> Dataset:
+    """One's own arrays: train_images, train_labels, test_images, test_labels."""
+    names = ("train_images", "train_labels", "test_images", "test_labels")
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            missing = [name for name in names if name not in file]
+            if missing:
+                raise FirstspikeError(f"{path} has no array {missing[0]!r}", f"it needs {', '.join(names)}")
+            arrays = {name: file[name] for name in names}
+    except FirstspikeError:
+        raise
+    except Exception as error:  # numpy and zipfile raise many kinds on damaged archives
+        raise FirstspikeError(
+            f"cannot read {path}: {error}", "write it with numpy.savez_compressed, arrays of integers"
+        ) from error
+    largest = arrays["train_labels"].max(initial=0) if arrays["train_labels"].dtype.kind in "iu" else 0
+    return Dataset(name=path.stem, classes=int(largest) + 1, **arrays)

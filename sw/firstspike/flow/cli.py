@@ -1,0 +1,283 @@
+"""The command line: one verb a stage, and ``run`` for the whole chain."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from firstspike import __version__, processes
+from firstspike.errors import FirstspikeError
+from firstspike.flow import chain
+from firstspike.flow.workspace import Workspace, read_json
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Deep spiking networks with time-to-first-spike coding, from PyTorch to an FPGA, bit-exactly.",
+)
+console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
+
+ExperimentFile = Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="TOML file, such as examples/digits.toml")]
+Out = Annotated[Path | None, typer.Option(help="Folder for the artefacts (default: build/<name>)")]
+Lanes = Annotated[str | None, typer.Option(metavar="N[,N...]", help="Lanes of all layers, or of each")]
+Clocks = Annotated[int | None, typer.Option(min=1, help="Choose the lanes for so many clocks an image")]
+Blocks = Annotated[int | None, typer.Option(min=0, help="Choose the lanes for so many memory blocks")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint")]
+Count = Annotated[int | None, typer.Option("--images", min=1, help="How many test images (default: all)")]
+Waves = Annotated[bool, typer.Option("--waves", help="Write a VCD of the simulation")]
+Stall = Annotated[float, typer.Option(min=0, max=0.9, help="Chance that a stream pauses in a clock")]
+Seed = Annotated[int, typer.Option(help="Seed of the pauses")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        console.print(f"firstspike {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version")
+    ] = False,
+) -> None:
+    pass
+
+
+def _stage(stage: Callable[..., Path], workspace: Workspace, **settings: Any) -> None:
+    path = stage(workspace, **settings)
+    if processes.is_first():
+        console.print(f"{stage.__name__}: {path}")
+
+
+@app.command(epilog="Example: firstspike train examples/digits.toml")
+def train(experiment: ExperimentFile, out: Out = None, resume: Resume = False) -> None:
+    """Train the TTFS surrogate; writes train/ (checkpoint and history)."""
+    _stage(chain.train, Workspace.open(experiment, out), resume=resume)
+
+
+@app.command(epilog="Example: firstspike quantize examples/digits.toml")
+def quantize(experiment: ExperimentFile, out: Out = None) -> None:
+    """Freeze the trained surrogate into the integer network; writes network/."""
+    _stage(chain.quantize, Workspace.open(experiment, out))
+
+
+@app.command(epilog="Example: firstspike export examples/digits.toml")
+def export(
+    experiment: ExperimentFile, out: Out = None, lanes: Lanes = None, clocks: Clocks = None, blocks: Blocks = None
+) -> None:
+    """Write FPGA memory images (.mem .coe .mif .hex, and one .bin to load at run time); writes images/."""
+    _stage(chain.export, _folded(Workspace.open(experiment, out), lanes, clocks, blocks))
+
+
+@app.command(epilog="Example: firstspike generate examples/digits.toml --clocks 100")
+def generate(
+    experiment: ExperimentFile, out: Out = None, lanes: Lanes = None, clocks: Clocks = None, blocks: Blocks = None
+) -> None:
+    """Generate the Verilog and its manifest, and show what each layer takes; writes rtl/."""
+    _generate(_folded(Workspace.open(experiment, out), lanes, clocks, blocks))
+
+
+@app.command(epilog="Example: firstspike simulate examples/digits.toml --images 20 --waves")
+def simulate(
+    experiment: ExperimentFile,
+    out: Out = None,
+    count: Count = None,
+    waves: Waves = False,
+    stall: Stall = 0.0,
+    seed: Seed = 0,
+    reload: Annotated[Path | None, typer.Option(help="Network folder to load into the same RTL at run time")] = None,
+    netlist: Annotated[
+        bool, typer.Option("--netlist", help="Synthesise the RTL for ECP5 and run the netlist in its place")
+    ] = False,
+) -> None:
+    """Run the test images through the Verilated RTL against the golden model; writes simulation.json."""
+    workspace = Workspace.open(experiment, out)
+    with Console(stderr=True).status("simulate") as status:
+        _stage(
+            chain.simulate, workspace, count=count, waves=waves, stall=stall, seed=seed, reload=reload,
+            netlist=netlist, progress=status.update,
+        )  # fmt: skip
+    if waves:
+        console.print(f"waves: {workspace.waves}")
+    chain.check_simulation(workspace, experiment, reload, netlist=netlist)
+    console.print(f"{'netlist' if netlist else 'RTL'} and golden model agree")
+
+
+@app.command(epilog="Example: firstspike bitstream examples/digits.toml --board ulx3s-85f")
+def bitstream(
+    experiment: ExperimentFile,
+    out: Out = None,
+    board: Annotated[
+        str | None, typer.Option(help="For a board: ulx3s-25f, ulx3s-85f, icebreaker or tang-nano-9k")
+    ] = None,
+    clock: Annotated[float | None, typer.Option(min=0.001, help="MHz, at most, of the board's core")] = None,
+    baud: Annotated[int | None, typer.Option(min=1, help="Bits a second on the board's serial port")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Placements to try for a board; the fastest is kept")] = 1,
+    lanes: Lanes = None,
+    clocks: Clocks = None,
+    blocks: Blocks = None,
+    reload: Annotated[
+        Path | None, typer.Option(help="Network folder to put into the board's design without synthesis")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Of the core alone: ecp5-25k, ecp5-45k or ecp5-85k")] = "ecp5-85k",
+    seed: Annotated[int, typer.Option(help="Seed of placement of the core alone")] = 1,
+) -> None:
+    """Place and route with open tools: for a board, or the core alone, whose pins are then the router's choice.
+
+    EXPERIMENT may also be the folder of a network, such as build/digits. Writes boards/<board>/ or bitstream/.
+    """
+    workspace = Workspace.open(experiment, out)
+    if board is None:
+        for name, value in (("clock", clock), ("baud", baud), ("lanes", lanes), ("clocks", clocks), ("blocks", blocks),
+                            ("reload", reload)):  # fmt: skip
+            if value is not None:
+                raise FirstspikeError(f"--{name} is given without a board", "give --board, too")
+        _core_bitstream(workspace, device, seed)
+        return
+    folded = _folded(workspace, lanes, clocks, blocks)
+    with Console(stderr=True).status("bitstream") as status:
+        path = chain.board(
+            folded, name=board, lanes_given=folded is not workspace, megahertz=clock, baud=baud, seeds=seeds,
+            reload=reload, progress=status.update,
+        )  # fmt: skip
+    console.print(f"bitstream: {path}")
+    if reload is None:
+        from firstspike.flow import report as reporting
+        from firstspike.network import golden
+
+        try:
+            result = golden.run(workspace.frozen, workspace.dataset.test_images)
+        except FirstspikeError:  # the images may be elsewhere; the bitstream is there
+            result = None
+        for line in reporting.board_rows(reporting.boards(workspace, result)[board]):
+            console.print(line)
+
+
+def _core_bitstream(workspace: Workspace, device: str, seed: int) -> None:
+    with Console(stderr=True).status("bitstream") as status:
+        _stage(chain.bitstream, workspace, device=device, seed=seed, progress=status.update)
+    figures = read_json(workspace.bitstream / "figures.json", "run 'firstspike bitstream' again")
+    cells = "   ".join(f"{kind} {use['used']} of {use['available']}" for kind, use in figures["resources"].items())
+    console.print(f"{figures['device']}: {figures['fmax_mhz']} MHz   {cells}")
+
+
+@app.command(epilog="Example: firstspike vivado examples/digits.toml --part xc7z020clg400-1")
+def vivado(
+    experiment: ExperimentFile,
+    out: Out = None,
+    part: Annotated[str, typer.Option(help="Device, as Vivado names it")] = "xc7a100tcsg324-1",
+    megahertz: Annotated[float, typer.Option(help="Clock that the core by itself is built for")] = 100.0,
+) -> None:
+    """Write sources, constraints and a Tcl script for Vivado (not run on Vivado by us); writes vivado/."""
+    _stage(chain.vivado, Workspace.open(experiment, out), part=part, megahertz=megahertz)
+
+
+@app.command(epilog="Example: firstspike report examples/digits.toml")
+def report(experiment: ExperimentFile, out: Out = None) -> None:
+    """Sum up the stages; writes report.json, raster.png, kernels.png and energy.png."""
+    _report(Workspace.open(experiment, out))
+
+
+@app.command(epilog="Example: firstspike run examples/digits.toml")
+def run(
+    experiment: ExperimentFile,
+    out: Out = None,
+    resume: Resume = False,
+    lanes: Lanes = None,
+    clocks: Clocks = None,
+    blocks: Blocks = None,
+    count: Count = None,
+    waves: Waves = False,
+    stall: Stall = 0.0,
+    seed: Seed = 0,
+) -> None:
+    """The whole chain: train, quantize, export, generate, simulate, report."""
+    workspace = _folded(Workspace.open(experiment, out), lanes, clocks, blocks)
+    _stage(chain.train, workspace, resume=resume)
+    _stage(chain.quantize, workspace)
+    if not processes.is_first():
+        return  # torchrun starts several to train; the rest is for one
+    _stage(chain.export, workspace)
+    _generate(workspace)
+    _stage(chain.simulate, workspace, count=count, waves=waves, stall=stall, seed=seed)
+    if waves:
+        console.print(f"waves: {workspace.waves}")
+    _report(workspace)
+    chain.check_simulation(workspace, experiment)
+
+
+@app.command(epilog="Example: firstspike infer examples/digits.toml seven.png --port /dev/ttyUSB0")
+def infer(
+    experiment: ExperimentFile,
+    pictures: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files, light on dark")],
+    out: Out = None,
+    rtl: Annotated[bool, typer.Option("--rtl", help="By the Verilated RTL instead of the golden model")] = False,
+    port: Annotated[str | None, typer.Option(help="By the board at this serial port")] = None,
+    board: Annotated[str | None, typer.Option(help="Which one, if its bitstream was made with --board")] = None,
+    baud: Annotated[int | None, typer.Option(min=1, help="Bits a second of that port (default: the board's)")] = None,
+    invert: Annotated[bool, typer.Option("--invert", help="The images are dark on light")] = False,
+    energy: Annotated[
+        bool, typer.Option("--energy", help="Estimate the energy of an image from the core's counters")
+    ] = False,
+) -> None:
+    """Classify image files; prints a line each, and writes inference.json."""
+    if rtl and port is not None:
+        raise FirstspikeError("--rtl and --port are both given", "give one of them")
+    workspace = Workspace.open(experiment, out)
+    with Console(stderr=True).status("infer") as status:
+        lines = chain.infer(
+            workspace, pictures, rtl=rtl, port=port, baud=baud, board=board, invert=invert, energy=energy,
+            progress=lambda done: status.update(f"load {done:.0%}"),
+        )  # fmt: skip
+    for line in lines:
+        console.print(line)
+
+
+def _folded(workspace: Workspace, lanes: str | None, clocks: int | None, blocks: int | None) -> Workspace:
+    try:
+        numbers = None if lanes is None else [int(part) for part in lanes.split(",")]
+    except ValueError as error:
+        raise FirstspikeError(f"--lanes is {lanes!r}", "give a number, or one a layer such as 16,10") from error
+    return workspace.folded(
+        lanes=numbers[0] if numbers and len(numbers) == 1 else numbers, clocks=clocks, blocks=blocks
+    )
+
+
+def _generate(workspace: Workspace) -> None:
+    _stage(chain.generate, workspace)
+    console.print(chain.folding_table(workspace))
+
+
+def _report(workspace: Workspace) -> None:
+    from firstspike.flow import report as reporting
+
+    outcome = reporting.write(workspace)
+    console.print()
+    reporting.show(workspace, outcome, console)
+
+
+def main() -> None:
+    """Entry point: a user's error is one line on stderr and exit status 2; a bug keeps its traceback."""
+    try:
+        app()
+    except FirstspikeError as error:
+        print(f"error: {error.one_line()}", file=sys.stderr)
+        sys.exit(2)
+    except chain.MismatchError as error:
+        print(f"failed: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,227 @@
+"""The result of a run: ``report.json`` with stable keys, a table for people, and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from firstspike import __version__
+from firstspike.contract.hardware import Hardware
+from firstspike.energy import estimate as energy_estimate
+from firstspike.energy.operations import Counters
+from firstspike.errors import FirstspikeError
+from firstspike.flow import plots
+from firstspike.flow.workspace import Workspace, read_json, write_json
+from firstspike.host import link
+from firstspike.network import golden
+
+FORMAT = 1
+
+
+def write(workspace: Workspace) -> dict[str, Any]:
+    """Collect the stages' results; writes ``report.json`` and the pictures, and returns the report.
+
+    Raises
+    ------
+    FirstspikeError
+        if a stage is missing, or its result belongs to another network.
+
+    """
+    from firstspike_rtl.top.verilog import load_manifest
+
+    network, dataset = workspace.frozen, workspace.dataset
+    surrogate = read_json(workspace.surrogate, "run 'firstspike quantize' first")
+    simulation = read_json(workspace.simulation, "run 'firstspike simulate' first")
+    for path, part in ((workspace.surrogate, surrogate), (workspace.simulation, simulation)):
+        if part["network"] != network.digest:
+            raise FirstspikeError(f"{path} is of another network", "run the stages from 'firstspike quantize' again")
+    if "counters" not in simulation:
+        raise FirstspikeError(f"{workspace.simulation} is of an older version", "run 'firstspike simulate' again")
+    manifest, hardware = load_manifest(workspace.rtl)  # as generated, whatever the experiment says by now
+    if simulation["verilog"] != manifest["files"]["top.v"]:
+        raise FirstspikeError(f"{workspace.simulation} is of other RTL", "run 'firstspike simulate' again")
+    labels = dataset.test_labels
+    with workspace.timed("golden"):
+        result = golden.run(network, dataset.test_images)
+    spikes = result.spikes(network).mean(axis=0)
+    simulated = simulation["images"]
+    estimated = energy_estimate.summary(hardware, Counters.read(simulation["counters"]))
+    with workspace.timed("plots"):
+        plots.raster(network, result[:1], dataset.test_images[0], int(labels[0]), workspace.raster)
+        plots.kernels(network, workspace.kernels)
+        plots.energy(network.shape_name, estimated["nanojoules"], workspace.energy)
+    report = {
+        "format": FORMAT,
+        "firstspike": __version__,
+        "name": workspace.experiment.name,
+        "dataset": dataset.name,
+        "network": network.shape_name,
+        "digest": network.digest,
+        "bits": {
+            "weight": network.layers[0].weight_bits,
+            "kernel": max(layer.kernel_bits for layer in hardware.layers),
+            "membrane": [layer.membrane_bits for layer in hardware.layers],
+        },
+        "steps": network.steps,
+        "fire_start": network.fire_start,
+        "readout": network.readout,
+        "accuracy": {
+            "surrogate": surrogate["accuracy"],
+            "golden": float((result.classes == labels).mean()),
+            "rtl": float((np.array(simulation["classes"]) == labels[:simulated]).mean()),
+        },
+        "images": {"test": len(labels), "rtl": simulated},
+        "mismatches": simulation["mismatches"]
+        | {"surrogate_classes": int((np.array(surrogate["classes"]) != result.classes).sum())},
+        "spikes": {
+            "input": float(spikes[0]),
+            "hidden": [float(x) for x in spikes[1:]],
+            "per_neuron": float(spikes.sum() / sum(network.sizes[:-1])),
+        },
+        "synaptic_operations": float(result.synaptic_operations(network).mean()),
+        "cycles": simulation["cycles"],
+        "energy_estimate": estimated,
+        "hardware": {
+            "lanes": [layer.lanes for layer in hardware.layers],
+            "fire": [layer.fire for layer in hardware.layers[:-1]],
+            "fire_lanes": [layer.fire_lanes for layer in hardware.layers[:-1]],
+            "product": [layer.product for layer in hardware.layers],
+            "clock_domain": "aclk",
+            "input": hardware.input,
+            "monitor": hardware.monitor,
+            "memory_bits": {memory.name: memory.depth * memory.row_bits for memory in hardware.memories},
+            **_routed(workspace),
+        },
+        "boards": boards(workspace, result),
+        "netlist": netlist(workspace),
+        "seconds": workspace.seconds,
+    }
+    write_json(workspace.report, report)
+    return report
+
+
+def boards(workspace: Workspace, result: golden.Result | None) -> dict[str, dict[str, Any]]:
+    """Figures of each board's bitstream that holds the workspace's network, by name of the board.
+
+    ``resources``, ``clock_mhz``, ``fmax_mhz``, ``seed``, ``lanes``, ``seconds``; ``interval``: clocks from one image to
+    the next, a mean over the images of ``result``, predicted; ``images_per_s`` that follow, ``at_clock`` and
+    ``at_fmax``, and those that the serial port lets through (``over_link``). Without ``result`` these two are missing.
+
+    Raises
+    ------
+    FirstspikeError
+        if a file of figures is damaged.
+
+    """
+    from firstspike_rtl.boards.flow import FIGURES
+    from firstspike_rtl.clocks import cycles
+
+    found = {}
+    for path in sorted(workspace.boards.glob(f"*/{FIGURES}")):
+        figures = read_json(path, "run 'firstspike bitstream --board ...' again")
+        if figures["network"] != workspace.frozen.digest:
+            continue
+        hardware = Hardware.from_json(figures["hardware"])
+        clock = figures["clock_hz"] / 1e6
+        found[path.parent.name] = {
+            "resources": figures["resources"],
+            "clock_mhz": clock,
+            "fmax_mhz": figures["fmax_mhz"],
+            "seed": figures["seed"],
+            "lanes": [layer.lanes for layer in hardware.layers],
+            "seconds": figures["seconds"],
+        }
+        if result is not None:
+            interval = float(cycles.predict(hardware, result).intervals.mean())
+            found[path.parent.name] |= {
+                "interval": interval,
+                "images_per_s": {
+                    "at_clock": 1e6 * clock / interval,
+                    "at_fmax": 1e6 * figures["fmax_mhz"] / interval,
+                    "over_link": figures["baud"] / link.image_bits(hardware),
+                },
+            }
+    return found
+
+
+def board_rows(figures: Mapping[str, Any]) -> list[str]:
+    """The figures of :func:`boards` for one board, for people."""
+    uses = "   ".join(f"{name} {use['used']} of {use['available']}" for name, use in figures["resources"].items())
+    seconds = sum(figures["seconds"].values())
+    lines = [
+        f"{figures['clock_mhz']:g} MHz, up to {figures['fmax_mhz']:g} MHz (seed {figures['seed']})   lanes "
+        f"{', '.join(map(str, figures['lanes']))}   {seconds:.0f} s",
+        uses,
+    ]
+    if rate := figures.get("images_per_s"):
+        lines.append(
+            f"images/s {rate['at_clock']:.0f}, up to {rate['at_fmax']:.0f}   over the serial port "
+            f"{rate['over_link']:.0f}"
+        )
+    return lines
+
+
+def _routed(workspace: Workspace) -> dict[str, Any]:
+    """Resources and fmax, if this network was placed and routed."""
+    path = workspace.bitstream / "figures.json"
+    figures = read_json(path, "run 'firstspike bitstream' again") if path.exists() else {}
+    return figures if figures.get("network") == workspace.frozen.digest else {}
+
+
+def netlist(workspace: Workspace) -> dict[str, Any] | None:
+    """What the netlist made of the test images, if that of this RTL was simulated."""
+    from firstspike_rtl.top.verilog import load_manifest
+
+    path = workspace.netlist_simulation
+    found = read_json(path, "run 'firstspike simulate --netlist' again") if path.exists() else {}
+    manifest, _ = load_manifest(workspace.rtl)
+    same = (workspace.frozen.digest, manifest["files"]["top.v"])
+    if (found.get("network"), found.get("verilog")) != same:
+        return None
+    return {"images": found["images"], "mismatches": found["mismatches"], "cycles": found["cycles"]}
+
+
+def show(workspace: Workspace, report: dict[str, Any], console: Console) -> None:
+    """Print the summary."""
+    cycles, accuracy, mismatches = report["cycles"], report["accuracy"], report["mismatches"]
+    table = Table(title=f"{report['name']}: {report['dataset']}, {report['network']}", show_header=False, box=None)
+    table.add_column(style="bold")
+    table.add_column()
+    rows = {
+        "accuracy": "   ".join(f"{name} {100 * value:.2f} %" for name, value in accuracy.items()),
+        "images": f"{report['images']['rtl']} of {report['images']['test']} test images through the RTL",
+        "mismatches": "   ".join(
+            f"{name.replace('_', ' ')} {'not observed' if mismatches[name] is None else mismatches[name]}"
+            for name in ("spike_times", "membranes", "classes", "surrogate_classes")
+        ),
+        "spikes": f"input {report['spikes']['input']:.1f}   hidden "
+        + ", ".join(f"{x:.1f}" for x in report["spikes"]["hidden"])
+        + f" an image   {report['spikes']['per_neuron']:.3f} a neuron   "
+        f"{report['synaptic_operations']:.0f} synaptic operations",
+        "clocks": f"{cycles['mean']:.1f} an image alone (predicted {cycles['predicted_mean']:.1f})",
+        "energy": energy_estimate.describe(report["energy_estimate"]),
+        "bits": f"weight {report['bits']['weight']}   kernel {report['bits']['kernel']}   "
+        f"membrane {', '.join(map(str, report['bits']['membrane']))}   lanes "
+        + ", ".join(map(str, report["hardware"]["lanes"])),
+        "seconds": "   ".join(f"{stage} {seconds:.1f}" for stage, seconds in report["seconds"].items()),
+    }
+    if report["netlist"] is not None:
+        wrong = sum(n for what, n in report["netlist"]["mismatches"].items() if n and what != "compared")
+        rows["netlist"] = (
+            f"{report['netlist']['images']} test images through the synthesised netlist: {wrong} mismatches"
+        )
+    if cycles["interval_mean"] is not None:
+        rows["clocks"] += (
+            f"   {cycles['interval_mean']:.1f} back to back (predicted {cycles['interval_predicted_mean']:.1f}, "
+            f"floor {cycles['floor_mean']:.1f}, {100 * cycles['utilisation']:.0f} %)"
+        )
+    rows |= {board: "\n".join(board_rows(figures)) for board, figures in report["boards"].items()}
+    for name, value in rows.items():
+        table.add_row(name, value)
+    paths = [workspace.network, workspace.images, workspace.rtl, workspace.raster, workspace.kernels, workspace.energy]
+    table.add_row("files", "\n".join(map(str, [*paths, workspace.report])))
+    console.print(table)

@@ -1,0 +1,417 @@
+"""A core on a board, from Python: load networks, classify images, read counters, over the host link."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from secrets import randbelow
+from types import TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firstspike.contract import images, registers, words
+from firstspike.contract.hardware import DIGEST_WORDS, Hardware
+from firstspike.errors import FirstspikeError
+from firstspike.host import link
+from firstspike.host.link import DEFAULT_BAUD, Frame, LinkError, Status, Type
+from firstspike.network.model import Network, check_images
+
+CHECK_WIRES = "check cable, port, rate, and that the board holds a linked core"
+AGAIN = "try again"
+#: Reads in the time of a timeout: setting the port's own each time would cost more.
+POLLS = 10
+
+
+class Port(Protocol):
+    """What is needed of a ``serial.Serial``."""
+
+    timeout: float | None
+
+    @property
+    def in_waiting(self) -> int:
+        """Bytes that can be read at once."""
+
+    def read(self, size: int, /) -> bytes:
+        """Up to ``size`` bytes; less, or none, after ``timeout`` seconds."""
+
+    def write(self, data: bytes, /) -> int | None:
+        """Send."""
+
+    def close(self) -> None:
+        """Give the port back."""
+
+
+def open_port(path: str, baud: int = DEFAULT_BAUD, write_timeout: float = 10.0) -> Port:
+    """A serial port, for this process alone.
+
+    Raises
+    ------
+    LinkError
+        if it cannot be opened.
+
+    """
+    import serial
+
+    try:
+        port: Port = serial.Serial(path, baud, exclusive=True, write_timeout=write_timeout)
+    except (OSError, ValueError) as error:
+        raise LinkError(f"cannot open {path}: {_reason(error)}", "name the board's serial port") from error
+    return port
+
+
+def _reason(error: Exception) -> str:
+    """The system's own words, or those of the error."""
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if number else str(error)
+
+
+class Device:
+    """A core at the other end of a serial port.
+
+    Every request is answered, or repeated, or ends in an error: bytes that are lost, doubled, changed or late never
+    make a wrong result. After an error the next call begins anew, from the first greeting, and checks again what the
+    core holds. To be used by one thread.
+
+    Parameters
+    ----------
+    port
+        Where the bytes go; closed at the end.
+    hardware
+        What was generated: the core must be exactly that.
+    timeout
+        Seconds to wait for a reply, besides those in which bytes are on the wire and the core works.
+    retries
+        How often a request is repeated before it is an error.
+    chunk_words
+        Words of a memory in one request; fewer for a bad line. Default: as many as the device takes.
+
+    """
+
+    def __init__(
+        self,
+        port: Port,
+        hardware: Hardware,
+        *,
+        timeout: float = 1.0,
+        retries: int = 5,
+        chunk_words: int | None = None,
+    ) -> None:
+        most = link.request_words(hardware) - 1
+        if chunk_words is not None and not 1 <= chunk_words <= most:
+            raise FirstspikeError(f"chunk_words is {chunk_words}, outside 1..{most}")
+        self.hardware = hardware
+        self._port, self._timeout, self._retries = port, timeout, retries
+        port.timeout = timeout / POLLS
+        self._chunk_words = most if chunk_words is None else chunk_words
+        self._registers = registers.register_map(hardware)
+        self._decoder = link.Decoder(link.reply_words(hardware))
+        self._tag = randbelow(link.TAGS)
+        self._connected = False
+        self._seconds_per_byte = self._seconds_per_image = 0.0
+        self._network: Network | None = None
+        #: Requests sent again, and frames that were dropped as they were no answer to the last request.
+        self.repeated = self.strays = 0
+
+    @classmethod
+    def open(cls, path: str, hardware: Hardware, *, baud: int = DEFAULT_BAUD, **settings: Any) -> Device:
+        """The device at a serial port, ``/dev/ttyUSB0`` or the like; settings as for the class.
+
+        Raises
+        ------
+        LinkError
+            if the port cannot be opened, or nothing right answers.
+        FirstspikeError
+            if the device is other hardware.
+
+        """
+        device = cls(open_port(path, baud), hardware, **settings)
+        try:
+            device.connect()
+        except BaseException:
+            device.close()
+            raise
+        return device
+
+    def close(self) -> None:
+        """Give the port back."""
+        self._port.close()
+
+    def __enter__(self) -> Device:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def dropped(self) -> int:
+        """Frames that came damaged."""
+        return self._decoder.dropped
+
+    def connect(self) -> None:
+        """Greet the device and see that it is the hardware expected. Other methods do it by themselves when needed.
+
+        Raises
+        ------
+        LinkError
+            if nothing right answers.
+        FirstspikeError
+            if it is other hardware, or of another version.
+
+        """
+        self._connected = False
+        self._tag = randbelow(link.TAGS)
+        version, *rest = self._exchange(Type.HELLO, ()) or (0,)
+        if version != link.VERSION:
+            raise FirstspikeError(
+                f"the device has version {version} of the link, not {link.VERSION}",
+                "use the software that generated it",
+            )
+        clock_hz, divisor, *_ = rest
+        if (version, *rest) != link.hello_words(self.hardware, clock_hz, divisor):
+            raise FirstspikeError(
+                "the device is other hardware than expected", "give the manifest that was generated with its bitstream"
+            )
+        self._seconds_per_byte = link.UART_BITS * divisor / clock_hz
+        self._seconds_per_image = link.patience_clocks(self.hardware) / clock_hz
+        constants = {
+            "identity": [registers.IDENTITY],
+            "version": [registers.INTERFACE_VERSION],
+            "shape": [registers.shape_word(self.hardware)],
+            "sizes": list(self.hardware.sizes),
+        }
+        for name, values in constants.items():
+            found = self._read(name)
+            if found != values:
+                raise FirstspikeError(
+                    f"register {name} of the device is {found}, not {values}", "make the bitstream again"
+                )
+        self._connected = True
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of the network in the core; zeros while one is being loaded.
+
+        Raises
+        ------
+        LinkError
+            if the device does not answer.
+
+        """
+        self._ready()
+        return "".join(f"{word:08x}" for word in self._read("digest"))
+
+    def use(self, network: Network, progress: Callable[[float], None] = lambda done: None) -> None:
+        """Have ``network`` in the core, ready for images: load it unless it is there already.
+
+        Raises
+        ------
+        As :meth:`load`.
+
+        """
+        self.hardware.check(network)
+        if self.digest() != network.digest:
+            self.load(network, progress)
+        else:
+            self._start(network)
+
+    def load(self, network: Network, progress: Callable[[float], None] = lambda done: None) -> None:
+        """Put a network into the core's memories, and be ready for its images.
+
+        The digest is written last: a load that was cut short leaves a core whose digest is of no network.
+
+        Parameters
+        ----------
+        network
+            Of the shape and widths of the hardware.
+        progress
+            Called with the fraction that is done.
+
+        Raises
+        ------
+        FirstspikeError
+            if the network does not fit the hardware; nothing is sent then.
+        LinkError
+            if the device does not answer, or holds another digest after all.
+
+        """
+        contents = images.load_words(images.contents(network, self.hardware), self.hardware)
+        self._ready()
+        self._network = None
+        self._write("control", [0])
+        digest = self.hardware.memory("digest")
+        self._fill(digest.index, [0] * DIGEST_WORDS, lambda words: None)
+        total, done = sum(len(x) for x in contents.values()), 0
+
+        def count(words: int) -> None:
+            nonlocal done
+            done += words
+            progress(done / total)
+
+        for memory in sorted(self.hardware.memories, key=lambda memory: memory.role == "digest"):
+            self._fill(memory.index, contents[memory.name], count)
+        if self.digest() != network.digest:
+            raise self._failed("the device holds another digest than was loaded", AGAIN)
+        self._start(network)
+
+    def _fill(self, memory: int, data: Sequence[int], count: Callable[[int], None]) -> None:
+        self._write("load_memory", [memory])
+        for begin in range(0, len(data), self._chunk_words):
+            chunk = data[begin : begin + self._chunk_words]
+            self._write("load_data", chunk)
+            count(len(chunk))
+
+    def _start(self, network: Network) -> None:
+        control = registers.ENABLE | registers.SEND_MEMBRANES
+        self._write("control", [control | (registers.CLEAR_COUNTERS if self._network is not network else 0)])
+        self._network = network
+
+    def infer(self, pictures: NDArray[np.uint8]) -> words.Records:
+        """Classify images with the network in use.
+
+        Parameters
+        ----------
+        pictures
+            Bytes, shape (B, ...).
+
+        Returns
+        -------
+        Classes, output membranes, decision steps and fault bits of the B images.
+
+        Raises
+        ------
+        FirstspikeError
+            if no network is in use, or the images do not fit it; nothing is sent then.
+        LinkError
+            if the device does not answer, or no longer holds the network.
+
+        """
+        network = self._network
+        if network is None:
+            raise FirstspikeError("no network is in use", "call use() or load() first")
+        flat = check_images(network, pictures)
+        if not self._connected:
+            self._resume(network)
+        records = []
+        for frame in self._frames(network, flat):
+            record = self._exchange(Type.IMAGE, frame)
+            if len(record) != link.record_words(self.hardware):
+                raise self._failed(f"a result of {len(record)} words, not {link.record_words(self.hardware)}", AGAIN)
+            records.append(record)
+        return words.parse_records(np.array(records, np.int64), link.record_words(self.hardware))
+
+    def _frames(self, network: Network, flat: NDArray[np.uint8]) -> Iterator[tuple[int, ...]]:
+        if self.hardware.input == "pixels":
+            yield from (tuple(row) for row in words.image_words(flat).tolist())
+        else:
+            yield from map(tuple, words.event_words(self.hardware, np.array(network.encoder)[flat]))
+
+    def _resume(self, network: Network) -> None:
+        """After an error: the network in use must still be there."""
+        if self.digest() != network.digest:
+            self._network = None
+            raise LinkError("the device no longer holds the network", "load it again")
+        self._start(network)
+
+    def counters(self) -> dict[str, list[int]]:
+        """The core's counters since the network was loaded, by name of their register; modulo 2**32.
+
+        ``images`` and ``faults`` (malformed images), ``clocks`` while enabled, ``spikes`` of each population, and
+        ``active``: clocks in which each layer added to membranes.
+
+        Raises
+        ------
+        LinkError
+            if the device does not answer.
+
+        """
+        self._ready()
+        return {name: self._read(name) for name in registers.COUNTERS}
+
+    def _ready(self) -> None:
+        if not self._connected:
+            self.connect()
+
+    def _read(self, name: str) -> list[int]:
+        register = self._registers[name]
+        values = self._exchange(Type.READ, (register.address(), register.count))
+        if len(values) != register.count:
+            raise self._failed(f"register {name}: {len(values)} words came", AGAIN)
+        return list(values)
+
+    def _write(self, name: str, values: Sequence[int]) -> None:
+        self._exchange(Type.WRITE, (self._registers[name].address(), *values))
+
+    def _exchange(self, kind: Type, payload: tuple[int, ...]) -> tuple[int, ...]:
+        """Payload of the reply to a request."""
+        self._tag = (self._tag + 1) % link.TAGS
+        data = link.encode(Frame(kind, self._tag, payload))
+        # Every byte of the reply may be escaped.
+        longest = 2 * link.WORD_BYTES * (link.HEADER_WORDS + link.reply_words(self.hardware) + link.CRC_WORDS)
+        patience = self._timeout + self._seconds_per_byte * (len(data) + longest)
+        patience += self._seconds_per_image if kind == Type.IMAGE else 0
+        for attempt in range(1 + self._retries):
+            self.repeated += attempt > 0
+            try:
+                self._port.write(data)
+                reply = self._reply(kind, time.monotonic() + patience)
+            except OSError as error:
+                raise self._failed(f"the port failed: {_reason(error)}", CHECK_WIRES) from error
+            if reply is not None:
+                break
+        else:
+            raise self._failed(f"no answer to {kind.name}, asked {1 + self._retries} times", CHECK_WIRES)
+        match reply.status:
+            case Status.OK:
+                return reply.payload
+            case Status.STRANGER:
+                raise self._failed("the device was restarted, or has another host", AGAIN)
+            case Status.TIMEOUT:
+                raise self._failed("the core made no result, and was stopped", AGAIN)
+            case _:
+                raise self._failed(
+                    f"the device refused {kind.name} (status {reply.status})", "make the bitstream again"
+                )
+
+    def _reply(self, kind: Type, deadline: float) -> Frame | None:
+        """The reply to the last request, if it comes in time."""
+        while time.monotonic() < deadline:
+            frames = list(self._decoder.feed(self._port.read(max(1, self._port.in_waiting))))
+            mine = [frame for frame in frames if frame.type == kind | link.REPLY and frame.tag == self._tag]
+            self.strays += len(frames) - bool(mine)
+            if mine:
+                return mine[0]
+        return None
+
+    def _failed(self, message: str, hint: str) -> LinkError:
+        """The error; whether the last request was executed is not known, so the next one begins anew."""
+        self._connected = False
+        return LinkError(message, hint)
+
+
+def infer(
+    path: str,
+    hardware: Hardware,
+    network: Network,
+    pictures: NDArray[np.uint8],
+    *,
+    baud: int = DEFAULT_BAUD,
+    progress: Callable[[float], None] = lambda done: None,
+) -> words.Records:
+    """Classify images on the device at a serial port; the network is loaded unless it is there already.
+
+    Raises
+    ------
+    LinkError
+        if the port cannot be opened, or the device does not answer.
+    FirstspikeError
+        if the device is other hardware, or network or images do not fit it.
+
+    """
+    hardware.check(network)
+    with Device.open(path, hardware, baud=baud) as device:
+        device.use(network, progress)
+        return device.infer(pictures)

@@ -1,0 +1,183 @@
+"""Experiment files: what they may hold, and the one line for each thing they may not."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from firstspike.contract.hardware import MAX_LAYERS, Hardware
+from firstspike.errors import FirstspikeError
+from firstspike.experiment.config import DataConfig, Experiment, HardwareConfig, NetworkConfig, TrainConfig
+from firstspike.network import kernels
+from firstspike.network.architecture import needs_map
+from firstspike.training.surrogate import Surrogate
+
+pytestmark = pytest.mark.smoke
+EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*.toml"))
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "mine.toml"
+    path.write_text(text)
+    return path
+
+
+def test_an_empty_file_is_the_default(tmp_path: Path) -> None:
+    assert Experiment.load(write(tmp_path, "")) == Experiment(name="mine")
+
+
+def test_every_setting_is_read(tmp_path: Path) -> None:
+    text = """
+    name = "own-name"
+    [data]
+    set = "npz"
+    path = "folder/data.npz"
+    [network]
+    hidden = [30, 20]
+    steps = 6
+    fire_start = 2
+    readout = "first_spike"
+    input_kernel = { kind = "direct" }
+    kernel = { kind = "exponential", tau = 2, rounding = "ceil" }
+    [train]
+    weight_bits = 4
+    epochs = 3
+    learning_rate = 1
+    [hardware]
+    lanes = [4, 5, 6]
+    fire = "stepped"
+    product = ["shift", "multiply", "multiply"]
+    input = "events"
+    monitor = false
+    spare_membrane_bits = 2
+    """
+    experiment = Experiment.load(write(tmp_path, text))
+    assert experiment.name == "own-name"
+    assert experiment.data == DataConfig(set="npz", path=tmp_path / "folder/data.npz")
+    assert experiment.network.hidden == (30, 20)
+    assert experiment.network.start == 2
+    assert experiment.network.spiking_input == kernels.Direct()
+    assert experiment.network.spiking_hidden == kernels.Exponential(steps=6, tau=2, rounding="ceil")
+    assert experiment.train == TrainConfig(weight_bits=4, epochs=3, learning_rate=1)
+    assert experiment.hardware == HardwareConfig(
+        lanes=(4, 5, 6), fire="stepped", product=("shift", "multiply", "multiply"), input="events", monitor=False,
+        spare_membrane_bits=2,
+    )  # fmt: skip
+    provenance = json.loads(json.dumps(experiment.to_json()))
+    assert provenance["data"] == {"set": "npz", "path": "data.npz"}
+    assert provenance["network"]["kernel"] == {"kind": "exponential", "tau": 2, "rounding": "ceil"}
+
+
+def test_fire_start_defaults_to_the_steps() -> None:
+    assert NetworkConfig(steps=5).start == 5
+    assert NetworkConfig(steps=5, fire_start=0).start == 0
+
+
+#: Shapes of the images of each data set, as an experiment's network takes them.
+INPUTS = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_examples_describe_networks_and_their_hardware(path: Path) -> None:
+    experiment = Experiment.load(path)
+    shape, image = experiment.network, INPUTS[experiment.data.set]
+    architecture = shape.architecture(10)
+    convolutional = needs_map(architecture)
+    model = Surrogate(
+        image if convolutional else (math.prod(image),),
+        architecture,
+        input_kernel=shape.spiking_input,
+        kernel=shape.spiking_hidden,
+    )
+    network = model.freeze(experiment.to_json())
+    assert network.sizes[-1] == 10
+    hardware = experiment.hardware
+    settings = {
+        "lanes": hardware.lanes,
+        "input": hardware.input,
+        "monitor": hardware.monitor,
+        "spare_membrane_bits": hardware.spare_membrane_bits,
+    }
+    if len(network.layers) > MAX_LAYERS:
+        with pytest.raises(FirstspikeError, match=f"{len(network.layers)} layers; the core has at most {MAX_LAYERS}"):
+            Hardware.for_network(network, **settings)
+        return
+    core = Hardware.for_network(network, **settings)
+    assert [layer.kind for layer in core.layers] == [layer.kind for layer in network.layers]
+    assert ("conv2d" in {layer.kind for layer in core.layers}) == convolutional
+    assert core.shapes[1:-1] == tuple(population.shape for population in network.populations[1:-1])
+
+
+def test_the_examples_are_there() -> None:
+    assert {path.stem for path in EXAMPLES} >= {"digits", "mnist", "mnist-cnn", "cifar10"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("[trian]\nepochs = 3", "unknown section or key 'trian'", "[train], [conversion], [hardware]"),
+        ("epochs = 3", "unknown section or key 'epochs'", "[train]"),
+        ("train = 3", "train is 3", "[train]"),
+        ("[train]\nepoch = 3", "[train] has no key 'epoch'", "epochs"),
+        ("[train]\nepochs = 0", "[train] epochs is 0", "1..100000"),
+        ("[train]\nepochs = 2.5", "[train] epochs is 2.5", "an integer"),
+        ("[train]\nepochs = true", "[train] epochs is True", "an integer"),
+        ('[train]\nlearning_rate = "fast"', "[train] learning_rate is 'fast'", "a number in"),
+        ("[train]\nlearning_rate = nan", "[train] learning_rate is nan", "a number in"),
+        ("[train]\nlearning_rate = -1", "[train] learning_rate is -1", "a number in"),
+        ("[train]\nweight_bits = 9", "[train] weight_bits is 9", "2..8"),
+        ("[train]\nweight_clip = 0.0", "[train] weight_clip is 0.0", "0.01..1"),
+        ("[network]\nhidden = 128", "[network] hidden is 128", "a list"),
+        ("[network]\nhidden = [0]", "[network] hidden is [0]", "1..65536"),
+        ("[network]\nsteps = 0", "[network] steps is 0", "1..1024"),
+        ("[network]\nsteps = 4\nfire_start = 5", "[network] fire_start is 5", "0..4"),
+        ('[network]\nreadout = "vote"', "[network] readout is 'vote'", "membrane, first_spike"),
+        ('[network]\nkernel = "linear"', "[network] kernel is 'linear'", "a table"),
+        ('[network]\nkernel = { kind = "cubic" }', "[network] kernel: unknown kernel 'cubic'", "exponential"),
+        ('[network]\nkernel = { kind = "exponential" }', "[network] kernel", "tau"),
+        ('[network]\nkernel = { kind = "linear", tau = 2 }', "has no parameter 'tau'", "theta0"),
+        ('[network]\nkernel = { kind = "linear", steps = 4 }', "[network] kernel has 4 steps", "use 8"),
+        ('[network]\nkernel = { kind = "direct" }', "[network] kernel is 'direct'", "input_kernel"),
+        ('[data]\nset = "cifar"', "[data] set is 'cifar'", "digits, mnist, cifar10, npz"),
+        ('[data]\nset = "npz"', "[data] path is None", "npz"),
+        ('[data]\npath = "x.npz"', "[data] path is", "npz"),
+        ("[hardware]\nlanes = 0", "[hardware] lanes is 0", "or a list"),
+        ("[hardware]\nlanes = [4, 0]", "[hardware] lanes is [4, 0]", "or a list"),
+        ("[hardware]\nlanes = 4\nclocks = 100", "[hardware] has lanes and clocks", "use one of lanes, clocks, blocks"),
+        ("[hardware]\nclocks = 100\nblocks = 9", "[hardware] has clocks and blocks", "one of"),
+        ("[hardware]\nclocks = 0", "[hardware] clocks is 0", "an integer in 1.."),
+        ("[hardware]\nblocks = -1", "[hardware] blocks is -1", "an integer in 0.."),
+        ('[hardware]\nfire = "fast"', "[hardware] fire is 'fast'", "search, stepped, or a list"),
+        (
+            '[hardware]\nproduct = ["shift", "add"]',
+            "[hardware] product is ['shift', 'add']",
+            "multiply, shift, or a list",
+        ),
+        ("[hardware]\nmonitor = 1", "[hardware] monitor is 1", "true or false"),
+        ('[hardware]\ninput = "frames"', "[hardware] input is 'frames'", "pixels, events"),
+        ('name = "a/b"', "name is 'a/b'", "letters"),
+        ("name = 3", "name is 3", "letters"),
+        ("[train", "is not TOML", "examples/digits.toml"),
+    ],
+)
+def test_wrong_settings(tmp_path: Path, text: str, message: str, hint: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(FirstspikeError) as error:
+        Experiment.load(path)
+    assert str(error.value).startswith(str(path))
+    assert message in str(error.value)
+    assert hint in error.value.one_line()
+    assert "\n" not in error.value.one_line()
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(FirstspikeError, match=r"cannot read .*none\.toml: No such file"):
+        Experiment.load(tmp_path / "none.toml")
+
+
+def test_a_section_checks_itself() -> None:
+    with pytest.raises(FirstspikeError, match=r"\[train\] seed is -1"):
+        TrainConfig(seed=-1)

@@ -1,0 +1,483 @@
+"""The commands as a user runs them: the chain end to end, and one line for each kind of wrong input."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from commands import firstspike, refused
+from PIL import Image
+
+from firstspike.flow import chain, cli
+from firstspike.flow import report as reporting
+from firstspike.flow.workspace import Workspace, write_json
+from firstspike.network import golden
+from firstspike.network.model import Network, dense
+
+EXPERIMENT = """
+name = "tiny"
+[data]
+set = "digits"
+[network]
+hidden = [12]
+[train]
+epochs = 12
+batch_size = 128
+learning_rate = 0.02
+[hardware]
+lanes = [4, 3]
+"""
+
+REPORT_KEYS = {
+    "name": str, "dataset": str, "network": str, "bits": dict, "steps": int, "fire_start": int, "accuracy": dict,
+    "images": dict, "mismatches": dict, "spikes": dict, "synaptic_operations": float, "cycles": dict,
+    "hardware": dict, "seconds": dict, "energy_estimate": dict,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def chain_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder in which the whole chain has run, and what it printed."""
+    folder = tmp_path_factory.mktemp("chain")
+    (folder / "tiny.toml").write_text(EXPERIMENT)
+    done = firstspike("run", "tiny.toml", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return folder, done.stdout
+
+
+@pytest.fixture
+def ran(chain_run: tuple[Path, str], tmp_path: Path) -> Path:
+    """A copy of that folder, to spoil."""
+    shutil.copytree(chain_run[0], tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+@pytest.mark.smoke
+def test_run_is_exact_and_says_so(chain_run: tuple[Path, str]) -> None:
+    folder, printed = chain_run
+    report = json.loads((folder / "build/tiny/report.json").read_text())
+    assert {key: type(report[key]) for key in REPORT_KEYS} == REPORT_KEYS
+    assert report["images"] == {"test": 360, "rtl": 360}
+    assert report["netlist"] is None
+    differing = {k: v for k, v in report["mismatches"].items() if k != "compared"}
+    assert set(differing.values()) == {0}
+    # Every spike time (input and hidden) twice, the membranes, and class and step of both passes.
+    assert report["mismatches"]["compared"] == 360 * (2 * (64 + 12) + 10 + 4)
+    assert report["accuracy"]["surrogate"] == report["accuracy"]["golden"] == report["accuracy"]["rtl"] > 0.9
+    assert report["cycles"]["predicted_equal"] is True
+    assert report["cycles"]["predicted_mean"] == report["cycles"]["mean"]
+    assert report["energy_estimate"]["images"] == 360
+    assert "not measured" in report["energy_estimate"]["label"]
+    for word in ("accuracy", "360 of 360", "mismatches", "report.json", "dense 8-bit ANN", "estimate"):
+        assert word in printed
+
+
+@pytest.mark.smoke
+def test_pictures_are_pictures(chain_run: tuple[Path, str]) -> None:
+    for name in ("raster.png", "kernels.png", "energy.png"):
+        with Image.open(chain_run[0] / "build/tiny" / name) as picture:
+            pixels = np.asarray(picture.convert("L"))
+        assert pixels.shape[1] > 600
+        assert 0.01 < (pixels < 200).mean() < 0.6
+
+
+def test_stages_one_by_one_give_the_same_network(chain_run: tuple[Path, str], tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(EXPERIMENT)
+    for verb in ("train", "quantize", "export", "generate", "simulate", "report"):
+        done = firstspike(verb, "tiny.toml", "--out", "elsewhere", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "elsewhere" in done.stdout
+    mine, before = tmp_path / "elsewhere", chain_run[0] / "build/tiny"
+    assert Network.load(mine / "network").digest == Network.load(before / "network").digest
+    for name in ("top.v", "top.json", "layer0_weight.mem"):
+        assert (mine / "rtl" / name).read_bytes() == (before / "rtl" / name).read_bytes()
+
+
+def test_simulation_with_stalls_and_waves(ran: Path) -> None:
+    done = firstspike("simulate", "tiny.toml", "--images", "5", "--stall", "0.3", "--seed", "7", "--waves", cwd=ran)
+    assert done.returncode == 0, done.stderr
+    assert "waves: build/tiny/simulation.vcd" in done.stdout
+    assert "s_axis_tvalid" in (ran / "build/tiny/simulation.vcd").read_text()
+    simulation = json.loads((ran / "build/tiny/simulation.json").read_text())
+    assert simulation["images"] == 5
+    assert simulation["mismatches"]["spike_times"] == 0
+
+
+def test_lanes_for_a_target(ran: Path) -> None:
+    """The options come before the file, and the core keeps the clocks that were asked for on images it was not for."""
+    from firstspike.network import golden
+    from firstspike_rtl.clocks import cycles, folding
+    from firstspike_rtl.top.verilog import load_manifest
+
+    workspace = Workspace.open(ran / "tiny.toml", ran / "build/tiny")
+    expected = golden.run(workspace.frozen, workspace.dataset.test_images)
+    lanes = []
+    for clocks in (40, 100, 400):
+        done = firstspike("generate", "tiny.toml", "--clocks", str(clocks), cwd=ran)
+        assert done.returncode == 0, done.stderr
+        _, hardware = load_manifest(ran / "build/tiny/rtl")
+        assert cycles.predict(hardware, expected).intervals.mean() <= 1.1 * clocks
+        lanes.append([layer.lanes for layer in hardware.layers])
+        rows = [line.split() for line in done.stdout.splitlines() if re.match(r" [01] dense ", line)]
+        assert [int(row[3]) for row in rows] == lanes[-1]
+        assert [float(row[7]) for row in rows] == [
+            round(x, 1) for x in cycles.floor(hardware, workspace.sample).mean(axis=0)
+        ]
+    assert lanes[0] > lanes[1] > lanes[2]
+    assert len(workspace.sample) == 1000
+
+    done = firstspike("generate", "tiny.toml", "--blocks", "7", cwd=ran)
+    assert done.returncode == 0, done.stderr
+    _, hardware = load_manifest(ran / "build/tiny/rtl")
+    assert sum(row.blocks for row in folding.rows(hardware, expected)) <= 7
+
+    for verb in ("export", "generate", "simulate", "report"):
+        options = [] if verb in ("simulate", "report") else ["--lanes", "2,5"]
+        assert firstspike(verb, "tiny.toml", *options, cwd=ran).returncode == 0
+    assert "layer1_weight: 24 rows" in (ran / "build/tiny/images/layer1_weight.mem").read_text()
+    # The core as generated, not as the file asks for.
+    assert json.loads((ran / "build/tiny/report.json").read_text())["hardware"]["lanes"] == [2, 5]
+
+    (ran / "tiny.toml").write_text(EXPERIMENT.replace("lanes = [4, 3]", "clocks = 100"))
+    assert firstspike("generate", "tiny.toml", cwd=ran).returncode == 0
+    assert [layer.lanes for layer in load_manifest(ran / "build/tiny/rtl")[1].layers] == lanes[1]
+
+
+def test_targets_out_of_reach(ran: Path) -> None:
+    def wrong(*options: str) -> subprocess.CompletedProcess[str]:
+        return firstspike("generate", "tiny.toml", *options, cwd=ran)
+
+    refused(wrong("--clocks", "3"), "3 clocks an image are out of reach", "layer 0 dense 12", "ask for")
+    refused(wrong("--blocks", "1"), "the smallest folding takes 6 blocks", "larger device")
+    refused(wrong("--clocks", "50", "--lanes", "3"), "[hardware] has lanes and clocks")
+    refused(wrong("--lanes", "many"), "--lanes is 'many'")
+    refused(wrong("--lanes", "2,3,4"), "lanes are given for 3 layers")
+
+
+def test_reload_of_another_network(ran: Path) -> None:
+    """A second training of the same shape runs in the RTL that was generated for the first."""
+    other = EXPERIMENT.replace('"tiny"', '"other"').replace("epochs = 12", "epochs = 12\nseed = 5")
+    (ran / "other.toml").write_text(other)
+    for verb in ("train", "quantize"):
+        assert firstspike(verb, "other.toml", cwd=ran).returncode == 0
+    networks = [Network.load(ran / f"build/{name}/network") for name in ("tiny", "other")]
+    assert networks[0].digest != networks[1].digest
+    arguments = ["simulate", "tiny.toml", "--reload", "build/other/network"]
+    done = firstspike(*arguments, cwd=ran)
+    if done.returncode:  # the second network's sums may need a bit more than the first one's
+        refused(done, "needs membrane_bits", "the hardware has")
+        wider = EXPERIMENT + "spare_membrane_bits = 2\n"
+        (ran / "tiny.toml").write_text(wider)
+        assert firstspike("generate", "tiny.toml", cwd=ran).returncode == 0
+        done = firstspike(*arguments, cwd=ran)
+    assert done.returncode == 0, done.stderr
+    reloaded = json.loads((ran / "build/tiny/reloaded.json").read_text())
+    assert reloaded["network"] == networks[1].digest
+    assert reloaded["images"] == 360
+    assert {v for k, v in reloaded["mismatches"].items() if k != "compared"} == {0}
+    falling = tuple(range(8, 0, -1))
+    misfit = dense(
+        [np.ones((11, 64), np.int64), np.ones((10, 11), np.int64)], [np.zeros(11, np.int64), np.zeros(10, np.int64)],
+        weight_bits=6, kernels=[falling, falling], thresholds=[falling], encoder=(8,) * 256, steps=8, fire_start=8,
+    )  # fmt: skip
+    misfit.save(ran / "misfit")
+    refused(firstspike("simulate", "tiny.toml", "--reload", "misfit", cwd=ran), "channels 11, the hardware 12")
+
+
+def test_simulation_of_the_netlist(ran: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = firstspike("simulate", "tiny.toml", "--netlist", "--images", "25", "--waves", cwd=ran)
+    assert done.returncode == 0, done.stderr
+    assert "simulate: build/tiny/netlist_simulation.json" in done.stdout
+    assert "netlist and golden model agree" in done.stdout
+    assert "s_axis_tvalid" in (ran / "build/tiny/simulation.vcd").read_text()
+    assert "DP16KD" in (ran / "build/tiny/netlist/top.v").read_text()
+    monkeypatch.chdir(ran)
+    workspace = Workspace.open(Path("tiny.toml"))
+    found = json.loads(workspace.netlist_simulation.read_text())
+    assert {v for k, v in found["mismatches"].items() if k != "compared"} == {0}
+    assert found["mismatches"]["compared"] == 25 * (2 * (64 + 12) + 10 + 4)
+    assert found["cycles"]["predicted_equal"] is True
+    done = firstspike("report", "tiny.toml", cwd=ran)
+    assert "25 test images through the synthesised netlist: 0 mismatches" in done.stdout
+    report = json.loads(workspace.report.read_text())
+    assert report["netlist"] == {key: found[key] for key in ("images", "mismatches", "cycles")}
+    assert report["images"]["rtl"] == 360
+
+    workspace.netlist_simulation.write_text(json.dumps(found | {"first_difference": "image 0 differs"}))
+    with pytest.raises(chain.MismatchError, match=r"image 0 differs\nrepeat with: .* --images 25 .* --netlist"):
+        chain.check_simulation(workspace, Path("tiny.toml"), netlist=True)
+    chain.check_simulation(workspace, Path("tiny.toml"))
+    assert firstspike("generate", "tiny.toml", "--lanes", "3,3", cwd=ran).returncode == 0
+    assert reporting.netlist(workspace) is None  # that was another core
+    refused(firstspike("report", "tiny.toml", cwd=ran), "simulation.json is of other RTL", "run 'firstspike simulate'")
+
+
+def test_infer_by_golden_model_and_rtl(ran: Path) -> None:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    names = []
+    for n in range(3):
+        names.append(f"digit{n}.png")
+        Image.fromarray((digits.images[n] * 255 / 16).astype(np.uint8)).save(ran / names[-1])
+    golden = firstspike("infer", "tiny.toml", *names, cwd=ran)
+    rtl = firstspike("infer", "tiny.toml", *names, "--rtl", cwd=ran)
+    assert golden.returncode == rtl.returncode == 0, golden.stderr + rtl.stderr
+    assert golden.stdout == rtl.stdout
+    assert golden.stdout.splitlines() == [f"digit{n}.png: class {n}" for n in range(3)]
+    refused(firstspike("infer", "tiny.toml", "tiny.toml", cwd=ran), "tiny.toml is not a picture")
+    with_energy = firstspike("infer", "tiny.toml", *names, "--rtl", "--energy", cwd=ran)
+    *classes, energy = with_energy.stdout.splitlines()
+    assert classes == golden.stdout.splitlines()
+    assert re.fullmatch(r"energy: core [\d.]+\.\.[\d.]+ .* nJ an image \(estimate, .*not measured\)", energy)
+    refused(firstspike("infer", "tiny.toml", *names, "--energy", cwd=ran), "no counters", "--rtl or --port")
+
+
+def test_an_older_simulation_is_refused(ran: Path) -> None:
+    """One without counters: the stage is to be run again."""
+    path = ran / "build/tiny/simulation.json"
+    simulation = json.loads(path.read_text())
+    del simulation["counters"]
+    path.write_text(json.dumps(simulation))
+    refused(firstspike("report", "tiny.toml", cwd=ran), "older version", "firstspike simulate")
+
+
+def test_a_difference_fails_the_run(
+    ran: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another network in the RTL than in the golden model: the run fails, and tells how to repeat it."""
+    monkeypatch.chdir(ran)
+    workspace = Workspace.open(Path("tiny.toml"))
+    weights = workspace.rtl / "layer0_weight.mem"
+    lines = weights.read_text().splitlines()
+    lines[20], lines[21] = lines[21], lines[20]
+    weights.write_text("\n".join(lines) + "\n")
+    manifest = json.loads((workspace.rtl / "top.json").read_text())
+    import hashlib
+
+    manifest["files"]["layer0_weight.mem"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+    (workspace.rtl / "top.json").write_text(json.dumps(manifest))
+    monkeypatch.setattr(sys, "argv", ["firstspike", "simulate", "tiny.toml", "--images", "40", "--seed", "3"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 1
+    printed = capsys.readouterr().err
+    assert "membrane" in printed
+    assert "firstspike simulate tiny.toml" in printed
+    assert "--seed 3 --waves" in printed
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        pytest.param(("hidden = [12]", 'kernel = { kind = "sine" }'), ["tiny.toml", "unknown kernel 'sine'", "linear"],
+                     id="unknown kernel"),
+        pytest.param(("epochs = 12", "epochs = 0"), ["[train] epochs", "1.."], id="epochs"),
+        pytest.param(("lanes = [4, 3]", "lanes = [4, 3, 2]"), ["lanes", "2"], id="too many lanes"),
+        pytest.param(("lanes = [4, 3]", "lanes = [99, 3]"), ["99 lanes for 12 neurons"], id="lanes"),
+        pytest.param(("lanes =", "tracks ="), ["[hardware]", "tracks", "lanes"], id="unknown key"),
+        pytest.param(('set = "digits"', 'set = "npz"\npath = "none.npz"'), ["none.npz"], id="no data file"),
+    ],
+)  # fmt: skip
+def test_wrong_experiment(ran: Path, change: tuple[str, str], words: list[str]) -> None:
+    assert change[0] in EXPERIMENT
+    (ran / "tiny.toml").write_text(EXPERIMENT.replace(*change))
+    verb = "generate" if "lanes" in words[0] or "lanes" in change[1] else "train"
+    before = sorted(p.name for p in (ran / "build/tiny/rtl").iterdir())
+    refused(firstspike(verb, "tiny.toml", cwd=ran), *words)
+    assert sorted(p.name for p in (ran / "build/tiny/rtl").iterdir()) == before
+
+
+def test_missing_stage(tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(EXPERIMENT)
+    refused(firstspike("quantize", "tiny.toml", cwd=tmp_path), "run 'firstspike train' first")
+    refused(firstspike("generate", "tiny.toml", cwd=tmp_path), "run 'firstspike quantize' first")
+    refused(firstspike("train", "absent.toml", cwd=tmp_path), "absent.toml")
+    assert not (tmp_path / "build").exists()
+
+
+def test_changed_network(ran: Path) -> None:
+    path = ran / "build/tiny/network/network.json"
+    path.write_text(path.read_text().replace('"steps": 8', '"steps": 7'))
+    refused(firstspike("generate", "tiny.toml", cwd=ran), "network.json was changed", "again")
+
+
+def test_network_of_another_version(ran: Path) -> None:
+    path = ran / "build/tiny/network/network.json"
+    path.write_text(path.read_text().replace('"format": 2', '"format": 99'))
+    refused(firstspike("export", "tiny.toml", cwd=ran), "format 99")
+
+
+def test_changed_rtl(ran: Path) -> None:
+    path = ran / "build/tiny/rtl/top.v"
+    path.write_text(path.read_text() + "\n")
+    refused(firstspike("simulate", "tiny.toml", cwd=ran), "top.v was changed", "generate")
+
+
+def test_report_of_another_network(ran: Path) -> None:
+    path = ran / "build/tiny/simulation.json"
+    simulation = json.loads(path.read_text())
+    path.write_text(json.dumps(simulation | {"network": "0" * 64}))
+    refused(firstspike("report", "tiny.toml", cwd=ran), "another network")
+
+
+def test_unwritable_output(ran: Path) -> None:
+    (ran / "file").write_text("")
+    for verb in ("train", "run"):
+        refused(firstspike(verb, "tiny.toml", "--out", "file/below", cwd=ran), "cannot write", "--out")
+
+
+def test_missing_compiler(ran: Path, tmp_path: Path) -> None:
+    shutil.rmtree(ran / "build/tiny/verilated")
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("perl", "make"):
+        (tools / name).symlink_to(str(shutil.which(name)))
+    refused(firstspike("simulate", "tiny.toml", cwd=ran, PATH=str(tools)), "g++ is not installed")
+    assert not (ran / "build/tiny/verilated").exists()
+
+
+def test_truncated_mnist(tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(EXPERIMENT.replace('"digits"', '"mnist"'))
+    data = tmp_path / "data"
+    data.mkdir()
+    refused(firstspike("train", "tiny.toml", cwd=tmp_path, FIRSTSPIKE_DATA=str(data)), "FIRSTSPIKE_DATA", "-ubyte")
+    for part in ("train", "t10k"):
+        for kind in ("images-idx3", "labels-idx1"):
+            (data / f"{part}-{kind}-ubyte.gz").write_bytes(b"\x1f\x8b\x08\x00\x00")
+    refused(firstspike("train", "tiny.toml", cwd=tmp_path, FIRSTSPIKE_DATA=str(data)), "-ubyte.gz")
+
+
+@pytest.mark.smoke
+def test_every_verb_has_help_with_an_example() -> None:
+    from typer.testing import CliRunner
+
+    runner = CliRunner()
+    overview = runner.invoke(cli.app, ["--help"]).output
+    verbs = [command.name or command.callback.__name__ for command in cli.app.registered_commands if command.callback]
+    assert set(verbs) >= {"train", "quantize", "export", "generate", "simulate", "report", "run", "infer"}
+    for verb in verbs:
+        assert verb in overview
+        outcome = runner.invoke(cli.app, [verb, "--help"])
+        assert outcome.exit_code == 0
+        assert f"Example: firstspike {verb} examples/" in " ".join(outcome.output.split())
+
+
+@pytest.mark.smoke
+def test_nothing_to_simulate_is_no_success(ran: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ran)
+    workspace = Workspace.open(Path("tiny.toml"))
+    with pytest.raises(chain.FirstspikeError, match="no images"):
+        chain.simulate(workspace, count=0)
+
+
+def test_bitstream(ran: Path) -> None:
+    refused(firstspike("bitstream", "tiny.toml", "--device", "abacus", cwd=ran), "unknown device 'abacus'", "ecp5-25k")
+    # The core by itself has more pins than the smallest device.
+    refused(firstspike("bitstream", "tiny.toml", "--device", "ecp5-25k", cwd=ran), "TRELLIS_IO", "does not fit")
+    assert not (ran / "build/tiny/bitstream").exists()
+    done = firstspike("bitstream", "tiny.toml", cwd=ran)
+    assert done.returncode == 0, done.stderr
+    assert (ran / "build/tiny/bitstream/top.bit").stat().st_size > 100_000
+    assert firstspike("report", "tiny.toml", cwd=ran).returncode == 0
+    hardware = json.loads((ran / "build/tiny/report.json").read_text())["hardware"]
+    # Both weight memories are too small for more than one block each.
+    assert hardware["resources"]["DP16KD"]["used"] >= 1
+    assert hardware["fmax_mhz"] > 20
+
+
+def test_a_board_that_is_not_ready(ran: Path) -> None:
+    for experiment in ("tiny.toml", "build/tiny"):
+        refused(
+            firstspike("bitstream", experiment, "--board", "abacus", cwd=ran), "unknown board 'abacus'", "ulx3s-85f"
+        )
+    reload = ("--board", "icebreaker", "--reload", "build/tiny/network")
+    refused(firstspike("bitstream", "tiny.toml", *reload, cwd=ran), "holds no routed design", "bitstream --board")
+    Image.new("L", (8, 8)).save(ran / "dark.png")
+    port = ("--port", "/dev/null", "--board", "icebreaker")
+    refused(firstspike("infer", "tiny.toml", "dark.png", *port, cwd=ran), "bitstream --board icebreaker")
+    refused(firstspike("bitstream", "tiny.toml", "--clock", "40", cwd=ran), "--clock", "--board")
+    assert not (ran / "build/tiny/boards").exists()
+    refused(firstspike("bitstream", "build", "--board", "icebreaker", cwd=ran), "build/network does not exist")
+
+
+def test_a_board(ran: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is ordered from the flow, and what is printed and reported of its figures; the flow itself stands still."""
+    from firstspike_rtl.boards import flow as board_flow
+    from firstspike_rtl.clocks import cycles
+
+    monkeypatch.chdir(ran)
+    workspace = Workspace.open(Path("tiny.toml"))
+    ordered: list[board_flow.Order] = []
+
+    def build(order: board_flow.Order, network: Network, folder: Path, **settings: Any) -> dict[str, Any]:
+        ordered.append(order)
+        ordered.append(replace(order, hardware=settings["fewer_lanes"](2)))
+        figures = {
+            "bitstream": "firstspike.bin", "network": network.digest, "hardware": order.hardware.to_json(),
+            "resources": {"LUTs": {"used": 3, "available": 7}}, "clock_hz": 18_000_000, "fmax_mhz": 36.0, "seed": 2,
+            "baud": 1_000_000, "seconds": {"synthesis": 4.0, "filling": 1.0},
+        }  # fmt: skip
+        write_json(folder / board_flow.FIGURES, figures)
+        return figures
+
+    monkeypatch.setattr(board_flow, "build", build)
+    options = ["--board", "icebreaker", "--clock", "17", "--seeds", "3"]
+    for lanes in ([], ["--lanes", "3"]):
+        monkeypatch.setattr(sys, "argv", ["firstspike", "bitstream", "tiny.toml", *options, *lanes])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        assert stop.value.code == 0
+    # The experiment asks for lanes 4 and 3; the board has room for one, unless the user says otherwise.
+    assert [[x.lanes for x in order.hardware.layers] for order in ordered] == [[1, 1], [2, 2], [3, 3], [2, 2]]
+    assert {(order.board, order.megahertz, order.seeds) for order in ordered} == {("icebreaker", 17.0, 3)}
+    assert not any(order.hardware.monitor for order in ordered)
+    assert "LUTs 3 of 7" in capsys.readouterr().out
+    figures = reporting.write(workspace)["boards"]["icebreaker"]
+    result = golden.run(workspace.frozen, workspace.dataset.test_images)
+    interval = cycles.predict(ordered[2].hardware, result).intervals.mean()
+    assert figures["interval"] == interval
+    assert figures["images_per_s"]["at_clock"] == pytest.approx(18e6 / interval)
+    assert figures["images_per_s"]["at_fmax"] == pytest.approx(36e6 / interval)
+    # Up: END, 8 + 64 + 4, END; down: END, 8 + 44 + 4, END.
+    assert figures["images_per_s"]["over_link"] == 1_000_000 / (10 * (78 + 58))
+
+
+def test_a_convolutional_network_of_colours(tmp_path: Path) -> None:
+    """From training to the RTL: every spike and every clock as predicted; the golden model and the RTL tell colours."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 400)
+    images = rng.integers(0, 60, (400, 3, 8, 8)).astype(np.uint8)
+    images[np.arange(400), labels] += 150  # the class is a colour
+    np.savez(
+        tmp_path / "colours.npz",
+        train_images=images[:300], train_labels=labels[:300], test_images=images[300:], test_labels=labels[300:],
+    )  # fmt: skip
+    (tmp_path / "colours.toml").write_text(
+        '[data]\nset = "npz"\npath = "colours.npz"\n[network]\nhidden = "4C3-P2"\n'
+        "[train]\nepochs = 8\nbatch_size = 50\n"
+    )
+    done = firstspike("run", "colours.toml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "build/colours/report.json").read_text())
+    assert report["network"] == "3x8x8-4C3-P2-3"
+    compared = report["mismatches"].pop("compared")
+    assert set(report["mismatches"].values()) == {0}
+    neurons = 3 * 8 * 8 + 4 * 3 * 3
+    assert compared == 100 * ((neurons + 3 + 2) + (neurons + 2))  # streamed, and alone without membranes
+    assert report["cycles"]["predicted_equal"] is True
+    names = [f"{name}.png" for name in ("red", "green", "blue")]
+    for name in names:
+        Image.new("RGB", (40, 40), name.partition(".")[0]).save(tmp_path / name)
+    for options in ([], ["--rtl"]):
+        done = firstspike("infer", "colours.toml", *names, *options, cwd=tmp_path)
+        assert done.stdout.splitlines() == [f"{name}: class {colour}" for colour, name in enumerate(names)], done.stderr

@@ -1,0 +1,232 @@
+"""Training: exact at evaluation, deterministic, resumable, silent, and clear when it fails."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from firstspike.errors import FirstspikeError
+from firstspike.experiment import data
+from firstspike.experiment.config import DataConfig, Experiment, NetworkConfig, TrainConfig
+from firstspike.network import golden
+from firstspike.network.model import Network
+from firstspike.training import train
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+QUICK = TrainConfig(epochs=12, batch_size=64, learning_rate=0.01, seed=3)
+AUGMENTED = replace(QUICK, shift=1, flip=True)
+#: Every part of a recipe that has a state or a schedule of its own.
+WHOLE_METHOD = replace(
+    QUICK,
+    relaxation=0.6,
+    kernel_start=0.2,
+    kernel_regularisation=1e-2,
+    spike_loss=1e-2,
+    spike_budget=6.0,
+    operation_budget=1500.0,
+    penalty_start=0.1,
+)
+EXPONENTIAL = {"kind": "exponential", "tau": 2.0}
+
+
+@pytest.fixture(scope="module")
+def digits() -> data.Dataset:
+    return data.load(DataConfig())
+
+
+@pytest.fixture(autouse=True)
+def _one_thread_in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+    assert not list((tmp_path / "here").iterdir()), "something was written to the current folder"
+
+
+def experiment(**network: Any) -> Experiment:
+    return Experiment(name="quick", network=NetworkConfig(hidden=(24,), **network), train=QUICK)
+
+
+def assert_exact(result: train.TrainResult, dataset: data.Dataset) -> None:
+    expected = golden.run(result.network, dataset.test_images)
+    inferred = result.model.infer(torch.tensor(dataset.test_images))
+    for mine, theirs in zip(inferred.spike_times, expected.spike_times, strict=True):
+        assert np.array_equal(mine.numpy(), theirs)
+    assert np.array_equal(inferred.membranes.numpy(), expected.membranes)
+    assert np.array_equal(result.classes, expected.classes)
+    assert result.accuracy == (expected.classes == dataset.test_labels).mean()
+
+
+@pytest.mark.smoke
+def test_digits_surrogate_is_the_integer_network(digits: data.Dataset, tmp_path: Path) -> None:
+    result = train.train(experiment(), digits, tmp_path / "out")
+    assert_exact(result, digits)
+    assert result.accuracy > 0.85
+    assert [x["epoch"] for x in result.history] == list(range(12))
+    assert [x["statistics_frozen"] for x in result.history] == [False] * 7 + [True] * 5
+    assert result.history[-1]["loss"] < result.history[0]["loss"]
+    assert [x.name for x in (tmp_path / "out").iterdir()] == [train.CHECKPOINT]
+    assert result.network.shape_name == "64-24-10"
+    provenance = Network.load(result.network.save(tmp_path / "network")).provenance
+    assert provenance["experiment"]["train"]["seed"] == provenance["seed"] == 3
+    assert provenance["dataset"] == {
+        "name": "digits",
+        "sha256": digits.digest,
+        "train_images": 1437,
+        "test_images": 360,
+        "image_shape": [8, 8],
+    }
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        pytest.param({"input_kernel": {"kind": "direct"}, "steps": 5}, id="direct"),
+        pytest.param({"kernel": {"kind": "exponential", "tau": 2.0}, "fire_start": 4}, id="early_exponential"),
+        pytest.param({"kernel": {"kind": "linear"}, "readout": "first_spike", "fire_start": 6}, id="first_spike"),
+        pytest.param({"input_kernel": {"kind": "constant", "theta0": 0.5}}, id="binary_input"),
+    ],
+)
+def test_other_networks_are_exact(digits: data.Dataset, tmp_path: Path, network: dict[str, Any]) -> None:
+    assert_exact(train.train(experiment(**network), digits, tmp_path / "out"), digits)
+
+
+def test_no_hidden_layer(digits: data.Dataset, tmp_path: Path) -> None:
+    result = train.train(Experiment(name="flat", network=NetworkConfig(hidden=()), train=QUICK), digits, tmp_path)
+    assert_exact(result, digits)
+    assert result.accuracy > 0.85
+
+
+@pytest.mark.smoke
+def test_the_seed_decides(digits: data.Dataset, tmp_path: Path) -> None:
+    short = replace(experiment(), train=replace(AUGMENTED, epochs=2))
+    other = replace(short, train=replace(short.train, seed=4))
+    torch.manual_seed(123)
+    before = torch.get_rng_state()
+    first, second, third = (train.train(x, digits, tmp_path / "out").network for x in (short, short, other))
+    assert first.digest == second.digest != third.digest
+    assert torch.equal(torch.get_rng_state(), before), "the caller's random state"
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("recipe", [AUGMENTED, WHOLE_METHOD], ids=["augmented", "whole_method"])
+def test_resumed_training_is_uninterrupted_training(
+    digits: data.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: TrainConfig
+) -> None:
+    augmented = replace(experiment(kernel=EXPONENTIAL, input_kernel=EXPONENTIAL), train=recipe)
+    whole = train.train(augmented, digits, tmp_path / "whole")
+    start = train.Training.on_train_epoch_start
+
+    def power_cut(self: train.Training) -> None:
+        if self.current_epoch == 3:
+            raise OSError("power cut")
+        start(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Training, "on_train_epoch_start", power_cut)
+        with pytest.raises(OSError, match="power cut"):
+            train.train(augmented, digits, tmp_path / "cut")
+    resumed = train.train(augmented, digits, tmp_path / "cut", resume=True)
+    assert resumed.network.digest == whole.network.digest
+    again = train.train(augmented, digits, tmp_path / "cut", resume=True)
+    assert again.network.digest == whole.network.digest, "of a finished run"
+    drop = {"seconds"}
+    assert [{k: v for k, v in x.items() if k not in drop} for x in resumed.history] == [
+        {k: v for k, v in x.items() if k not in drop} for x in whole.history
+    ]
+
+
+@pytest.mark.smoke
+def test_nothing_to_resume(digits: data.Dataset, tmp_path: Path) -> None:
+    with pytest.raises(FirstspikeError, match="there is no checkpoint"):
+        train.train(experiment(), digits, tmp_path, resume=True)
+    (tmp_path / train.CHECKPOINT).write_bytes(b"PK\x03\x04 cut")
+    with pytest.raises(FirstspikeError, match=r"last\.ckpt is damaged"):
+        train.train(experiment(), digits, tmp_path, resume=True)
+
+
+@pytest.mark.smoke
+def test_resume_of_another_experiment(digits: data.Dataset, tmp_path: Path) -> None:
+    short = replace(experiment(), train=replace(QUICK, epochs=1))
+    train.train(short, digits, tmp_path / "out")
+    with pytest.raises(FirstspikeError, match="of another experiment"):
+        train.train(experiment(), digits, tmp_path / "out", resume=True)
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite(
+    digits: data.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    step = train.Training.training_step
+
+    def diverge(self: train.Training, batch: Any, batch_index: int) -> torch.Tensor:
+        return step(self, batch, batch_index) * (value if batch_index == 5 else 1.0)
+
+    monkeypatch.setattr(train.Training, "training_step", diverge)
+    with pytest.raises(FirstspikeError, match="training diverged in epoch 1") as error:
+        train.train(experiment(), digits, tmp_path / "out")
+    assert "lower [train] learning_rate" in error.value.one_line()
+    assert not list((tmp_path / "out").iterdir()), "no checkpoint of a bad state"
+
+
+@pytest.mark.smoke
+def test_training_is_silent(digits: data.Dataset, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    train.train(replace(experiment(), train=replace(QUICK, epochs=1)), digits, tmp_path / "out")
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.smoke
+def test_unwritable_folder(digits: data.Dataset, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FirstspikeError, match="cannot write"):
+        train.train(experiment(), digits, tmp_path / "file" / "out")
+
+
+@pytest.mark.smoke
+def test_constant_kernel_is_refused(digits: data.Dataset, tmp_path: Path) -> None:
+    with pytest.raises(FirstspikeError, match="'constant' cannot be trained"):
+        train.train(experiment(kernel={"kind": "constant"}), digits, tmp_path / "out")
+
+
+@pytest.mark.smoke
+def test_flat_images_cannot_be_shifted(digits: data.Dataset, tmp_path: Path) -> None:
+    flat = replace(
+        digits,
+        train_images=digits.train_images.reshape(-1, 64),
+        test_images=digits.test_images.reshape(-1, 64),
+    )
+    with pytest.raises(FirstspikeError, match="has no rows and columns"):
+        train.train(replace(experiment(), train=AUGMENTED), flat, tmp_path / "out")
+
+
+@pytest.mark.smoke
+def test_processes_of_torchrun_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert train._placement()["devices"] == 1
+    monkeypatch.setenv("WORLD_SIZE", "6")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert train._placement() == {"accelerator": "auto", "strategy": "ddp", "devices": 2, "num_nodes": 3}
+
+
+def test_digits_example_reaches_97_percent(digits: data.Dataset, tmp_path: Path) -> None:
+    result = train.train(Experiment.load(EXAMPLES / "digits.toml"), digits, tmp_path / "out")
+    assert_exact(result, digits)
+    assert result.accuracy >= 0.97
+
+
+@pytest.mark.mnist
+def test_mnist_recipe_learns(tmp_path: Path) -> None:
+    """Two epochs of the recipe; the accuracy of the whole one is measured by ``make mnist``."""
+    recipe = Experiment.load(EXAMPLES / "mnist.toml")
+    mnist = data.load(recipe.data)
+    result = train.train(replace(recipe, train=replace(recipe.train, epochs=2)), mnist, tmp_path / "out")
+    assert_exact(result, mnist)
+    assert result.accuracy > 0.96

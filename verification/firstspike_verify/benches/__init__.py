@@ -1,0 +1,1 @@
+"""cocotb benches of a generated core, and what runs them."""

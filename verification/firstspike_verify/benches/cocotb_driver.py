@@ -1,0 +1,191 @@
+"""Bench: the AXI driver on the core, through the AXI4-Lite and AXI4-Stream models in the place of PYNQ's MMIO and DMA.
+
+The driver blocks, so it runs in a thread of its own, which cocotb holds still while simulated time passes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cocotb
+import numpy as np
+from cocotb.task import Task, bridge, resume
+from cocotbext.axi.axis import AxiStreamFrame, AxiStreamSink, AxiStreamSource
+from numpy.typing import NDArray
+
+from firstspike.contract.words import Records
+from firstspike.energy import operations
+from firstspike.host.axi import Driver
+from firstspike.network import golden
+from firstspike.network.model import Network
+from firstspike_verify.benches.bench import OKAY, Bench, Stalls
+
+
+class DriverBench(Bench):
+    """A bench whose records go to the driver."""
+
+    async def _read_records(self) -> None:
+        pass
+
+    def driver(self) -> Driver:
+        """The driver, to be made and used in a thread of :func:`cocotb.task.bridge`."""
+        return Driver(Mmio(self), Dma(self), self.hardware, lambda shape, kind: np.zeros(shape, kind))
+
+    async def nothing_left(self) -> None:
+        """No rule of a bus was broken, every frame was taken, and no further result comes."""
+        self.sink.pause = False
+        await self.clocks(200)
+        assert self.source.idle(), "input words were not taken"
+        assert self.sink.empty(), "a result that nobody asked for"
+        assert self.sink.idle(), "a result record without an end"
+        for checker in (*self.streams, self.lite_checker):
+            checker.finish()
+
+
+class Mmio:
+    """Reads and writes of whole registers, as a processor makes them: an error of the bus ends the program."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.read, self.write = resume(self._read), resume(self._write)
+        self._bench = bench
+
+    async def _read(self, offset: int) -> int:
+        value, response = await self._bench.try_read(offset)
+        assert response == OKAY, f"read of {offset:#x}: response {response}"
+        return value
+
+    async def _write(self, offset: int, data: int) -> None:
+        response = await self._bench.try_write(offset, data)
+        assert response == OKAY, f"write of {offset:#x}: response {response}"
+
+
+class Dma:
+    """Two channels of which each does one transfer at a time."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.sendchannel, self.recvchannel = Sender(bench.source), Receiver(bench.sink)
+
+
+class Channel:
+    """A transfer goes on while the driver does something else, until it waits."""
+
+    def __init__(self) -> None:
+        self._task: Task[None] | None = None
+        self.transfer, self.wait = resume(self._transfer), resume(self._wait)
+
+    async def _transfer(self, array: NDArray[np.uint32], start: int = 0, nbytes: int = 0) -> None:
+        assert self._task is None, "the channel is not idle"
+        assert array.dtype == np.uint32
+        length = nbytes or array.nbytes - start
+        assert start + length <= array.nbytes
+        self._task = cocotb.start_soon(self._move(array.view(np.uint8)[start : start + length]))
+
+    async def _wait(self) -> None:
+        assert self._task is not None, "nothing to wait for"
+        await self._task
+        self._task = None
+
+    async def _move(self, data: NDArray[np.uint8]) -> None:
+        raise NotImplementedError
+
+
+class Sender(Channel):
+    """To the core: a transfer is a frame."""
+
+    def __init__(self, source: AxiStreamSource) -> None:
+        super().__init__()
+        self._source = source
+
+    async def _move(self, data: NDArray[np.uint8]) -> None:
+        await self._source.send(AxiStreamFrame(data.tobytes()))
+        await self._source.wait()
+
+
+class Receiver(Channel):
+    """From the core, which waits while there is no transfer; a frame of another length is an error of the DMA."""
+
+    def __init__(self, sink: AxiStreamSink) -> None:
+        super().__init__()
+        self._sink = sink
+        self._sink.pause = True
+
+    async def _move(self, data: NDArray[np.uint8]) -> None:
+        self._sink.pause = False
+        frame = await self._sink.recv()
+        self._sink.pause = True
+        assert len(frame.tdata) == len(data), f"a record of {len(frame.tdata)} bytes, not {len(data)}"
+        data[:] = np.frombuffer(bytes(frame.tdata), np.uint8)
+
+
+def check_records(records: Records, network: Network, pictures: NDArray[np.uint8], *, membranes: bool = True) -> None:
+    """What the driver returns is what the golden model says."""
+    expected = golden.run(network, pictures)
+    sent = expected.membranes if membranes else expected.membranes[:, :0]
+    for name, actual, wanted in (
+        ("membranes", records.membranes, sent),
+        ("classes", records.classes, expected.classes),
+        ("decision steps", records.decision_steps, expected.decision_steps),
+        ("faults", records.faults, np.zeros(len(pictures), bool)),
+    ):
+        assert actual.tolist() == wanted.tolist(), f"{name}: {actual.tolist()}, expected {wanted.tolist()}"
+
+
+@cocotb.test()
+async def registers(dut: Any) -> None:
+    """The driver accepts the core, and reads the digest of its network and counters that are zero."""
+    bench = DriverBench(dut, "registers")
+    await bench.start(Stalls(lite="random"))
+
+    def use() -> None:
+        driver = bench.driver()
+        assert driver.digest == bench.network.digest
+        zeros = [0] * len(bench.hardware.layers)
+        assert driver.counters() == {"images": 0, "faults": 0, "clocks": 0, "spikes": zeros, "active": zeros}
+
+    await bridge(use)()
+    bench.lite_checker.finish()
+
+
+@cocotb.test()
+async def networks_and_images(dut: Any) -> None:
+    """Networks one after another, batches of images with and without membranes, and what was counted."""
+    bench = DriverBench(dut, "networks_and_images")
+    await bench.start(Stalls(lite="random"))
+
+    def use() -> None:
+        driver = bench.driver()
+        for network in (bench.other, bench.network):
+            driver.load(network)
+            assert driver.digest == network.digest
+            spikes, synapses = np.zeros(len(bench.hardware.layers), np.int64), 0
+            for count, membranes in ((5, True), (1, False), (4, False), (2, True)):
+                pictures = bench.pictures(count)
+                records = driver.infer(pictures, membranes=membranes)
+                check_records(records, network, pictures, membranes=membranes)
+                expected = golden.run(network, pictures)
+                spikes += expected.spikes(network).sum(axis=0)
+                synapses += expected.synaptic_operations(network).sum()
+            counters = driver.counters()
+            assert (counters["images"], counters["faults"]) == (12, 0)
+            assert counters["spikes"] == spikes.tolist()
+            counted = operations.count(bench.hardware, operations.Counters.read(counters))
+            assert sum(counted.synaptic_operations) == synapses
+
+    await bridge(use)()
+    await bench.nothing_left()
+
+
+@cocotb.test()
+async def stalls(dut: Any) -> None:
+    """Streams and registers that pause."""
+    bench = DriverBench(dut, "stalls")
+    await bench.start(Stalls(input="random", monitor="random", lite="long"))
+
+    def use() -> None:
+        driver = bench.driver()
+        driver.load(bench.other)
+        pictures = bench.pictures(6)
+        check_records(driver.infer(pictures), bench.other, pictures)
+
+    await bridge(use)()
+    await bench.nothing_left()

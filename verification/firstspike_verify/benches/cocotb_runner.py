@@ -1,0 +1,134 @@
+"""Running cocotb benches on Verilator: one build for each generated core, one process for each run."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+from xml.etree import ElementTree
+
+from firstspike.errors import FirstspikeError
+from firstspike_verify.models import toolchain
+
+#: The bench's settings; it reads them from its environment.
+GENERATED, NETWORK, OTHER_NETWORK, SEED, REPEAT = (
+    f"FIRSTSPIKE_BENCH_{name}" for name in ("GENERATED", "NETWORK", "OTHER_NETWORK", "SEED", "REPEAT")
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Outcome of one cocotb test; ``message`` is that of its failure, or empty."""
+
+    name: str
+    passed: bool
+    message: str
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Only one process at a time works in ``folder``."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def compile_bench(verilog: Path, build: Path, *, top: str = "top", waves: bool = False) -> None:
+    """Compile a Verilog file for cocotb, unless ``build`` is up to date. Processes that share ``build`` take turns.
+
+    Raises
+    ------
+    FirstspikeError
+        if a tool is missing or fails; the message names the log.
+    """
+    from cocotb_tools.runner import get_runner
+
+    env = toolchain.environment(fast=False)
+    key = hashlib.sha256(b"\0".join([verilog.read_bytes(), top.encode(), env["PATH"].encode(), b"%d" % waves]))
+    stamp, log = build / "inputs.sha256", build.with_name(f"{build.name}.log")
+    with locked(build), mock.patch.dict(os.environ, env):
+        if stamp.is_file() and stamp.read_text() == key.hexdigest():
+            return
+        try:
+            get_runner("verilator").build(
+                sources=[verilog], hdl_toplevel=top, build_dir=build, clean=True, waves=waves, log_file=log,
+                timescale=("1ns", "1ns"),
+            )  # fmt: skip
+        except RuntimeError as error:
+            raise FirstspikeError(f"compiling {verilog} for cocotb failed", f"see {log}") from error
+        stamp.write_text(key.hexdigest())
+
+
+def run_bench(
+    modules: Sequence[str],
+    build: Path,
+    folder: Path,
+    *,
+    top: str = "top",
+    settings: Mapping[str, str],
+    test_filter: str | None = None,
+    waves: Path | None = None,
+    name: str = "bench",
+) -> list[Case]:
+    """Run the cocotb tests of ``modules``.
+
+    Parameters
+    ----------
+    build
+        Compiled by :func:`compile_bench`.
+    folder
+        Current folder of the simulation: ``$readmemh`` reads from it.
+    settings
+        Environment variables of the bench (:data:`GENERATED` ...).
+    test_filter
+        Regular expression that a test's name must contain.
+    waves
+        VCD file to write, with a build that allows it.
+    name
+        For the files ``<build>/<name>.xml`` and ``<build>/<name>.log``.
+
+    Raises
+    ------
+    RuntimeError
+        if the simulation ended without results (a crash), or ran no test; the message has the end of its log.
+    """
+    from cocotb_tools.runner import get_runner
+
+    results, log = build / f"{name}.xml", build / f"{name}.log"
+    results.unlink(missing_ok=True)
+    arguments = []
+    if waves is not None:
+        waves.parent.mkdir(parents=True, exist_ok=True)
+        arguments = ["--trace-file", str(waves)]
+        print(f"waves: {waves}")
+    # The runner would end the process, as under pytest; here the results are read instead.
+    with mock.patch.dict(os.environ, toolchain.environment(fast=False)):
+        os.environ.pop("PYTEST_CURRENT_TEST", None)
+        with contextlib.suppress(SystemExit, RuntimeError):
+            get_runner("verilator").test(
+                test_module=list(modules), hdl_toplevel=top, hdl_toplevel_lang="verilog", build_dir=build,
+                test_dir=folder, results_xml=str(results), log_file=log, test_filter=test_filter, test_args=arguments,
+                waves=waves is not None, extra_env={"COCOTB_ANSI_OUTPUT": "0", **settings},
+            )  # fmt: skip
+    cases = _cases(results)
+    if not cases:
+        tail = "\n".join(log.read_text(errors="replace").splitlines()[-20:]) if log.is_file() else "no log"
+        raise RuntimeError(f"the simulation ran no test to its end; {log} ends with\n{tail}")
+    return cases
+
+
+def _cases(results: Path) -> list[Case]:
+    if not results.is_file():
+        return []
+    cases = []
+    for case in ElementTree.parse(results).getroot().iter("testcase"):
+        problems = [*case.iter("failure"), *case.iter("error")]
+        message = "\n".join(filter(None, (p.get("error_msg") or p.get("message") or p.text for p in problems)))
+        cases.append(Case(case.get("name", ""), not problems, message))
+    return cases

@@ -1,0 +1,105 @@
+"""What goes over the wires: monitor words to spike times; with :mod:`firstspike.contract.words`, all of it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firstspike.contract.hardware import Hardware
+from firstspike.contract.words import EVENT_WORD, Records, field
+from firstspike.contract.words import event_words as event_words
+from firstspike.contract.words import image_words as image_words
+from firstspike.contract.words import parse_records as parse_records
+from firstspike.network.golden import Result
+from firstspike.network.model import Network
+from firstspike_rtl.core import layouts
+
+
+def codes_of(hardware: Hardware) -> list[int]:
+    """How many codes the spikes of each spiking population can carry."""
+    return [hardware.layers[0].input_codes] + [hardware.steps] * (len(hardware.layers) - 1)
+
+
+class MonitorError(AssertionError):
+    """The monitor showed something that no network does: a second spike, a spike behind its watermark ..."""
+
+
+def spike_times(
+    hardware: Hardware, words: NDArray[np.integer]
+) -> tuple[list[NDArray[np.int16]], list[NDArray[np.bool_]]]:
+    """Spike codes of each population from monitor words in the order they came.
+
+    Returns
+    -------
+    times
+        For each population an array (B, N), the number of codes where a neuron did not fire.
+    faults
+        For each population the fault bit of each image, shape (B,).
+
+    Raises
+    ------
+    MonitorError
+        if a neuron fires twice, does not exist, or spikes or watermarks contradict each other.
+    """
+    words = np.asarray(words)
+    population = field(EVENT_WORD, "population", words)
+    mark = field(EVENT_WORD, "mark", words).astype(bool)
+    step = field(EVENT_WORD, "step", words)
+    index = field(EVENT_WORD, "index", words)
+    fault = field(EVENT_WORD, "fault", words).astype(bool)
+    times, faults = [], []
+    for p, (codes, size) in enumerate(zip(codes_of(hardware), hardware.sizes, strict=False)):
+        mine = population == p
+        m, k, f = mark[mine], step[mine], fault[mine]
+        indices = hardware.indices(p)
+        i = np.searchsorted(indices, index[mine])  # the neuron's number
+        unknown = indices[np.minimum(i, size - 1)] != index[mine]
+        final = m & (k == codes - 1)
+        image = np.cumsum(final) - final  # image number of each word
+        count = int(final.sum())
+        if len(final) and not final[-1]:
+            raise MonitorError(f"population {p}: events after the last image's final watermark")
+        spike = ~m
+        if unknown[spike].any() or (k[spike] >= codes).any():
+            raise MonitorError(f"population {p}: a spike of a neuron or step that does not exist")
+        cells = image[spike] * size + i[spike]
+        if len(np.unique(cells)) != len(cells):
+            raise MonitorError(f"population {p}: a neuron fires twice in one image")
+        late = np.maximum.accumulate(np.where(m, image * (codes + 1) + k, -1)) >= image * (codes + 1) + k
+        if len(final) and late[spike].any():
+            raise MonitorError(f"population {p}: a spike behind the watermark of its step")
+        result = np.full(count * size, codes, np.int16)
+        result[cells] = k[spike]
+        times.append(result.reshape(count, size))
+        faults.append(f[final])
+    return times, faults
+
+
+def describe_event(word: int) -> str:
+    """An event word, for people."""
+    event = layouts.EVENT_WORD.from_bits(word)
+    what = "watermark" if event.mark else f"spike of neuron {event.index}"
+    return f"population {event.population}: {what} at step {event.step}{', fault' if event.fault else ''}"
+
+
+def describe_events(hardware: Hardware, words: NDArray[np.integer], image: int) -> list[str]:
+    """The events of one image, of all populations, in the order the monitor showed them."""
+    words = np.asarray(words)
+    population = field(EVENT_WORD, "population", words)
+    codes = np.array(codes_of(hardware))[population]
+    final = field(EVENT_WORD, "mark", words).astype(bool) & (field(EVENT_WORD, "step", words) == codes - 1)
+    wanted = np.zeros(len(words), bool)
+    for p in range(len(hardware.layers)):
+        mine = population == p
+        wanted[mine] = np.cumsum(final[mine]) - final[mine] == image
+    return [describe_event(word) for word in words[wanted].tolist()]
+
+
+def result(hardware: Hardware, records: Records, times: list[NDArray[np.int16]]) -> Result:
+    """Records and spike times in the form of the golden model."""
+    return Result(tuple(times), records.membranes, records.classes, records.decision_steps)
+
+
+def record_words(network: Network, send_membranes: bool) -> int:
+    """Words in a result record."""
+    return 1 + (network.sizes[-1] if send_membranes else 0)
