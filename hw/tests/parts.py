@@ -7,7 +7,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from firstspike.contract.hardware import Hardware, LayerShape, Memory
+from firstspike.contract.hardware import Hardware
+from firstspike.contract.layer_shape import LayerShape
+from firstspike.contract.memory import Memory
 from firstspike_rtl.core.tables import Contents
 
 WIDTHS = {"input_codes": 4, "weight_bits": 4, "kernel_bits": 4, "membrane_bits": 12, "fires": True}

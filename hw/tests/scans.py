@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from firstspike.contract.hardware import LayerShape
+from firstspike.contract.layer_shape import LayerShape
 from firstspike_rtl.core.scanner import Scanner
 
 #: Membranes of a bank, by row and lane.

@@ -8,7 +8,7 @@ from pathlib import Path
 import parts
 import pytest
 
-from firstspike.contract.hardware import SHALLOW_ROWS
+from firstspike.contract.layer_shape import SHALLOW_ROWS
 from firstspike.contract.registers import ADDRESS_BITS, IDENTITY, register_map
 from firstspike_rtl.core.encoder import EventInput, PixelEncoder, Sorter
 from firstspike_rtl.core.integrator import Integrator

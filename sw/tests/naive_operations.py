@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from firstspike.contract.hardware import Hardware, LayerShape
+from firstspike.contract.hardware import Hardware
+from firstspike.contract.layer_shape import LayerShape
 from firstspike.energy.operations import Operations
 from firstspike.network import golden, naive
 from firstspike.network.model import Network

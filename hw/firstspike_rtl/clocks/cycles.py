@@ -17,7 +17,8 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from firstspike.contract.hardware import PIXELS_PER_WORD, Hardware, LayerShape
+from firstspike.contract.hardware import PIXELS_PER_WORD, Hardware
+from firstspike.contract.layer_shape import LayerShape
 from firstspike.network.golden import Result
 from firstspike_rtl.core.encoder import PixelEncoder
 from firstspike_rtl.core.integrator import Integrator

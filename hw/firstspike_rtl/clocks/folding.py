@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from firstspike.contract.hardware import PIXELS_PER_WORD, Hardware, Memory
+from firstspike.contract.hardware import PIXELS_PER_WORD, Hardware
+from firstspike.contract.memory import Memory
 from firstspike.errors import FirstspikeError
 from firstspike.network.golden import Result
 from firstspike.network.model import Network

@@ -11,7 +11,8 @@ from amaranth.lib.wiring import Out
 from amaranth.utils import bits_for
 
 from firstspike.contract import words
-from firstspike.contract.hardware import WORD_BITS, Hardware
+from firstspike.contract.hardware import Hardware
+from firstspike.contract.memory import WORD_BITS
 
 
 def number(count: int) -> int:

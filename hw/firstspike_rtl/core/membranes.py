@@ -7,7 +7,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from firstspike.contract.hardware import LayerShape
+from firstspike.contract.layer_shape import LayerShape
 from firstspike_rtl.core.layouts import number
 from firstspike_rtl.core.tables import has_lookup_memory
 

@@ -9,7 +9,7 @@ from amaranth.lib import memory as lib_memory
 from amaranth.lib.wiring import PureInterface
 from amaranth.vendor import LatticeICE40Platform
 
-from firstspike.contract.hardware import Memory
+from firstspike.contract.memory import Memory
 
 Contents = Mapping[str, Sequence[int]]
 

@@ -13,8 +13,9 @@ from amaranth.lib import memory as lib_memory
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
-from firstspike.contract.hardware import WORD_BITS, Hardware, Memory
+from firstspike.contract.hardware import Hardware
 from firstspike.contract.images import Contents, load_words
+from firstspike.contract.memory import WORD_BITS, Memory
 from firstspike.contract.registers import register_map
 from firstspike_rtl.core.layouts import number
 from firstspike_rtl.top.bus import OKAY, LiteSignature

@@ -7,7 +7,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from firstspike.contract import registers
-from firstspike.contract.hardware import WORD_BITS, Hardware
+from firstspike.contract.hardware import Hardware
+from firstspike.contract.memory import WORD_BITS
 from firstspike_rtl.core.layouts import LoadSignature, number
 from firstspike_rtl.core.tables import Contents, add_table
 

@@ -7,7 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.crc.catalog import CRC32_ETHERNET
 from amaranth.lib.wiring import In, Out
 
-from firstspike.contract.hardware import WORD_BITS
+from firstspike.contract.memory import WORD_BITS
 from firstspike.host import link
 from firstspike_rtl.core.layouts import WORD, number
 

@@ -7,7 +7,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from firstspike.contract.hardware import WORD_BITS, Hardware
+from firstspike.contract.hardware import Hardware
+from firstspike.contract.memory import WORD_BITS
 from firstspike.contract.registers import register_map
 from firstspike.host import link
 from firstspike.host.link import Status, Type

@@ -6,7 +6,8 @@ from amaranth.hdl import Cat, ClockDomain, Module, ResetInserter
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Member, Out, connect
 
-from firstspike.contract.hardware import WORD_BITS, Hardware
+from firstspike.contract.hardware import Hardware
+from firstspike.contract.memory import WORD_BITS
 from firstspike_rtl.core.datapath import Core
 from firstspike_rtl.core.tables import Contents
 from firstspike_rtl.top.bus import LiteSignature, Registers

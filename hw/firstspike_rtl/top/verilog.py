@@ -21,7 +21,8 @@ from amaranth.lib.wiring import Component, Out
 import firstspike
 from firstspike.artefact import new_folder
 from firstspike.contract import images
-from firstspike.contract.hardware import Hardware, Memory
+from firstspike.contract.hardware import Hardware
+from firstspike.contract.memory import Memory
 from firstspike.contract.registers import IDENTITY, INTERFACE_VERSION, register_map
 from firstspike.errors import FirstspikeError
 from firstspike.network.model import Network

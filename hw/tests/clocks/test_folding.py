@@ -22,7 +22,9 @@ from amaranth.lib.memory import Memory as Rows
 from amaranth.lib.wiring import In, Out
 from rich.console import Console
 
-from firstspike.contract.hardware import SHALLOW_ROWS, Hardware, Memory
+from firstspike.contract.hardware import Hardware
+from firstspike.contract.layer_shape import SHALLOW_ROWS
+from firstspike.contract.memory import Memory
 from firstspike.errors import FirstspikeError
 from firstspike.network import golden, kernels
 from firstspike.network.model import Conv2d, Dense, Network, chain

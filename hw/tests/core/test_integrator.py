@@ -11,7 +11,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from simulation import QUIET_CLOCKS, Stalls, Trace, Transfers, protocol_checker, send, simulate
 
-from firstspike.contract.hardware import Hardware, LayerShape
+from firstspike.contract.hardware import Hardware
+from firstspike.contract.layer_shape import LayerShape
 from firstspike_rtl.core.integrator import Integrator
 
 GENERATE = (Phase.explicit, Phase.reuse, Phase.generate)

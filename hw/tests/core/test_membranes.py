@@ -8,7 +8,7 @@ import parts
 import pytest
 from simulation import simulate
 
-from firstspike.contract.hardware import SHALLOW_ROWS, LayerShape
+from firstspike.contract.layer_shape import SHALLOW_ROWS, LayerShape
 from firstspike_rtl.core import membranes
 from firstspike_rtl.core.membranes import Membranes
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from scans import Bank, Rows, bias_rows, pooled, random_bank, random_bias, slice_clocks, slices
 from simulation import exchange, simulate
 
-from firstspike.contract.hardware import Hardware, LayerShape
+from firstspike.contract.hardware import Hardware
+from firstspike.contract.layer_shape import LayerShape
 from firstspike_rtl.core.neurons import Neurons
 
 GENERATE = (Phase.explicit, Phase.reuse, Phase.generate)

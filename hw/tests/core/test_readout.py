@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from scans import Bank, Rows, bias_rows, pooled, random_bank, random_bias, slice_clocks
 from simulation import Stalls, exchange, receive, send, simulate
 
-from firstspike.contract.hardware import WORD_BITS, Hardware, LayerShape
+from firstspike.contract.hardware import Hardware
+from firstspike.contract.layer_shape import LayerShape
+from firstspike.contract.memory import WORD_BITS
 from firstspike_rtl.core.layouts import RESULT_WORD
 from firstspike_rtl.core.readout import Readout
 

@@ -23,7 +23,8 @@ from scans import (
 )
 from simulation import exchange, loose
 
-from firstspike.contract.hardware import Hardware, LayerShape
+from firstspike.contract.hardware import Hardware
+from firstspike.contract.layer_shape import LayerShape
 from firstspike_rtl.core.scanner import CHOICE, Scanner
 from firstspike_rtl.core.tables import Contents
 

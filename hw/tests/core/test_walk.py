@@ -10,7 +10,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from simulation import exchange, loose
 
-from firstspike.contract.hardware import LayerShape
+from firstspike.contract.layer_shape import LayerShape
 from firstspike_rtl.core.walk import Walk
 
 GENERATE = (Phase.explicit, Phase.reuse, Phase.generate)

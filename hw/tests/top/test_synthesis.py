@@ -14,7 +14,8 @@ import pytest
 from networks import KERNEL, dense_layers
 
 from firstspike.contract import images
-from firstspike.contract.hardware import Hardware, Memory
+from firstspike.contract.hardware import Hardware
+from firstspike.contract.memory import Memory
 from firstspike.network.model import Conv2d, Dense, Network, chain
 from firstspike_rtl.top.verilog import generate
 

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import intelhex
 
-from firstspike.contract.hardware import DIGEST_WORDS, WORD_BITS, Memory
+from firstspike.contract.hardware import DIGEST_WORDS
+from firstspike.contract.memory import WORD_BITS, Memory
 from firstspike.errors import FirstspikeError
 
 AGAIN = "export the network again"

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from firstspike.artefact import new_folder
-from firstspike.contract.hardware import DIGEST_WORDS, Hardware, Memory
+from firstspike.contract.hardware import DIGEST_WORDS, Hardware
 from firstspike.contract.image_formats import (
     AGAIN,
     TEXT_FORMATS,
@@ -27,6 +27,7 @@ from firstspike.contract.image_formats import (
     render_binary,
     words_of,
 )
+from firstspike.contract.memory import Memory
 from firstspike.errors import FirstspikeError
 from firstspike.network.model import Conv2d, Dense, IntArray, Layer, Network, Population
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from firstspike.contract.hardware import DIGEST_WORDS, WORD_BITS, Hardware
+from firstspike.contract.hardware import DIGEST_WORDS, Hardware
+from firstspike.contract.memory import WORD_BITS
 
 #: "TTFS" in ASCII.
 IDENTITY = 0x54544653

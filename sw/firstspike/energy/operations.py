@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Literal
 
-from firstspike.contract.hardware import PIXELS_PER_WORD, Hardware, LayerShape
+from firstspike.contract.hardware import PIXELS_PER_WORD, Hardware
+from firstspike.contract.layer_shape import LayerShape
 from firstspike.errors import FirstspikeError
 
 #: Of an ANN of integers: weights and activations, and sums of their products.

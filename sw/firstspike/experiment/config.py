@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
-from firstspike.contract.hardware import FireUnit, InputKind, Product
+from firstspike.contract.hardware import InputKind
+from firstspike.contract.layer_shape import FireUnit, Product
 from firstspike.errors import FirstspikeError
+from firstspike.experiment.settings import TABLE, Section, allow, choice, real, whole
 from firstspike.network import kernels
 from firstspike.network.architecture import NAMED, parse
 from firstspike.network.model import Readout
@@ -20,72 +21,8 @@ SpikeLossForm = Literal["taylor", "gaussian"]
 DataSet = Literal["digits", "mnist", "cifar10", "npz"]
 
 
-@dataclass(frozen=True)
-class _Allowed:
-    """What a setting may be; ``text`` says so to the user."""
-
-    text: str
-    types: tuple[type, ...]
-    low: float = -math.inf
-    high: float = math.inf
-    choices: tuple[str, ...] = ()
-    items: bool = False
-
-    def holds(self, value: object) -> bool:
-        if self.items and isinstance(value, (tuple, list)):
-            return all(self._one(x) for x in value)
-        return self._one(value)
-
-    def _one(self, value: object) -> bool:
-        if (isinstance(value, bool) and bool not in self.types) or not isinstance(value, self.types):
-            return False
-        if isinstance(value, str):
-            return not self.choices or value in self.choices
-        return not isinstance(value, (int, float)) or self.low <= value <= self.high
-
-
-def _allow(text: str, *types: type, optional: bool = False, **limits: Any) -> dict[str, Any]:
-    return {"allowed": _Allowed(text, types, **limits), "optional": optional}
-
-
-def _whole(low: int, high: int, *, items: bool = False, optional: bool = False) -> dict[str, Any]:
-    text = f"an integer in {low}..{high}" + (", or a list of them" if items else "")
-    return _allow(text, int, low=low, high=high, items=items, optional=optional)
-
-
-def _real(low: float, high: float, *, optional: bool = False) -> dict[str, Any]:
-    return _allow(f"a number in {low:g}..{high:g}", int, float, low=low, high=high, optional=optional)
-
-
-def _choice(*choices: str, items: bool = False, optional: bool = False) -> dict[str, Any]:
-    text = f"one of {', '.join(choices)}" + (", or a list of them" if items else "")
-    return _allow(text, str, choices=choices, items=items, optional=optional)
-
-
-_TABLE = _allow('a table such as { kind = "exponential", tau = 2.0 }', dict)
-
-
 @dataclass(frozen=True, kw_only=True)
-class _Section:
-    section: ClassVar[str]
-
-    def __post_init__(self) -> None:
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if value is None and item.metadata["optional"]:
-                continue
-            allowed = item.metadata["allowed"]
-            if not allowed.holds(value):
-                raise self._wrong(item.name, f"is {value!r}", allowed.text)
-            if isinstance(value, list):
-                object.__setattr__(self, item.name, tuple(value))
-
-    def _wrong(self, key: str, problem: str, allowed: str) -> FirstspikeError:
-        return FirstspikeError(f"[{self.section}] {key} {problem}", f"use {allowed}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataConfig(_Section):
+class DataConfig(Section):
     """Section ``[data]``: which images.
 
     Parameters
@@ -100,19 +37,19 @@ class DataConfig(_Section):
     section: ClassVar[str] = "data"
 
     #: Embedded in scikit-learn, so that a first run needs no download.
-    set: DataSet = field(default="digits", metadata=_choice("digits", "mnist", "cifar10", "npz"))
-    path: Path | None = field(default=None, metadata=_allow("the path of an npz file", str, Path, optional=True))
+    set: DataSet = field(default="digits", metadata=choice("digits", "mnist", "cifar10", "npz"))
+    path: Path | None = field(default=None, metadata=allow("the path of an npz file", str, Path, optional=True))
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if (self.set == "npz") != (self.path is not None):
-            raise self._wrong("path", f"is {self.path!r} for set {self.set!r}", 'it with set = "npz", and only there')
+            raise self.wrong("path", f"is {self.path!r} for set {self.set!r}", 'it with set = "npz", and only there')
         if self.path is not None:
             object.__setattr__(self, "path", Path(self.path))
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkConfig(_Section):
+class NetworkConfig(Section):
     """Section ``[network]``: shape and time.
 
     Parameters
@@ -137,7 +74,7 @@ class NetworkConfig(_Section):
     #: 64-48-10 reaches 98 % of the digits and takes few blocks of memory.
     hidden: tuple[int, ...] | str = field(
         default=(48,),
-        metadata=_allow(
+        metadata=allow(
             f"a list of integers in 1..65536, {', '.join(NAMED)}, or an architecture such as 12C5-P2-64C5-P2",
             int,
             str,
@@ -147,30 +84,30 @@ class NetworkConfig(_Section):
         ),
     )
     #: Eight steps hold seven octaves of a pixel: as good as sixteen on MNIST to 0.1 %, in half the time.
-    steps: int = field(default=8, metadata=_whole(1, 1024))
-    fire_start: int | None = field(default=None, metadata=_whole(0, 1024, optional=True))
+    steps: int = field(default=8, metadata=whole(1, 1024))
+    fire_start: int | None = field(default=None, metadata=whole(0, 1024, optional=True))
     #: All spikes count, whatever S is; with S < T a first spike decides before all have come.
-    readout: Readout = field(default="membrane", metadata=_choice("membrane", "first_spike"))
+    readout: Readout = field(default="membrane", metadata=choice("membrane", "first_spike"))
     #: Powers of two need no multiplier: a weight is shifted.
-    input_kernel: Mapping[str, Any] = field(default_factory=lambda: {"kind": "power_of_two"}, metadata=_TABLE)
-    kernel: Mapping[str, Any] = field(default_factory=lambda: {"kind": "power_of_two"}, metadata=_TABLE)
+    input_kernel: Mapping[str, Any] = field(default_factory=lambda: {"kind": "power_of_two"}, metadata=TABLE)
+    kernel: Mapping[str, Any] = field(default_factory=lambda: {"kind": "power_of_two"}, metadata=TABLE)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if isinstance(self.hidden, int):
-            raise self._wrong("hidden", f"is {self.hidden!r}", "a list, such as [128]")
+            raise self.wrong("hidden", f"is {self.hidden!r}", "a list, such as [128]")
         try:
             parse(self.architecture(1))
         except FirstspikeError as error:
             raise FirstspikeError(f"[{self.section}] hidden: {error}", error.hint) from error
         if self.fire_start is not None and self.fire_start > self.steps:
-            raise self._wrong("fire_start", f"is {self.fire_start}", f"0..{self.steps}, at most the steps")
+            raise self.wrong("fire_start", f"is {self.fire_start}", f"0..{self.steps}, at most the steps")
         for key in ("input_kernel", "kernel"):
             made = self._make(key)
             if made.simultaneous and key == "kernel":
-                raise self._wrong(key, "is 'direct'", "it only as input_kernel")
+                raise self.wrong(key, "is 'direct'", "it only as input_kernel")
             if not made.simultaneous and made.steps != self.steps:
-                raise self._wrong(key, f"has {made.steps} steps", f"{self.steps}, as [network] steps, or leave it out")
+                raise self.wrong(key, f"has {made.steps} steps", f"{self.steps}, as [network] steps, or leave it out")
 
     def architecture(self, classes: int) -> str:
         """All layers in the notation of :mod:`~firstspike.network.architecture`, with ``classes`` outputs."""
@@ -205,75 +142,75 @@ class NetworkConfig(_Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(_Section):
+class TrainConfig(Section):
     """Section ``[train]``: the recipe."""
 
     section: ClassVar[str] = "train"
 
     #: The surrogate of Park & Yoon; or a ReLU network of real numbers, to be converted (T2FSNN).
-    method: Method = field(default="surrogate", metadata=_choice("surrogate", "relu"))
+    method: Method = field(default="surrogate", metadata=choice("surrogate", "relu"))
     #: Width of a signed weight. Six bits lose less than 0.1 % against float on MNIST, four about 0.3 %.
-    weight_bits: int = field(default=6, metadata=_whole(2, 8))
+    weight_bits: int = field(default=6, metadata=whole(2, 8))
     #: Passes over the images. Half as many again gain another 0.05 to 0.1 % on MNIST.
-    epochs: int = field(default=60, metadata=_whole(1, 100_000))
+    epochs: int = field(default=60, metadata=whole(1, 100_000))
     #: Enough images for steady batch statistics; larger ones only take more epochs.
-    batch_size: int = field(default=256, metadata=_whole(2, 1 << 20))
+    batch_size: int = field(default=256, metadata=whole(2, 1 << 20))
     #: The peak of the one-cycle schedule.
-    learning_rate: float = field(default=0.004, metadata=_real(0.0, 1e6))
+    learning_rate: float = field(default=0.004, metadata=real(0.0, 1e6))
     #: Part of the steps in which the learning rate rises.
-    warmup: float = field(default=0.2, metadata=_real(0.0, 1.0))
+    warmup: float = field(default=0.2, metadata=real(0.0, 1.0))
     #: Batch norm makes the size of a weight irrelevant, so decay only turns the learning rate; off.
-    weight_decay: float = field(default=0.0, metadata=_real(0.0, 10.0))
+    weight_decay: float = field(default=0.0, metadata=real(0.0, 10.0))
     #: Keeps output membranes apart without growing them, which also saves hidden spikes (a tenth on MNIST).
-    label_smoothing: float = field(default=0.05, metadata=_real(0.0, 0.99))
+    label_smoothing: float = field(default=0.05, metadata=real(0.0, 0.99))
     #: Seeds weights, order, shifts and flips.
-    seed: int = field(default=0, metadata=_whole(0, 2**32 - 1))
+    seed: int = field(default=0, metadata=whole(0, 2**32 - 1))
     #: Random shifts of training images, in pixels along both axes; 0 for none, as not every input is a picture.
-    shift: int = field(default=0, metadata=_whole(0, 64))
+    shift: int = field(default=0, metadata=whole(0, 64))
     #: Every second training image, at random, left-right mirrored; off, as a mirrored digit is another sign.
-    flip: bool = field(default=False, metadata=_allow("true or false", bool))
+    flip: bool = field(default=False, metadata=allow("true or false", bool))
     #: Range of the weight quantiser as part of the largest weight: few are that large, and all gain from finer steps.
-    weight_clip: float = field(default=0.7, metadata=_real(0.01, 1.0))
+    weight_clip: float = field(default=0.7, metadata=real(0.01, 1.0))
     #: Weight of the newest batch in the running statistics of batch norm (torch's default).
-    statistics_momentum: float = field(default=0.1, metadata=_real(1e-6, 1.0))
+    statistics_momentum: float = field(default=0.1, metadata=real(1e-6, 1.0))
     #: Part of the epochs after which batch-norm statistics stand still, so that the rest trains the final integers.
-    freeze_statistics: float = field(default=0.6, metadata=_real(0.0, 1.0))
+    freeze_statistics: float = field(default=0.6, metadata=real(0.0, 1.0))
     #: Stochastically relaxed activation (SR): part of the epochs over which the chance of TTFS, not ReLU, rises to 1.
-    relaxation: float = field(default=0.0, metadata=_real(0.0, 1.0))
+    relaxation: float = field(default=0.0, metadata=real(0.0, 1.0))
     #: Part of the epochs after which tau and t_d of every exponential kernel train too; without it they stay.
-    kernel_start: float | None = field(default=None, metadata=_real(0.0, 1.0, optional=True))
+    kernel_start: float | None = field(default=None, metadata=real(0.0, 1.0, optional=True))
     #: Their learning rate, as part of that of the weights: a tau drifts with every batch's rounding residue.
-    kernel_rate: float = field(default=0.25, metadata=_real(0.0, 100.0))
+    kernel_rate: float = field(default=0.25, metadata=real(0.0, 100.0))
     #: Weight of the initial-value-based regularisation of tau and t_d (TR); Park & Yoon use 1e-5.
-    kernel_regularisation: float = field(default=0.0, metadata=_real(0.0, 1e6))
+    kernel_regularisation: float = field(default=0.0, metadata=real(0.0, 1e6))
     #: Weight of the spike-count loss on batch norm (TB); Park & Yoon use 1e-5 over thousands of epochs.
-    spike_loss: float = field(default=0.0, metadata=_real(0.0, 1e6))
+    spike_loss: float = field(default=0.0, metadata=real(0.0, 1e6))
     #: The published polynomial, or the Gaussian mass that it stands for.
-    spike_loss_form: SpikeLossForm = field(default="taylor", metadata=_choice("taylor", "gaussian"))
+    spike_loss_form: SpikeLossForm = field(default="taylor", metadata=choice("taylor", "gaussian"))
     #: Hidden spikes an image to train to.
-    spike_budget: float | None = field(default=None, metadata=_real(1e-3, 1e12, optional=True))
+    spike_budget: float | None = field(default=None, metadata=real(1e-3, 1e12, optional=True))
     #: Synaptic operations an image to train to, the input's included.
-    operation_budget: float | None = field(default=None, metadata=_real(1e-3, 1e12, optional=True))
+    operation_budget: float | None = field(default=None, metadata=real(1e-3, 1e12, optional=True))
     #: Part of the epochs after which spike loss, budgets and kernel regularisation count.
-    penalty_start: float = field(default=0.0, metadata=_real(0.0, 1.0))
+    penalty_start: float = field(default=0.0, metadata=real(0.0, 1.0))
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConversionConfig(_Section):
+class ConversionConfig(Section):
     """Section ``[conversion]``: from a ReLU network (``[train] method = "relu"``) to TTFS, as T2FSNN does it."""
 
     section: ClassVar[str] = "conversion"
 
     #: Of each neuron's values over the training set; the largest of a layer becomes 1. The published statistic.
-    percentile: float = field(default=99.9, metadata=_real(0.0, 100.0))
+    percentile: float = field(default=99.9, metadata=real(0.0, 100.0))
     #: Gradient-based optimisation of tau and t_d, layer by layer.
-    optimise_kernels: bool = field(default=False, metadata=_allow("true or false", bool))
+    optimise_kernels: bool = field(default=False, metadata=allow("true or false", bool))
     #: Samples that the optimisation sees: six passes over 10,000 images, as published.
-    samples: int = field(default=60_000, metadata=_whole(1, 1 << 40))
+    samples: int = field(default=60_000, metadata=whole(1, 1 << 40))
     #: Training images that it sees them of.
-    images: int = field(default=10_000, metadata=_whole(1, 1 << 40))
+    images: int = field(default=10_000, metadata=whole(1, 1 << 40))
     #: Range of the weight quantiser as part of the largest weight. No training follows that would mend a clipped one.
-    weight_clip: float = field(default=1.0, metadata=_real(0.01, 1.0))
+    weight_clip: float = field(default=1.0, metadata=real(0.01, 1.0))
 
 
 #: Settings that say how many lanes there are; one at most is given.
@@ -281,7 +218,7 @@ LANES_FROM = ("lanes", "clocks", "blocks")
 
 
 @dataclass(frozen=True, kw_only=True)
-class HardwareConfig(_Section):
+class HardwareConfig(Section):
     """Section ``[hardware]``: keywords of :meth:`~firstspike.contract.hardware.Hardware.for_network`, or a target.
 
     Parameters
@@ -305,23 +242,23 @@ class HardwareConfig(_Section):
     section: ClassVar[str] = "hardware"
 
     #: That of for_network: 64 lanes of six bits fill twelve 32-bit words a row, and place on the smallest ECP5.
-    lanes: int | tuple[int, ...] | None = field(default=None, metadata=_whole(1, 1 << 16, items=True, optional=True))
+    lanes: int | tuple[int, ...] | None = field(default=None, metadata=whole(1, 1 << 16, items=True, optional=True))
     #: A target comes from the user's application or device.
-    clocks: int | None = field(default=None, metadata=_whole(1, 1 << 40, optional=True))
-    blocks: int | None = field(default=None, metadata=_whole(0, 1 << 20, optional=True))
+    clocks: int | None = field(default=None, metadata=whole(1, 1 << 40, optional=True))
+    blocks: int | None = field(default=None, metadata=whole(0, 1 << 20, optional=True))
     #: The best that the network allows.
     fire: FireUnit | tuple[FireUnit, ...] | None = field(
-        default=None, metadata=_choice(*get_args(FireUnit), items=True, optional=True)
+        default=None, metadata=choice(*get_args(FireUnit), items=True, optional=True)
     )
     product: Product | tuple[Product, ...] | None = field(
-        default=None, metadata=_choice(*get_args(Product), items=True, optional=True)
+        default=None, metadata=choice(*get_args(Product), items=True, optional=True)
     )
     #: A user has images; events are for chips that already spike.
-    input: InputKind = field(default="pixels", metadata=_choice("pixels", "events"))
+    input: InputKind = field(default="pixels", metadata=choice("pixels", "events"))
     #: The monitor is what the equality of spike times is checked with.
-    monitor: bool = field(default=True, metadata=_allow("true or false", bool))
+    monitor: bool = field(default=True, metadata=allow("true or false", bool))
     #: The trained network's own widths.
-    spare_membrane_bits: int = field(default=0, metadata=_whole(0, 16))
+    spare_membrane_bits: int = field(default=0, metadata=whole(0, 16))
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -330,7 +267,7 @@ class HardwareConfig(_Section):
             raise FirstspikeError(f"[{self.section}] has {' and '.join(given)}", f"use one of {', '.join(LANES_FROM)}")
 
 
-_SECTIONS: tuple[type[_Section], ...] = (
+_SECTIONS: tuple[type[Section], ...] = (
     DataConfig,
     NetworkConfig,
     TrainConfig,

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from firstspike import __version__, processes
 from firstspike.errors import FirstspikeError
-from firstspike.flow import chain
+from firstspike.flow import chain, inference, routing, simulation
 from firstspike.flow.workspace import Workspace, read_json
 
 app = typer.Typer(
@@ -102,12 +102,12 @@ def simulate(
     workspace = Workspace.open(experiment, out)
     with Console(stderr=True).status("simulate") as status:
         _stage(
-            chain.simulate, workspace, count=count, waves=waves, stall=stall, seed=seed, reload=reload,
+            simulation.simulate, workspace, count=count, waves=waves, stall=stall, seed=seed, reload=reload,
             netlist=netlist, progress=status.update,
         )  # fmt: skip
     if waves:
         console.print(f"waves: {workspace.waves}")
-    chain.check_simulation(workspace, experiment, reload, netlist=netlist)
+    simulation.check_simulation(workspace, experiment, reload, netlist=netlist)
     console.print(f"{'netlist' if netlist else 'RTL'} and golden model agree")
 
 
@@ -144,7 +144,7 @@ def bitstream(
         return
     folded = _folded(workspace, lanes, clocks, blocks)
     with Console(stderr=True).status("bitstream") as status:
-        path = chain.board(
+        path = routing.board(
             folded, name=board, lanes_given=folded is not workspace, megahertz=clock, baud=baud, seeds=seeds,
             reload=reload, progress=status.update,
         )  # fmt: skip
@@ -163,7 +163,7 @@ def bitstream(
 
 def _core_bitstream(workspace: Workspace, device: str, seed: int) -> None:
     with Console(stderr=True).status("bitstream") as status:
-        _stage(chain.bitstream, workspace, device=device, seed=seed, progress=status.update)
+        _stage(routing.bitstream, workspace, device=device, seed=seed, progress=status.update)
     figures = read_json(workspace.bitstream / "figures.json", "run 'firstspike bitstream' again")
     cells = "   ".join(f"{kind} {use['used']} of {use['available']}" for kind, use in figures["resources"].items())
     console.print(f"{figures['device']}: {figures['fmax_mhz']} MHz   {cells}")
@@ -177,7 +177,7 @@ def vivado(
     megahertz: Annotated[float, typer.Option(help="Clock that the core by itself is built for")] = 100.0,
 ) -> None:
     """Write sources, constraints and a Tcl script for Vivado (not run on Vivado by us); writes vivado/."""
-    _stage(chain.vivado, Workspace.open(experiment, out), part=part, megahertz=megahertz)
+    _stage(routing.vivado, Workspace.open(experiment, out), part=part, megahertz=megahertz)
 
 
 @app.command(epilog="Example: firstspike report examples/digits.toml")
@@ -207,11 +207,11 @@ def run(
         return  # torchrun starts several to train; the rest is for one
     _stage(chain.export, workspace)
     _generate(workspace)
-    _stage(chain.simulate, workspace, count=count, waves=waves, stall=stall, seed=seed)
+    _stage(simulation.simulate, workspace, count=count, waves=waves, stall=stall, seed=seed)
     if waves:
         console.print(f"waves: {workspace.waves}")
     _report(workspace)
-    chain.check_simulation(workspace, experiment)
+    simulation.check_simulation(workspace, experiment)
 
 
 @app.command(epilog="Example: firstspike infer examples/digits.toml seven.png --port /dev/ttyUSB0")
@@ -233,7 +233,7 @@ def infer(
         raise FirstspikeError("--rtl and --port are both given", "give one of them")
     workspace = Workspace.open(experiment, out)
     with Console(stderr=True).status("infer") as status:
-        lines = chain.infer(
+        lines = inference.infer(
             workspace, pictures, rtl=rtl, port=port, baud=baud, board=board, invert=invert, energy=energy,
             progress=lambda done: status.update(f"load {done:.0%}"),
         )  # fmt: skip
@@ -271,7 +271,7 @@ def main() -> None:
     except FirstspikeError as error:
         print(f"error: {error.one_line()}", file=sys.stderr)
         sys.exit(2)
-    except chain.MismatchError as error:
+    except simulation.MismatchError as error:
         print(f"failed: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:

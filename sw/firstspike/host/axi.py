@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firstspike.contract import images
-from firstspike.contract.hardware import DIGEST_WORDS, WORD_BITS, Hardware
+from firstspike.contract.hardware import DIGEST_WORDS, Hardware
+from firstspike.contract.memory import WORD_BITS
 from firstspike.contract.registers import (
     ENABLE,
     IDENTITY,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from secrets import randbelow
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,55 +16,13 @@ from firstspike.contract.hardware import DIGEST_WORDS, Hardware
 from firstspike.errors import FirstspikeError
 from firstspike.host import link
 from firstspike.host.link import DEFAULT_BAUD, Frame, LinkError, Status, Type
+from firstspike.host.port import Port, open_port, reason
 from firstspike.network.model import Network, check_images
 
 CHECK_WIRES = "check cable, port, rate, and that the board holds a linked core"
 AGAIN = "try again"
 #: Reads in the time of a timeout: setting the port's own each time would cost more.
 POLLS = 10
-
-
-class Port(Protocol):
-    """What is needed of a ``serial.Serial``."""
-
-    timeout: float | None
-
-    @property
-    def in_waiting(self) -> int:
-        """Bytes that can be read at once."""
-
-    def read(self, size: int, /) -> bytes:
-        """Up to ``size`` bytes; less, or none, after ``timeout`` seconds."""
-
-    def write(self, data: bytes, /) -> int | None:
-        """Send."""
-
-    def close(self) -> None:
-        """Give the port back."""
-
-
-def open_port(path: str, baud: int = DEFAULT_BAUD, write_timeout: float = 10.0) -> Port:
-    """A serial port, for this process alone.
-
-    Raises
-    ------
-    LinkError
-        if it cannot be opened.
-
-    """
-    import serial
-
-    try:
-        port: Port = serial.Serial(path, baud, exclusive=True, write_timeout=write_timeout)
-    except (OSError, ValueError) as error:
-        raise LinkError(f"cannot open {path}: {_reason(error)}", "name the board's serial port") from error
-    return port
-
-
-def _reason(error: Exception) -> str:
-    """The system's own words, or those of the error."""
-    number = getattr(error, "errno", None)
-    return os.strerror(number) if number else str(error)
 
 
 class Device:
@@ -359,7 +316,7 @@ class Device:
                 self._port.write(data)
                 reply = self._reply(kind, time.monotonic() + patience)
             except OSError as error:
-                raise self._failed(f"the port failed: {_reason(error)}", CHECK_WIRES) from error
+                raise self._failed(f"the port failed: {reason(error)}", CHECK_WIRES) from error
             if reply is not None:
                 break
         else:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from firstspike.contract import images, words
-from firstspike.contract.hardware import DIGEST_WORDS, WORD_BITS, Hardware
+from firstspike.contract.hardware import DIGEST_WORDS, Hardware
+from firstspike.contract.memory import WORD_BITS
 from firstspike.errors import FirstspikeError
 
 #: Of frames, types and statuses; a host refuses another one.

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import networks
 
-from firstspike.contract.hardware import INDEX_BITS, MAX_LAYERS, Hardware, LayerShape
+from firstspike.contract.hardware import INDEX_BITS, MAX_LAYERS, Hardware
+from firstspike.contract.layer_shape import LayerShape
 from firstspike.errors import FirstspikeError
 from firstspike.network import golden, kernels
 from firstspike.network.model import Conv2d, Dense, Network, chain, dense, signed_bits

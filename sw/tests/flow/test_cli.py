@@ -16,7 +16,8 @@ import pytest
 from commands import firstspike, refused
 from PIL import Image
 
-from firstspike.flow import chain, cli
+from firstspike.errors import FirstspikeError
+from firstspike.flow import cli, simulation
 from firstspike.flow import report as reporting
 from firstspike.flow.workspace import Workspace, write_json
 from firstspike.network import golden
@@ -213,9 +214,9 @@ def test_simulation_of_the_netlist(ran: Path, monkeypatch: pytest.MonkeyPatch) -
     assert report["images"]["rtl"] == 360
 
     workspace.netlist_simulation.write_text(json.dumps(found | {"first_difference": "image 0 differs"}))
-    with pytest.raises(chain.MismatchError, match=r"image 0 differs\nrepeat with: .* --images 25 .* --netlist"):
-        chain.check_simulation(workspace, Path("tiny.toml"), netlist=True)
-    chain.check_simulation(workspace, Path("tiny.toml"))
+    with pytest.raises(simulation.MismatchError, match=r"image 0 differs\nrepeat with: .* --images 25 .* --netlist"):
+        simulation.check_simulation(workspace, Path("tiny.toml"), netlist=True)
+    simulation.check_simulation(workspace, Path("tiny.toml"))
     assert firstspike("generate", "tiny.toml", "--lanes", "3,3", cwd=ran).returncode == 0
     assert reporting.netlist(workspace) is None  # that was another core
     refused(firstspike("report", "tiny.toml", cwd=ran), "simulation.json is of other RTL", "run 'firstspike simulate'")
@@ -376,8 +377,8 @@ def test_every_verb_has_help_with_an_example() -> None:
 def test_nothing_to_simulate_is_no_success(ran: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ran)
     workspace = Workspace.open(Path("tiny.toml"))
-    with pytest.raises(chain.FirstspikeError, match="no images"):
-        chain.simulate(workspace, count=0)
+    with pytest.raises(FirstspikeError, match="no images"):
+        simulation.simulate(workspace, count=0)
 
 
 def test_bitstream(ran: Path) -> None:

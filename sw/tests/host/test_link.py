@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firstspike.contract.hardware import Hardware, LayerShape
+from firstspike.contract.hardware import Hardware
+from firstspike.contract.layer_shape import LayerShape
 from firstspike.errors import FirstspikeError
 from firstspike.host import link
 from firstspike.host.link import END, ESC, Decoder, Frame

@@ -24,7 +24,7 @@ from cocotbext.axi.axis import AxiStreamBus, AxiStreamFrame, AxiStreamSink, AxiS
 from numpy.typing import NDArray
 
 from firstspike.contract import images
-from firstspike.contract.hardware import WORD_BITS
+from firstspike.contract.memory import WORD_BITS
 from firstspike.contract.registers import CLEAR_COUNTERS, ENABLE, SEND_MEMBRANES, load_writes, register_map
 from firstspike.network import golden
 from firstspike.network.model import Network

@@ -20,7 +20,7 @@ from firstspike.contract import images, words
 from firstspike.energy.estimate import describe, summary
 from firstspike.energy.operations import Counters, count
 from firstspike.errors import FirstspikeError
-from firstspike.flow import chain
+from firstspike.flow import inference
 from firstspike.flow.workspace import Workspace, write_json
 from firstspike.host import device as host
 from firstspike.host.device import Device
@@ -189,7 +189,7 @@ def test_pictures_and_their_energy_by_the_board(board, tmp_path: Path, seed: int
     for file, picture in zip(files, shown, strict=True):
         Image.fromarray(picture.reshape(3, 4)).save(file)
     with simulated:
-        lines = chain.infer(workspace, files, port=simulated.path, energy=True)
+        lines = inference.infer(workspace, files, port=simulated.path, energy=True)
     expected = golden.run(network, shown)
     registers, _ = tally(network, made.hardware, expected)
     energy = describe(summary(made.hardware, Counters.read(registers)))
@@ -312,9 +312,9 @@ def test_the_command_finds_a_board_by_its_bitstream(booted, seed: int, tmp_path:
     write_json(tmp_path / "boards" / "some" / board_flow.FIGURES, figures)
     files = [tmp_path / f"{n}.png" for n in range(3)]
     with make() as simulated:
-        lines = chain.infer(Workspace.open(tmp_path), files, port=simulated.path, board="some")
+        lines = inference.infer(Workspace.open(tmp_path), files, port=simulated.path, board="some")
     expected = golden.run(design.network, shown).classes.tolist()
     assert lines == [f"{file}: class {chosen}" for file, chosen in zip(files, expected, strict=True)]
     with pytest.raises(FirstspikeError, match=r"boards/other/figures\.json does not exist") as caught:
-        chain.infer(Workspace.open(tmp_path), files, port="/dev/null", board="other")
+        inference.infer(Workspace.open(tmp_path), files, port="/dev/null", board="other")
     assert caught.value.hint == "run 'firstspike bitstream --board other' first"

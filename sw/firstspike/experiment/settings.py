@@ -1,0 +1,82 @@
+"""What a setting of an experiment may be: checked when made, and said to the user in one sentence."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+from firstspike.errors import FirstspikeError
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What a setting may be; ``text`` says so to the user."""
+
+    text: str
+    types: tuple[type, ...]
+    low: float = -math.inf
+    high: float = math.inf
+    choices: tuple[str, ...] = ()
+    items: bool = False
+
+    def holds(self, value: object) -> bool:
+        """Whether ``value``, or each item of it where lists are allowed, is one of these."""
+        if self.items and isinstance(value, (tuple, list)):
+            return all(self._one(x) for x in value)
+        return self._one(value)
+
+    def _one(self, value: object) -> bool:
+        if (isinstance(value, bool) and bool not in self.types) or not isinstance(value, self.types):
+            return False
+        if isinstance(value, str):
+            return not self.choices or value in self.choices
+        return not isinstance(value, (int, float)) or self.low <= value <= self.high
+
+
+def allow(text: str, *types: type, optional: bool = False, **limits: Any) -> dict[str, Any]:
+    """Metadata of a field: values of these types, or None if ``optional``; ``text`` says so to the user."""
+    return {"allowed": Allowed(text, types, **limits), "optional": optional}
+
+
+def whole(low: int, high: int, *, items: bool = False, optional: bool = False) -> dict[str, Any]:
+    """An integer in ``low``..``high``."""
+    text = f"an integer in {low}..{high}" + (", or a list of them" if items else "")
+    return allow(text, int, low=low, high=high, items=items, optional=optional)
+
+
+def real(low: float, high: float, *, optional: bool = False) -> dict[str, Any]:
+    """A number in ``low``..``high``."""
+    return allow(f"a number in {low:g}..{high:g}", int, float, low=low, high=high, optional=optional)
+
+
+def choice(*choices: str, items: bool = False, optional: bool = False) -> dict[str, Any]:
+    """One of these words."""
+    text = f"one of {', '.join(choices)}" + (", or a list of them" if items else "")
+    return allow(text, str, choices=choices, items=items, optional=optional)
+
+
+TABLE = allow('a table such as { kind = "exponential", tau = 2.0 }', dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A section of an experiment file; each field carries what it may be, and is checked when made."""
+
+    #: Its name in the file.
+    section: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if value is None and item.metadata["optional"]:
+                continue
+            allowed = item.metadata["allowed"]
+            if not allowed.holds(value):
+                raise self.wrong(item.name, f"is {value!r}", allowed.text)
+            if isinstance(value, list):
+                object.__setattr__(self, item.name, tuple(value))
+
+    def wrong(self, key: str, problem: str, allowed: str) -> FirstspikeError:
+        """The error for a key of this section."""
+        return FirstspikeError(f"[{self.section}] {key} {problem}", f"use {allowed}")

@@ -1,0 +1,173 @@
+"""The stage that holds the Verilated RTL, or its netlist, against the golden model."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from firstspike.errors import FirstspikeError
+from firstspike.flow.workspace import Workspace, read_json, write_json
+from firstspike.network import golden
+from firstspike.network.model import Network
+
+if TYPE_CHECKING:
+    from firstspike_verify.models.verilated import Run
+
+
+class MismatchError(Exception):
+    """Surrogate, golden model and RTL do not agree: the run failed, by no fault of the input."""
+
+
+def simulate(
+    workspace: Workspace,
+    *,
+    count: int | None = None,
+    waves: bool = False,
+    stall: float = 0.0,
+    seed: int = 0,
+    reload: Path | None = None,
+    netlist: bool = False,
+    progress: Callable[[str], None] = lambda step: None,
+) -> Path:
+    """Run test images through the Verilated RTL, or its synthesised netlist, and hold them against the golden model.
+
+    Twice: back to back with membranes and all spikes compared, then one at a time for the latency of each.
+
+    Parameters
+    ----------
+    workspace
+        With generated RTL.
+    count
+        How many test images; default: all.
+    waves
+        Write a VCD.
+    stall, seed
+        Chance that a stream pauses in a clock. With stalls, clocks are not compared with the prediction.
+    reload
+        Folder of another network, loaded into the same RTL at run time; the result goes to a file of its own.
+    netlist
+        Synthesise the RTL, and run the netlist in its place; the result goes to a file of its own.
+    progress
+        Called with the name of each step as it begins.
+
+    Raises
+    ------
+    FirstspikeError
+        if a tool is missing, the RTL is of another network, or the network to load does not fit it.
+
+    """
+    from firstspike_rtl.clocks import cycles
+    from firstspike_rtl.top.verilog import load_manifest
+    from firstspike_verify.checks import scoreboard
+    from firstspike_verify.models import netlist as synthesis
+    from firstspike_verify.models.verilated import VerilatedCore, compile_core
+
+    network = workspace.frozen if reload is None else Network.load(reload)
+    pictures = workspace.dataset.test_images[:count]
+    if not len(pictures):
+        raise FirstspikeError("no images to simulate", "ask for at least one")
+    manifest, hardware = load_manifest(workspace.rtl)
+    if reload is not None:
+        hardware.check(network)
+    elif manifest["network"]["digest"] != network.digest:
+        raise FirstspikeError(f"{workspace.rtl} was generated for another network", "run 'firstspike generate' again")
+    folder, build, suffix = workspace.rtl, workspace.verilated, ""
+    if netlist:
+        folder, build, suffix = workspace.netlist, workspace.verilated_netlist, "_netlist"
+        progress("synthesis")
+        with workspace.timed("synthesis"):
+            synthesis.write(synthesis.synthesised(workspace.rtl), workspace.rtl, folder)
+    progress("compilation")
+    with workspace.timed(f"compile{suffix}"):
+        compile_core(folder, build)
+    progress("simulation")
+    core = VerilatedCore(folder, build, waves=workspace.waves if waves else None)
+    if reload is not None:
+        core.load(network)
+    expected = golden.run(network, pictures)
+    with workspace.timed(f"simulate{suffix}"), core:
+        streamed = core.run(pictures, network, stall=stall, seed=seed)
+        counters = core.counters()
+        alone = core.run(pictures, network, send_membranes=False, one_at_a_time=True, stall=stall, seed=seed)
+    spikes = {"spike_times"} if core.hardware.monitor else set()
+    first = scoreboard.compare(expected, streamed.result, seed, parts=set(scoreboard.PARTS) - {"spike_times"} | spikes)
+    second = scoreboard.compare(expected, alone.result, seed, parts={"classes", "decision_steps"} | spikes)
+    predicted = [cycles.predict(core.hardware, expected, one_at_a_time=single) for single in (False, True)]
+    target = _simulation(workspace, reload, netlist)
+    write_json(
+        target,
+        {
+            "network": network.digest,
+            "verilog": manifest["files"]["top.v"],
+            "images": len(pictures),
+            "seed": seed,
+            "stall": stall,
+            "classes": streamed.result.classes.tolist(),
+            "mismatches": {
+                "spike_times": first.spike_times + second.spike_times if spikes else None,
+                "membranes": first.membranes,
+                "classes": first.classes + second.classes,
+                "decision_steps": first.decision_steps + second.decision_steps,
+                "missing": first.missing + second.missing,
+                "compared": first.compared + second.compared,
+            },
+            "counters": counters,
+            "first_difference": None if first.ok and second.ok else (second if first.ok else first).describe(),
+            "cycles": _cycles(streamed, alone, predicted) | ({"predicted_equal": None} if stall else {}),
+        },
+    )
+    return target
+
+
+def _simulation(workspace: Workspace, reload: Path | None, netlist: bool) -> Path:
+    if netlist:
+        return workspace.netlist_simulation if reload is None else workspace.netlist_reloaded
+    return workspace.simulation if reload is None else workspace.reloaded
+
+
+def _cycles(streamed: Run, alone: Run, predicted: list[Any]) -> dict[str, Any]:
+    together, single = predicted
+    floor, interval = float(together.slowest_floor.mean()), _mean(streamed.intervals)
+    return {
+        "mean": float(alone.latencies.mean()),
+        "max": int(alone.latencies.max()),
+        "predicted_mean": float(single.latencies.mean()),
+        "interval_mean": interval,
+        "interval_predicted_mean": _mean(together.intervals),
+        "predicted_equal": bool(
+            np.array_equal(single.latencies, alone.latencies)
+            and np.array_equal(together.finished - together.started[0], streamed.finished - streamed.started[0])
+        ),
+        "floor_mean": floor,
+        "utilisation": floor / interval if interval else None,
+    }
+
+
+def check_simulation(
+    workspace: Workspace, experiment_file: Path, reload: Path | None = None, *, netlist: bool = False
+) -> None:
+    """Fail if the last simulation found a difference.
+
+    Raises
+    ------
+    MismatchError
+        with the first differences, the seed, and the command that repeats them.
+
+    """
+    simulation = read_json(_simulation(workspace, reload, netlist), "run 'firstspike simulate' first")
+    if simulation["first_difference"] is None and simulation["cycles"]["predicted_equal"] is not False:
+        return
+    problem = simulation["first_difference"] or "the clocks are not those predicted"
+    again = ["firstspike", "simulate", experiment_file, "--out", workspace.folder, "--images", simulation["images"]]
+    again += ["--stall", simulation["stall"], "--seed", simulation["seed"], "--waves"]
+    again += [] if reload is None else ["--reload", reload]
+    again += ["--netlist"] if netlist else []
+    raise MismatchError(f"{problem}\nrepeat with: {shlex.join(map(str, again))}")
+
+
+def _mean(values: np.ndarray[Any, Any]) -> float | None:
+    return float(values.mean()) if len(values) else None
