@@ -1,0 +1,61 @@
+"""Spikes of an image in the order in which the core meets them, from the golden model's spike times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firstspike.contract.hardware import PIXELS_PER_WORD, Hardware
+from firstspike.contract.layer_shape import LayerShape
+from firstspike.network.golden import Result
+
+
+@dataclass
+class Spikes:
+    """Spikes of one image. A number stands for each: the rows of membranes that it has the next layer add to."""
+
+    words: list[list[int]]  # of each input word
+    steps: list[list[int]]  # of each input step
+    slices: list[list[list[tuple[int, list[int]]]]]  # for each hidden layer and pass, of each slice that has any
+
+
+def spikes(hardware: Hardware, result: Result) -> Iterator[Spikes]:
+    """Those of each image of a run."""
+    layers, early = hardware.layers, hardware.ordered[0]
+    rows = [np.maximum(1, layer.visits * layer.groups) for layer in layers]
+    orders = [_scan_order(layer) for layer in layers[:-1]]
+    inputs = result.spike_times[0]
+    size = -(-inputs.shape[1] // PIXELS_PER_WORD)
+    for n, codes in enumerate(inputs):
+        (lit,) = np.nonzero(codes < layers[0].input_codes)
+        words: list[list[int]] = [[] for _ in range(size)]
+        for word, row in zip((lit // PIXELS_PER_WORD).tolist(), rows[0][lit].tolist(), strict=True):
+            words[word].append(row)
+        steps = [rows[0][lit][codes[lit] == k].tolist() for k in range(layers[0].input_codes)] if early else []
+        slices = []
+        for index, (layer, (order, numbers)) in enumerate(zip(layers, orders, strict=False)):
+            times = result.spike_times[index + 1][n][order]
+            passes = [times < hardware.steps] if layer.fire == "search" else times == np.arange(hardware.steps)[:, None]
+            slices.append([_by_slice(numbers[p], rows[index + 1][order[p]]) for p in passes])
+        yield Spikes(words, steps, slices)
+
+
+def _scan_order(shape: LayerShape) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Neurons in the order in which they are tested, and the number of the slice of each in a pass."""
+    windows = shape.windows
+    channel, place = np.divmod(np.arange(shape.outputs), windows)
+    group, lane = np.divmod(channel, shape.lanes)
+    number = (group * windows + place) * shape.group_slices[0] + lane // shape.fire_lanes
+    last = group == shape.groups - 1
+    number[last] -= place[last] * (shape.group_slices[0] - shape.group_slices[-1])
+    order = np.lexsort((lane, number))
+    return order, number[order]
+
+
+def _by_slice(numbers: NDArray[np.int64], rows: NDArray[np.int64]) -> list[tuple[int, list[int]]]:
+    pairs = zip(numbers.tolist(), rows.tolist(), strict=True)
+    return [(number, [row for _, row in group]) for number, group in groupby(pairs, key=lambda pair: pair[0])]
