@@ -19,10 +19,10 @@ from firstspike.contract.hardware import Hardware
 from firstspike.errors import FirstspikeError
 from firstspike.host.link import hello_words
 from firstspike.network.model import Network
-from firstspike_rtl.boards import boards, patching
+from firstspike_rtl.boards import boards, fitting, patching, place_and_route
 from firstspike_rtl.boards import flow as board_flow
 from firstspike_rtl.boards.families import FAMILIES
-from firstspike_rtl.boards.flow import Order
+from firstspike_rtl.boards.order import TOP, Order, plan
 from firstspike_rtl.boards.tools import ToolError, exceeded, utilisation
 from firstspike_rtl.top import boot
 from firstspike_rtl.top.uart import divisor
@@ -54,7 +54,7 @@ class Built:
 
     @property
     def design(self) -> dict[str, Any]:
-        return json.loads((self.folder / board_flow.ROUTED / board_flow.DESIGN).read_text())
+        return json.loads((self.folder / board_flow.ROUTED / place_and_route.DESIGN).read_text())
 
     def unpacked(self, bitstream: Path, folder: Path) -> str:
         """The text of a bitstream."""
@@ -142,11 +142,11 @@ def test_it_is_routed_only_once(built: Built) -> None:
     assert "packing" in steps
     assert figures["network"] == built.other.digest
     assert figures["seconds"]["synthesis"] == built.figures["seconds"]["synthesis"]
-    key, planned = built.design["key"], board_flow.plan(built.order)
-    assert board_flow._key(built.order, planned) == key
-    assert board_flow._key(replace(built.order, seeds=2), planned) != key
+    key, planned = built.design["key"], plan(built.order)
+    assert place_and_route._key(built.order, planned) == key
+    assert place_and_route._key(replace(built.order, seeds=2), planned) != key
     slower = replace(built.order, megahertz=17.5)
-    assert board_flow._key(slower, board_flow.plan(slower)) != key
+    assert place_and_route._key(slower, plan(slower)) != key
 
 
 def test_a_network_of_other_hardware_is_refused(built: Built, tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_a_network_of_other_hardware_is_refused(built: Built, tmp_path: Path) ->
 
 
 def test_a_changed_design_is_refused(built: Built, tmp_path: Path) -> None:
-    text = built.folder / board_flow.ROUTED / f"{board_flow.TOP}{built.order.family.routed}"
+    text = built.folder / board_flow.ROUTED / f"{TOP}{built.order.family.routed}"
     whole = text.read_bytes()
     text.write_bytes(whole[:-1])
     try:
@@ -186,7 +186,7 @@ def test_pins_are_the_boards(name: str) -> None:
     """Clock, both wires and LEDs at the places of the board, in the constraints of the plan."""
     network = dense_layers((9, 5, 3))
     order = Order(board=name, hardware=Hardware.for_network(network, lanes=2, monitor=False))
-    files = board_flow.plan(order).files
+    files = plan(order).files
     (text,) = [body.decode() for file, body in files.items() if file.endswith((".lpf", ".pcf", ".cst"))]
     located = r'^(?:LOCATE COMP|set_io|IO_LOC) "?(\w+?)(?:__io)?"?(?: SITE)? "?(\w+)"?;?$'
     found = dict(re.findall(located, text, re.MULTILINE))
@@ -212,19 +212,19 @@ FULL = "Info: \t ICESTORM_LC: {}/ 5280 \nInfo: \t ICESTORM_RAM: {}/ 30 \nERROR: 
 def no_room(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[str, list[Hardware]]]:
     """The error for a router's log, and what was tried, if only the last that is tried fits, or nothing."""
 
-    def explain(network: Network, lanes: int, log: str, fitting: int | None) -> tuple[str, list[Hardware]]:
+    def explain(network: Network, lanes: int, log: str, last: int | None) -> tuple[str, list[Hardware]]:
         tried: list[Hardware] = []
 
         def shortage(order: Order) -> dict[str, tuple[int, int]]:
             tried.append(order.hardware)
-            return {} if len(tried) == fitting else {"ICESTORM_LC": (2, 1)}
+            return {} if len(tried) == last else {"ICESTORM_LC": (2, 1)}
 
         def fewer(n: int) -> Hardware:
             return Hardware.for_network(network, lanes=n, monitor=False)
 
-        monkeypatch.setattr(board_flow, "shortage", shortage)
+        monkeypatch.setattr(fitting, "shortage", shortage)
         order = Order(board="icebreaker", hardware=fewer(lanes))
-        return board_flow._no_fit(order, log, fewer, lambda step: None).one_line(), tried
+        return fitting.no_fit(order, log, fewer, lambda step: None).one_line(), tried
 
     return explain
 
@@ -266,7 +266,7 @@ def test_what_is_said_to_fit_does(tmp_path: Path) -> None:
 
     order = Order(board="icebreaker", hardware=fewer(4))
     with pytest.raises(FirstspikeError, match=r"does not fit icebreaker: \d+ \w+ \w+ of \d+") as caught:
-        board_flow.route(order, tmp_path / "routed", fewer_lanes=fewer)
+        place_and_route.route(order, tmp_path / "routed", fewer_lanes=fewer)
     assert not (tmp_path / "routed").exists()
     assert caught.value.hint == "--lanes 2 fits"
 
@@ -275,7 +275,7 @@ def test_a_clock_that_is_not_reached() -> None:
     """The one that is recommended can be made, and is below what the router reached."""
     network = dense_layers((9, 5, 3))
     order = Order(board="ulx3s-85f", hardware=Hardware.for_network(network, lanes=2), megahertz=100)
-    error = board_flow._too_slow(order, board_flow.plan(order), 64.2)
+    error = fitting.too_slow(order, plan(order), 64.2)
     assert str(error) == "the clock of 100 MHz is not reached: the router gets 64.20 MHz"
     (clock,) = re.findall(r"^use --clock ([\d.]+), or try more placements", error.hint)
     setting = boards.find("ulx3s-85f").clock(float(clock))

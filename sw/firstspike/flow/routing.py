@@ -53,7 +53,7 @@ def board(
     lanes_given
         Whether the user chose the lanes for it; else those of the experiment, as far as the board has room for them.
     megahertz, baud, seeds
-        As of :class:`firstspike_rtl.boards.flow.Order`.
+        As of :class:`firstspike_rtl.boards.order.Order`.
     reload
         Folder of another network, put into the design that was routed before, without synthesis: its bitstream is
         called ``reloaded``.
@@ -73,6 +73,7 @@ def board(
     """
     from firstspike_rtl.boards import boards
     from firstspike_rtl.boards import flow as board_flow
+    from firstspike_rtl.boards.order import Order
 
     folder = workspace.board(name)
     if reload is not None:
@@ -81,7 +82,7 @@ def board(
         filled = board_flow.fill(folder / board_flow.ROUTED, network, folder / board_flow.RELOADED, progress=progress)
         return folder / str(filled["bitstream"])
     hardware = board_hardware(workspace, name, lanes_given=lanes_given)
-    order = board_flow.Order(board=name, hardware=hardware, megahertz=megahertz, baud=baud, seeds=seeds)
+    order = Order(board=name, hardware=hardware, megahertz=megahertz, baud=baud, seeds=seeds)
     with workspace.timed(f"bitstream {name}"):
         figures = board_flow.build(
             order,

@@ -414,13 +414,14 @@ def test_a_board_that_is_not_ready(ran: Path) -> None:
 def test_a_board(ran: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """What is ordered from the flow, and what is printed and reported of its figures; the flow itself stands still."""
     from firstspike_rtl.boards import flow as board_flow
+    from firstspike_rtl.boards.order import Order
     from firstspike_rtl.clocks import cycles
 
     monkeypatch.chdir(ran)
     workspace = Workspace.open(Path("tiny.toml"))
-    ordered: list[board_flow.Order] = []
+    ordered: list[Order] = []
 
-    def build(order: board_flow.Order, network: Network, folder: Path, **settings: Any) -> dict[str, Any]:
+    def build(order: Order, network: Network, folder: Path, **settings: Any) -> dict[str, Any]:
         ordered.append(order)
         ordered.append(replace(order, hardware=settings["fewer_lanes"](2)))
         figures = {
