@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, ClassVar, Literal, get_args
 from firstspike.contract.hardware import InputKind
 from firstspike.contract.layer_shape import FireUnit, Product
 from firstspike.errors import FirstspikeError
-from firstspike.experiment.settings import TABLE, Section, allow, choice, real, whole
+from firstspike.experiment.settings import TABLE, Section, allow, choice, read_toml, real, whole
 from firstspike.network import kernels
 from firstspike.network.architecture import NAMED, parse
 from firstspike.network.model import Readout
@@ -310,14 +309,7 @@ class Experiment:
 
         """
         path = Path(path)
-        try:
-            document = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise FirstspikeError(
-                f"cannot read {path}: {error.strerror or error}", "give an experiment file"
-            ) from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise FirstspikeError(f"{path} is not TOML: {error}", "see examples/digits.toml") from error
+        document = read_toml(path)
         try:
             experiment = cls._from_document({"name": path.stem, **document})
         except FirstspikeError as error:

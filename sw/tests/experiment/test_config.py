@@ -173,6 +173,21 @@ def test_wrong_settings(tmp_path: Path, text: str, message: str, hint: str) -> N
     assert "\n" not in error.value.one_line()
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["plain", "marked"])
+def test_editors_of_all_kinds(tmp_path: Path, mark: str, end: str) -> None:
+    (tmp_path / "mine.toml").write_bytes(f"{mark}name = 'x'{end}[train] # größer{end}epochs = 3{end}".encode())
+    assert Experiment.load(tmp_path / "mine.toml") == Experiment(name="x", train=TrainConfig(epochs=3))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1"])
+def test_text_that_is_not_utf8(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "mine.toml").write_bytes("name = 'x' # größer\n".encode(encoding))
+    with pytest.raises(FirstspikeError, match=r"mine\.toml is not text in UTF-8") as error:
+        Experiment.load(tmp_path / "mine.toml")
+    assert error.value.hint == "save it as UTF-8"
+
+
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(FirstspikeError, match=r"cannot read .*none\.toml: No such file"):
         Experiment.load(tmp_path / "none.toml")
