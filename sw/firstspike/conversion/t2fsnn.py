@@ -37,6 +37,25 @@ class Converted:
     kernels: tuple[Kernel, ...]
 
 
+def check_convertible(experiment: Experiment) -> None:
+    """Refuse settings that no trained ReLU network can be converted with.
+
+    Raises
+    ------
+    FirstspikeError
+        if a kernel that is not exponential shall be optimised, or the readout is not that of membranes.
+
+    """
+    shape = experiment.network
+    if shape.readout != "membrane":
+        raise FirstspikeError(f"[network] readout {shape.readout!r} cannot be converted", 'use readout = "membrane"')
+    if experiment.conversion.optimise_kernels and not isinstance(shape.spiking_hidden, Exponential):
+        raise FirstspikeError(
+            f"[conversion] optimise_kernels needs an exponential kernel, not {shape.spiking_hidden.kind!r}",
+            'use kernel = { kind = "exponential", tau = 5.0 }',
+        )
+
+
 def convert_as(
     experiment: Experiment,
     layers: Sequence[FloatLayer],
@@ -62,21 +81,14 @@ def convert_as(
     Raises
     ------
     FirstspikeError
-        if a kernel that is not exponential shall be optimised, the readout is not that of membranes, or a layer is
-        silent.
+        as :func:`check_convertible`, or if a layer is silent.
 
     """
+    check_convertible(experiment)
     shape, recipe = experiment.network, experiment.conversion
-    if shape.readout != "membrane":
-        raise FirstspikeError(f"[network] readout {shape.readout!r} cannot be converted", 'use readout = "membrane"')
     scaled = normalised(layers, layer_maxima(layers, images, input_shape, percentile=recipe.percentile))
     first, kernels = shape.spiking_input, tuple([shape.spiking_hidden] * (len(layers) - 1))
-    if recipe.optimise_kernels:
-        if not isinstance(shape.spiking_hidden, Exponential):
-            raise FirstspikeError(
-                f"[conversion] optimise_kernels needs an exponential kernel, not {shape.spiking_hidden.kind!r}",
-                'use kernel = { kind = "exponential", tau = 5.0 }',
-            )
+    if recipe.optimise_kernels and isinstance(shape.spiking_hidden, Exponential):
         found = optimise(
             scaled,
             images[: recipe.images],

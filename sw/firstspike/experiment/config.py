@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, ClassVar, Literal, get_args
 from firstspike.contract.hardware import InputKind
 from firstspike.contract.layer_shape import FireUnit, Product
 from firstspike.errors import FirstspikeError
-from firstspike.experiment.settings import TABLE, Section, allow, choice, real, whole
+from firstspike.experiment.settings import TABLE, Section, allow, choice, read_toml, real, whole
 from firstspike.network import kernels
 from firstspike.network.architecture import NAMED, parse
 from firstspike.network.model import Readout
@@ -96,10 +95,11 @@ class NetworkConfig(Section):
         super().__post_init__()
         if isinstance(self.hidden, int):
             raise self.wrong("hidden", f"is {self.hidden!r}", "a list, such as [128]")
-        try:
-            parse(self.architecture(1))
-        except FirstspikeError as error:
-            raise FirstspikeError(f"[{self.section}] hidden: {error}", error.hint) from error
+        if self._layers:
+            try:
+                parse(self._layers, output=False)
+            except FirstspikeError as error:
+                raise FirstspikeError(f"[{self.section}] hidden: {error}", error.hint) from error
         if self.fire_start is not None and self.fire_start > self.steps:
             raise self.wrong("fire_start", f"is {self.fire_start}", f"0..{self.steps}, at most the steps")
         for key in ("input_kernel", "kernel"):
@@ -111,10 +111,14 @@ class NetworkConfig(Section):
 
     def architecture(self, classes: int) -> str:
         """All layers in the notation of :mod:`~firstspike.network.architecture`, with ``classes`` outputs."""
-        hidden = (
-            NAMED.get(self.hidden, self.hidden) if isinstance(self.hidden, str) else "-".join(map(str, self.hidden))
-        )
-        return f"{hidden}-{classes}" if hidden else str(classes)
+        return f"{self._layers}-{classes}" if self._layers else str(classes)
+
+    @property
+    def _layers(self) -> str:
+        """The hidden layers in that notation."""
+        if isinstance(self.hidden, str):
+            return NAMED.get(self.hidden, self.hidden)
+        return "-".join(map(str, self.hidden))
 
     @property
     def spiking_input(self) -> kernels.Kernel:
@@ -310,14 +314,7 @@ class Experiment:
 
         """
         path = Path(path)
-        try:
-            document = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise FirstspikeError(
-                f"cannot read {path}: {error.strerror or error}", "give an experiment file"
-            ) from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise FirstspikeError(f"{path} is not TOML: {error}", "see examples/digits.toml") from error
+        document = read_toml(path)
         try:
             experiment = cls._from_document({"name": path.stem, **document})
         except FirstspikeError as error:

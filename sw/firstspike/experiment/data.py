@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firstspike.errors import FirstspikeError
-from firstspike.experiment import data_files
+from firstspike.experiment import arrays, data_files
 from firstspike.experiment.config import DataConfig
 from firstspike.experiment.data_files import Parts
 
@@ -37,7 +37,8 @@ class Dataset:
     Raises
     ------
     FirstspikeError
-        if an array has another type, the parts do not fit, or a label is out of range.
+        if an array has another type, images have their channels last, the parts do not fit, or a label is out of
+        range.
 
     """
 
@@ -49,27 +50,35 @@ class Dataset:
     classes: int
 
     def __post_init__(self) -> None:
+        try:
+            self._check()
+        except FirstspikeError as error:
+            raise FirstspikeError(f"data set {self.name}: {error}", error.hint) from error
+        for name in ("train_labels", "test_labels"):
+            object.__setattr__(self, name, getattr(self, name).astype(np.int64))
+
+    def _check(self) -> None:
         for part in ("train", "test"):
             images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
-            if images.dtype != np.uint8 or images.ndim < 2:
-                raise self._wrong(f"{part}_images has type {images.dtype} and shape {images.shape}, not uint8 (N, ...)")
-            if not np.issubdtype(labels.dtype, np.integer) or labels.ndim != 1:
-                raise self._wrong(f"{part}_labels has type {labels.dtype} and shape {labels.shape}, not integers (N,)")
+            arrays.check_images(f"{part}_images", images)
+            arrays.check_labels(f"{part}_labels", labels)
             if not len(images) == len(labels) > 0:
-                raise self._wrong(f"{part} has {len(images)} images and {len(labels)} labels")
-            if images.shape[1:] != self.train_images.shape[1:] or not math.prod(images.shape[1:]):
-                raise self._wrong(f"{part}_images are of shape {images.shape[1:]}, not {self.train_images.shape[1:]}")
-            outside = np.flatnonzero((labels < 0) | (labels >= self.classes))
-            if len(outside):
-                raise self._wrong(
-                    f"{part}_labels[{outside[0]}] is {labels[outside[0]]}, out of range 0..{self.classes - 1}"
+                raise FirstspikeError(
+                    f"{part} has {len(images)} images and {len(labels)} labels", "save a label for each image"
                 )
-            object.__setattr__(self, f"{part}_labels", labels.astype(np.int64))
+            if images.shape[1:] != self.train_images.shape[1:] or not math.prod(images.shape[1:]):
+                raise FirstspikeError(
+                    f"{part}_images are of shape {images.shape[1:]}, not {self.train_images.shape[1:]}",
+                    "save training and test images of one size",
+                )
+            outside = np.flatnonzero(labels >= self.classes)
+            if len(outside):
+                raise FirstspikeError(
+                    f"{part}_labels[{outside[0]}] is {labels[outside[0]]}, out of range 0..{self.classes - 1}",
+                    "mend the label, or save training images of its class",
+                )
         if self.classes < 2:
-            raise self._wrong("there is only one class")
-
-    def _wrong(self, problem: str) -> FirstspikeError:
-        return FirstspikeError(f"data set {self.name}: {problem}", "mend the arrays")
+            raise FirstspikeError("there is only one class", "save images of two classes or more")
 
     @property
     def inputs(self) -> int:
@@ -94,6 +103,25 @@ class Dataset:
             )
         channels = shape[0] if len(shape) == 3 else 1
         return channels, shape[-2], shape[-1]
+
+    @property
+    def doubts(self) -> list[str]:
+        """What is probably not meant, though it can be trained; a sentence each."""
+        found = []
+        missing = arrays.missing_classes(self.train_labels, self.classes)
+        if missing:
+            found.append(
+                f"data set {self.name} has no training image of class {missing}, but the network has an output for "
+                f"each of {self.classes} classes"
+            )
+        for part in ("train", "test"):
+            brightest = int(getattr(self, f"{part}_images").max())
+            if 0 < brightest <= arrays.DIM:
+                found.append(
+                    f"data set {self.name}: the brightest pixel of {part}_images is {brightest} of 255, so that hardly "
+                    "any spikes: scale the images to 0..255"
+                )
+        return found
 
     @cached_property
     def digest(self) -> str:
@@ -149,12 +177,15 @@ def _npz(path: Path) -> Dataset:
             missing = [name for name in names if name not in file]
             if missing:
                 raise FirstspikeError(f"{path} has no array {missing[0]!r}", f"it needs {', '.join(names)}")
-            arrays = {name: file[name] for name in names}
+            found = {name: file[name] for name in names}
     except FirstspikeError:
         raise
     except Exception as error:  # numpy and zipfile raise many kinds on damaged archives
         raise FirstspikeError(
             f"cannot read {path}: {error}", "write it with numpy.savez_compressed, arrays of integers"
         ) from error
-    largest = arrays["train_labels"].max(initial=0) if arrays["train_labels"].dtype.kind in "iu" else 0
-    return Dataset(name=path.stem, classes=int(largest) + 1, **arrays)
+    try:
+        classes = arrays.count_classes("train_labels", found["train_labels"])
+    except FirstspikeError as error:
+        raise FirstspikeError(f"data set {path.stem}: {error}", error.hint) from error
+    return Dataset(name=path.stem, classes=classes, **found)

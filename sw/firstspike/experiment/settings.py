@@ -1,9 +1,11 @@
-"""What a setting of an experiment may be: checked when made, and said to the user in one sentence."""
+"""Settings of an experiment: read from its file, checked when made, and what they may be said in one sentence."""
 
 from __future__ import annotations
 
 import math
+import tomllib
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, ClassVar
 
 from firstspike.errors import FirstspikeError
@@ -80,3 +82,23 @@ class Section:
     def wrong(self, key: str, problem: str, allowed: str) -> FirstspikeError:
         """The error for a key of this section."""
         return FirstspikeError(f"[{self.section}] {key} {problem}", f"use {allowed}")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The document in a TOML file, with or without the byte-order mark that some editors write.
+
+    Raises
+    ------
+    FirstspikeError
+        if the file cannot be read, is not UTF-8, or is not TOML.
+
+    """
+    try:
+        content = path.read_bytes()
+        return tomllib.loads(content.decode("utf-8-sig"))
+    except OSError as error:
+        raise FirstspikeError(f"cannot read {path}: {error.strerror or error}", "give an experiment file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        if isinstance(error, UnicodeDecodeError) or b"\0" in content:
+            raise FirstspikeError(f"{path} is not text in UTF-8, perhaps UTF-16", "save it as UTF-8") from error
+        raise FirstspikeError(f"{path} is not TOML: {error}", "see examples/digits.toml") from error

@@ -114,60 +114,94 @@ class Stage:
             for n, k in zip(pooled[1:], self.kernel, strict=True)
         )
         if min(rows, columns) < 1:
-            raise FirstspikeError(f"a convolution {self.kernel} or its pooling {self.pool} is larger than {pooled}")
+            what = "kernel or pooling is" if self.pool > 1 else "kernel is"
+            raise FirstspikeError(
+                f"{self.label} does not fit {by(pooled)} (channels x rows x columns): its {what} larger",
+                "use smaller kernels, less pooling or stride before it, or larger images",
+            )
         return (self.outputs, rows, columns)
 
     def _averaged(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         if self.kernel is None and self.average == 1:
             return shape
         if len(shape) != 3:
-            raise FirstspikeError(f"a convolution or pooling needs channels, rows and columns, not {shape}")
+            raise FirstspikeError(f"{self.label} needs channels, rows and columns, not {by(shape)} values without")
         if shape[1] % self.average or shape[2] % self.average:
-            raise FirstspikeError(f"average pooling {self.average} does not divide {shape}")
+            raise FirstspikeError(
+                f"A{self.average} (average pooling) does not divide {by(shape)} (channels x rows x columns)",
+                "use another size of pooling or another kernel before it",
+            )
         return (shape[0], shape[1] // self.average, shape[2] // self.average)
 
 
-def parse(text: str) -> tuple[Stage, ...]:
-    """Stages of an architecture, the output included: ``"12C5-P2-10"``.
+def by(shape: Iterable[int]) -> str:
+    """A shape for people: ``3 x 32 x 32``."""
+    return " x ".join(map(str, shape))
+
+
+def parse(text: str, *, output: bool = True) -> tuple[Stage, ...]:
+    """Stages of an architecture: ``"12C5-P2-10"``.
+
+    Parameters
+    ----------
+    text
+        In the notation of this module.
+    output
+        Whether the last part is the output layer; else the output comes after it.
 
     Raises
     ------
     FirstspikeError
-        naming the part that is wrong.
+        naming the part that is wrong, and why.
 
     """
     stages: list[Stage] = []
     average, dropout = 1, 0.0
     for part in text.split("-"):
-        wrong = FirstspikeError(f"architecture {text!r}: {part!r} is wrong here", f"use {NOTATION}")
+        wrong = ""
+        before = stages[-1] if stages else None
         if match := _POOL.fullmatch(part):
             size = int(match[1])
             if part[0] == "A":
-                if average > 1:
-                    raise wrong
+                wrong = "follows another average pooling" if average > 1 else _flat(before)
                 average = size
-            elif average == 1 and not dropout and stages and stages[-1].kernel and stages[-1].pool == 1:
-                stages[-1] = replace(stages[-1], pool=size)
+            elif before is not None and before.kernel and before.pool == average == 1 and not dropout:
+                stages[-1] = replace(before, pool=size)
             else:
-                raise wrong
+                wrong = "(max pooling) does not come right after a convolution"
         elif match := _DROPOUT.fullmatch(part):
             if dropout or not stages:
-                raise wrong
+                wrong = "(dropout) comes before any layer" if not stages else "follows another dropout"
             dropout = float(match[1])
         else:
-            if _DENSE.fullmatch(part):
-                stage = Stage(outputs=int(part))
-            elif match := _CONVOLUTION.fullmatch(part):
-                stage = _convolution(match)
-                if stage.padding >= min(stage.kernel or (1,)):
-                    raise wrong
-            else:
-                raise wrong
-            stages.append(replace(stage, average=average, dropout=dropout))
+            stage = _layer(part)
+            if stage is None:
+                wrong = "is no layer"
+            elif stage.kernel and stage.padding >= min(stage.kernel):
+                wrong = "has more padding than kernel"
+            elif stage.kernel:
+                wrong = _flat(before)
+            if stage is not None:
+                stages.append(replace(stage, average=average, dropout=dropout))
             average, dropout = 1, 0.0
-    if not stages or average > 1 or dropout or stages[-1].kernel:
+        if wrong:
+            raise FirstspikeError(f"{part!r} in {text!r} {wrong}", f"use {NOTATION}")
+    if output and (not stages or average > 1 or dropout or stages[-1].kernel):
         raise FirstspikeError(f"architecture {text!r} does not end in a fully connected layer", f"use {NOTATION}")
     return tuple(stages)
+
+
+def _flat(before: Stage | None) -> str:
+    """What is wrong with a convolution or pooling after ``before``: nothing, if it leaves rows and columns."""
+    flat = before is not None and before.kernel is None
+    return "comes after a fully connected layer, which leaves no rows and columns" if flat else ""
+
+
+def _layer(part: str) -> Stage | None:
+    if _DENSE.fullmatch(part):
+        return Stage(outputs=int(part))
+    match = _CONVOLUTION.fullmatch(part)
+    return None if match is None else _convolution(match)
 
 
 def _convolution(match: re.Match[str]) -> Stage:

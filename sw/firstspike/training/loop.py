@@ -133,12 +133,7 @@ class Training(lightning.LightningModule):
             groups.append({"params": kernels, "weight_decay": 0.0})
             rates.append(recipe.learning_rate * recipe.kernel_rate)
         optimiser = torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser,
-            max_lr=rates,
-            total_steps=int(self.trainer.estimated_stepping_batches),
-            pct_start=recipe.warmup,
-        )
+        schedule = one_cycle(optimiser, rates, int(self.trainer.estimated_stepping_batches), recipe.warmup)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -153,3 +148,19 @@ class Training(lightning.LightningModule):
     def _kernel_parameters(self) -> Iterator[nn.Parameter]:
         for activation in self.model.trainable_activations():
             yield from activation.parameters()
+
+
+def one_cycle(
+    optimiser: torch.optim.Optimizer, peaks: list[float], steps: int, warmup: float
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """Learning rates that rise to ``peaks`` in the part ``warmup`` of ``steps``, and then fall to nearly 0."""
+    if steps == 1:  # nothing to rise or to fall in
+        for group, peak in zip(optimiser.param_groups, peaks, strict=True):
+            group["lr"] = peak
+        return torch.optim.lr_scheduler.ConstantLR(optimiser, factor=1.0)
+    # torch divides by the steps of the rise but one, and by those of the fall.
+    if warmup * steps == 1:
+        warmup *= 1 - 1e-9
+    if warmup == 1:
+        steps, warmup = steps + 1, steps / (steps + 1)
+    return torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=peaks, total_steps=steps, pct_start=warmup)

@@ -26,11 +26,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from firstspike import __version__, processes
-from firstspike.conversion.t2fsnn import convert_as
+from firstspike.conversion.t2fsnn import check_convertible, convert_as
 from firstspike.errors import FirstspikeError
 from firstspike.experiment.config import Experiment, TrainConfig
 from firstspike.experiment.data import Dataset
-from firstspike.network.architecture import needs_map, parse
+from firstspike.experiment.outline import populations
 from firstspike.network.kernels import Constant
 from firstspike.network.model import Network
 from firstspike.training.batches import ImageBatches, loader
@@ -78,10 +78,10 @@ def surrogate(experiment: Experiment, dataset: Dataset) -> Surrogate:
 
     """
     shape, recipe = experiment.network, experiment.train
-    architecture = shape.architecture(dataset.classes)
+    _, sizes = populations(experiment, dataset)
     return Surrogate(
-        dataset.image_shape if needs_map(architecture) else (dataset.inputs,),
-        architecture,
+        sizes[0],
+        shape.architecture(dataset.classes),
         input_kernel=shape.spiking_input,
         kernel=shape.spiking_hidden,
         fire_start=shape.start,
@@ -183,11 +183,14 @@ def fit(
     """
     out = Path(out)
     recipe = experiment.train
-    if len(parse(experiment.network.architecture(1))) > 1 and isinstance(experiment.network.spiking_hidden, Constant):
+    stages, _ = populations(experiment, dataset)
+    if len(stages) > 1 and isinstance(experiment.network.spiking_hidden, Constant):
         raise FirstspikeError(
             "[network] kernel 'constant' cannot be trained: its spikes carry one value, which has no gradient",
             "use another kind for kernel; constant is possible as input_kernel",
         )
+    if recipe.method == "relu":
+        check_convertible(experiment)
     _make_writable(out)
     checkpoint = _checkpoint(out, experiment) if resume else None
     images = ImageBatches(

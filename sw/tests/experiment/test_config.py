@@ -132,6 +132,11 @@ def test_the_examples_are_there() -> None:
         ("[train]\nweight_clip = 0.0", "[train] weight_clip is 0.0", "0.01..1"),
         ("[network]\nhidden = 128", "[network] hidden is 128", "a list"),
         ("[network]\nhidden = [0]", "[network] hidden is [0]", "1..65536"),
+        ('[network]\nhidden = "P2-8C3"', "[network] hidden: 'P2' in 'P2-8C3' (max pooling) does not", "P2 (max)"),
+        ('[network]\nhidden = "8C3--16"', "[network] hidden: '' in '8C3--16' is no layer", "joined by -"),
+        ('[network]\nhidden = "8c3"', "[network] hidden: '8c3' in '8c3' is no layer", "12C5"),
+        ('[network]\nhidden = "16-8C3"', "[network] hidden: '8C3' in '16-8C3' comes after a fully", "parts"),
+        ('[network]\nhidden = "D0.5-8C3"', "[network] hidden: 'D0.5' in 'D0.5-8C3' (dropout)", "parts"),
         ("[network]\nsteps = 0", "[network] steps is 0", "1..1024"),
         ("[network]\nsteps = 4\nfire_start = 5", "[network] fire_start is 5", "0..4"),
         ('[network]\nreadout = "vote"', "[network] readout is 'vote'", "membrane, first_spike"),
@@ -171,6 +176,21 @@ def test_wrong_settings(tmp_path: Path, text: str, message: str, hint: str) -> N
     assert message in str(error.value)
     assert hint in error.value.one_line()
     assert "\n" not in error.value.one_line()
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["plain", "marked"])
+def test_editors_of_all_kinds(tmp_path: Path, mark: str, end: str) -> None:
+    (tmp_path / "mine.toml").write_bytes(f"{mark}name = 'x'{end}[train] # größer{end}epochs = 3{end}".encode())
+    assert Experiment.load(tmp_path / "mine.toml") == Experiment(name="x", train=TrainConfig(epochs=3))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1"])
+def test_text_that_is_not_utf8(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "mine.toml").write_bytes("name = 'x' # größer\n".encode(encoding))
+    with pytest.raises(FirstspikeError, match=r"mine\.toml is not text in UTF-8") as error:
+        Experiment.load(tmp_path / "mine.toml")
+    assert error.value.hint == "save it as UTF-8"
 
 
 def test_missing_file(tmp_path: Path) -> None:

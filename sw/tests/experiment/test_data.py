@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,108 @@ def test_own_arrays_wrong(tmp_path: Path, change: dict[str, np.ndarray | None], 
     with pytest.raises(FirstspikeError, match=problem) as error:
         data.load(DataConfig(set="npz", path=tmp_path / "mine.npz"))
     assert "\n" not in error.value.one_line()
+
+
+def saved(folder: Path, **change: np.ndarray) -> DataConfig:
+    np.savez(folder / "mine.npz", **(arrays() | change))
+    return DataConfig(set="npz", path=folder / "mine.npz")
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(
+    ("labels", "message", "hint"),
+    [
+        (np.array([1, 2, 3, 1, 2, 3]), "train_labels holds 1..3, and train_labels[0] is 1,", "train_labels - 1"),
+        (np.array([5, 9, 5, 9, 7, 5]), "train_labels holds 5..9, and train_labels[0] is 5", "np.unique"),
+        (np.array([0, 1, 2, 10**9, 1, 2]), "train_labels[3] is 1000000000, but 999999997 of the", "mend"),
+        (np.array([0, 1, 2**64 - 1, 0, 1, 2], np.uint64), "train_labels[2] is 18446744073709551615, but", "np.unique"),
+        (np.array([0, 1, 2, 9, 1, 2]), "train_labels[3] is 9, but 6 of the classes 0..9", "mend"),
+        (np.array([-1, 1, -1, 1, 1, 1]), "train_labels[0] is -1, out of range: classes count from 0", "np.unique"),
+        (np.array([-5, -4, -5, -4, -4, -4]), "train_labels[0] is -5, out of range: classes count from 0", "np.unique"),
+        (np.array([0, 1, 2, 0.0, 1, 2]), "train_labels[0] is 0.0", "train_labels.astype(np.int64)"),
+        (np.array([0, 1, 2, 0.5, 1, 2]), "train_labels[3] is 0.5", "one integer an image"),
+        (np.array([0, 1, np.nan, 0, 1, 2]), "train_labels[2] is nan", "one integer an image"),
+        (np.array([True, False] * 3), "train_labels[0] is True", "train_labels.astype(np.int64)"),
+        (np.array(["cat", "dog"] * 3), "train_labels[0] is 'cat'", "np.unique"),
+        (np.eye(6), "train_labels[0] is [1. 0. 0. 0. 0. 0.]", "train_labels.argmax(axis=1)"),
+        (np.eye(6, dtype=bool), "train_labels[0] is [", "train_labels.argmax(axis=1)"),
+        (np.array([[0], [1], [2], [0], [1], [2]]), "train_labels[0] is [0]", "train_labels.ravel()"),
+        (np.arange(12).reshape(6, 2), "train_labels[0] is [0 1]", "one integer an image"),
+        (np.zeros(0, int), "train has 6 images and 0 labels", "a label for each image"),
+    ],
+)  # fmt: skip
+def test_labels_that_are_no_classes(tmp_path: Path, labels: np.ndarray, message: str, hint: str) -> None:
+    """Array, place and value are named, and what to do."""
+    with pytest.raises(FirstspikeError, match=re.escape(message)) as error:
+        data.load(saved(tmp_path, train_labels=labels))
+    assert str(error.value).startswith("data set mine: ")
+    assert hint in str(error.value.hint)
+    with pytest.raises(FirstspikeError, match="data set mine: test"):
+        data.load(saved(tmp_path, test_labels=labels + 3 if labels.dtype.kind in "iu" else labels))
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(
+    ("shape", "last"),
+    [
+        ((16, 16, 3), True), ((16, 16, 1), True), ((16, 12, 3), True), ((8, 8, 4), True), ((4, 4, 1), True),
+        ((9, 128, 1), True), ((3, 16, 16), False), ((1, 8, 8), False), ((16, 3, 16), False), ((3, 128, 1), False),
+        ((9, 1, 128), False), ((3, 3, 3), False), ((64, 5, 5), False), ((16, 3, 3), False),
+    ],
+)  # fmt: skip
+def test_channels_come_first(tmp_path: Path, shape: tuple[int, ...], last: bool) -> None:
+    config = saved(tmp_path, train_images=np.zeros((6, *shape), np.uint8), test_images=np.zeros((2, *shape), np.uint8))
+    if not last:
+        assert data.load(config).image_shape == shape
+        return
+    with pytest.raises(FirstspikeError, match=re.escape(f"mine: train_images has shape {(6, *shape)}")) as error:
+        data.load(config)
+    assert "train_images.transpose(0, 3, 1, 2)" in error.value.one_line()
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(
+    ("images", "message", "hint"),
+    [
+        (np.full((6, 3, 5), 0.5), "type float64", "np.rint(train_images * 255.0).astype(np.uint8)"),
+        (np.ones((6, 3, 5), bool), "type bool", "np.rint(train_images * 255.0).astype(np.uint8)"),
+        (np.full((6, 3, 5), 200.0, np.float32), "type float32", "np.rint(train_images).astype(np.uint8)"),
+        (np.full((6, 3, 5), 200), "type int64", "np.rint(train_images).astype(np.uint8)"),
+        (np.full((6, 3, 5), 60_000, np.uint16), "type uint16", "(train_images // 257).astype(np.uint8)"),
+        (np.full((6, 3, 5), -0.5), "type float64", "its values are -0.5..-0.5: scale them to 0..255"),
+        (np.full((6, 3, 5), np.nan), "type float64", "not finite"),
+        (np.full((6, 3, 5), np.inf), "type float64", "not finite"),
+        (np.full(6, 3, np.uint8), "shape (6,)", "(N, rows, columns)"),
+        (np.full((6, 3), "x"), "type <U1", "images of bytes"),
+    ],
+)
+def test_images_that_are_no_bytes(tmp_path: Path, images: np.ndarray, message: str, hint: str) -> None:
+    with pytest.raises(FirstspikeError, match="mine: train_images has") as error:
+        data.load(saved(tmp_path, train_images=images))
+    assert message in str(error.value)
+    assert hint in str(error.value.hint)
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(
+    ("change", "doubts"),
+    [
+        ({}, []),
+        ({"train_labels": np.array([0, 1, 3, 0, 1, 3])}, ["no training image of class 2,"]),
+        ({"train_images": np.full((6, 3, 5), 1, np.uint8)}, ["the brightest pixel of train_images is 1 of 255"]),
+        ({"test_images": np.full((2, 3, 5), 16, np.uint8)}, ["the brightest pixel of test_images is 16 of 255"]),
+    ],
+)
+def test_doubts(tmp_path: Path, change: dict[str, np.ndarray], doubts: list[str]) -> None:
+    found = data.load(saved(tmp_path, **change)).doubts
+    assert [text in sentence for text, sentence in zip(doubts, found, strict=True)] == [True] * len(doubts)
+
+
+@pytest.mark.smoke
+def test_many_classes_without_images() -> None:
+    digits = data.load(DataConfig())
+    many = replace(digits, classes=40)
+    assert "of class 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, ... (30 in all), but" in many.doubts[0]
 
 
 @pytest.mark.smoke

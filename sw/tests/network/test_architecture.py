@@ -59,27 +59,38 @@ def test_vgg16_has_sixteen_layers_and_its_weights() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "part"),
+    ("text", "part", "why"),
     [
-        ("12C5-P2-P2-10", "P2"),
-        ("P2-10", "P2"),
-        ("128-P2-10", "P2"),
-        ("12C5-D0.5-P2-10", "P2"),
-        ("12C5-A2-A2-10", "A2"),
-        ("D0.5-10", "D0.5"),
-        ("12C5-D1.5-10", "D1.5"),
-        ("12C3p3-10", "12C3p3"),
-        ("0-10", "0"),
-        ("12c5-10", "12c5"),
-        ("12C5s2s2-10", "12C5s2s2"),
-        ("12C5s0-10", "12C5s0"),
-        ("12C5--10", ""),
-        ("", ""),
+        ("12C5-P2-P2-10", "P2", "(max pooling) does not come right after a convolution"),
+        ("P2-10", "P2", "(max pooling) does not come right after a convolution"),
+        ("128-P2-10", "P2", "(max pooling) does not come right after a convolution"),
+        ("12C5-D0.5-P2-10", "P2", "(max pooling) does not come right after a convolution"),
+        ("12C5-A2-P2-10", "P2", "(max pooling) does not come right after a convolution"),
+        ("12C5-A2-A2-10", "A2", "follows another average pooling"),
+        ("128-A2-10", "A2", "comes after a fully connected layer"),
+        ("128-12C5-10", "12C5", "comes after a fully connected layer"),
+        ("D0.5-10", "D0.5", "(dropout) comes before any layer"),
+        ("12C5-D0.5-D0.5-10", "D0.5", "follows another dropout"),
+        ("12C5-D1.5-10", "D1.5", "is no layer"),
+        ("12C3p3-10", "12C3p3", "has more padding than kernel"),
+        ("0-10", "0", "is no layer"),
+        ("12c5-10", "12c5", "is no layer"),
+        ("12C5s2s2-10", "12C5s2s2", "is no layer"),
+        ("12C5s0-10", "12C5s0", "is no layer"),
+        ("12C5--10", "", "is no layer"),
+        ("1x28x28-12C5-10", "1x28x28", "is no layer"),
+        ("", "", "is no layer"),
     ],
 )
-def test_a_part_that_is_wrong(text: str, part: str) -> None:
-    with pytest.raises(FirstspikeError, match=re.escape(f"architecture {text!r}: {part!r} is wrong")):
-        parse(text)
+@pytest.mark.parametrize("output", [True, False])
+def test_a_part_that_is_wrong(text: str, part: str, why: str, output: bool) -> None:
+    with pytest.raises(FirstspikeError, match=re.escape(f"{part!r} in {text!r} {why}")):
+        parse(text, output=output)
+
+
+@pytest.mark.parametrize("text", ["12C5", "12C5-P2", "10-D0.5", "12C5-A2", "128", "A2"])
+def test_before_an_output(text: str) -> None:
+    assert parse(f"{text}-10")[:-1] == parse(text, output=False)
 
 
 @pytest.mark.parametrize("text", ["12C5", "12C5-P2", "10-D0.5", "12C5-A2"])
@@ -91,10 +102,14 @@ def test_an_end_that_is_wrong(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "shape", "message"),
     [
-        ("12C5-10", (784,), "needs channels, rows and columns, not (784,)"),
-        ("12C5-10", (1, 4, 9), "larger than (1, 4, 9)"),
-        ("12C3-P4-10", (1, 5, 9), "its pooling 4 is larger than (1, 5, 9)"),
-        ("A2-10", (1, 5, 4), "average pooling 2 does not divide (1, 5, 4)"),
+        ("12C5-10", (784,), "12C5 needs channels, rows and columns, not 784 values without"),
+        ("12C5-10", (1, 4, 9), "12C5 does not fit 1 x 4 x 9 (channels x rows x columns): its kernel is larger"),
+        (
+            "12C3-P4-10",
+            (1, 5, 9),
+            "12C3-P4 does not fit 1 x 5 x 9 (channels x rows x columns): its kernel or pooling is larger",
+        ),
+        ("A2-10", (1, 5, 4), "A2 (average pooling) does not divide 1 x 5 x 4"),
     ],
 )
 def test_a_stage_that_does_not_fit(text: str, shape: tuple[int, ...], message: str) -> None:

@@ -17,6 +17,7 @@ from firstspike.experiment.config import DataConfig, Experiment, NetworkConfig, 
 from firstspike.network import golden
 from firstspike.network.model import Network
 from firstspike.training import train
+from firstspike.training.loop import one_cycle
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 QUICK = TrainConfig(epochs=12, batch_size=64, learning_rate=0.01, seed=3)
@@ -206,6 +207,50 @@ def test_flat_images_cannot_be_shifted(digits: data.Dataset, tmp_path: Path) -> 
     )
     with pytest.raises(FirstspikeError, match="has no rows and columns"):
         train.train(replace(experiment(), train=AUGMENTED), flat, tmp_path / "out")
+
+
+def part(dataset: data.Dataset, images: int) -> data.Dataset:
+    return replace(dataset, train_images=dataset.train_images[:images], train_labels=dataset.train_labels[:images])
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(
+    ("images", "batch_size", "epochs", "warmup"),
+    [
+        (1437, 256, 1, 0.2), (100, 256, 1, 0.2), (100, 20, 1, 0.2), (100, 50, 1, 0.5), (100, 100, 5, 0.2),
+        (10, 256, 3, 1 / 3), (10, 256, 1, 0.0), (10, 256, 1, 1.0), (10, 5, 1, 1.0), (1, 2, 1, 0.2), (1, 256, 3, 0.2),
+    ],
+)  # fmt: skip
+def test_few_steps(
+    digits: data.Dataset, tmp_path: Path, images: int, batch_size: int, epochs: int, warmup: float
+) -> None:
+    """Also with a single batch or step, or where the learning rate rises for just one step."""
+    recipe = replace(QUICK, batch_size=batch_size, epochs=epochs, warmup=warmup)
+    few = part(digits, images)
+    result = train.train(replace(experiment(), train=recipe), few, tmp_path / "out")
+    assert_exact(result, few)
+    assert len(result.history) == epochs
+    untrained = train.train(replace(experiment(), train=replace(recipe, learning_rate=0.0)), few, tmp_path / "still")
+    assert result.network.digest != untrained.network.digest
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(
+    ("steps", "warmup", "highest"),
+    [(1, 0.2, 0), (5, 0.2, 0), (2, 0.5, 0), (3, 1 / 3, 0), (10, 0.2, 1), (7, 1.0, 6), (2, 1.0, 1)],
+)
+def test_learning_rates_reach_their_peak(steps: int, warmup: float, highest: int) -> None:
+    parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
+    optimiser = torch.optim.AdamW([{"params": [parameter]} for parameter in parameters], lr=9.0)
+    schedule = one_cycle(optimiser, [0.5, 0.25], steps, warmup)
+    rates = []
+    for _ in range(steps):
+        rates.append(schedule.get_last_lr())
+        optimiser.step()
+        schedule.step()
+    assert rates[highest] == pytest.approx([0.5, 0.25])
+    assert rates == sorted(rates[: highest + 1]) + sorted(rates[highest + 1 :], reverse=True)
+    assert highest == steps - 1 or rates[-1][0] < 1e-4
 
 
 @pytest.mark.smoke
