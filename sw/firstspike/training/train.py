@@ -22,10 +22,10 @@ from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.utilities.seed import isolate_rng
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from firstspike import __version__, processes
+from firstspike.console import console
 from firstspike.conversion.t2fsnn import convert_as
 from firstspike.errors import FirstspikeError
 from firstspike.experiment.config import Experiment, TrainConfig
@@ -103,9 +103,9 @@ class _ProgressBar(Callback):
         self._progress = Progress(
             TextColumn("training"),
             BarColumn(),
-            TextColumn("{task.fields[epoch]}"),
+            TextColumn("{task.fields[epoch]}", markup=False),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=console(stderr=True),
             transient=True,
         )
         self._task = self._progress.add_task("train", total=None, epoch="")
