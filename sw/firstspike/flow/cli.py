@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from firstspike import __version__, processes
+from firstspike import __version__, processes, program
 from firstspike.console import console, status
 from firstspike.errors import FirstspikeError
 from firstspike.flow import chain, inference, routing, simulation
@@ -263,19 +263,18 @@ def _report(workspace: Workspace) -> None:
     reporting.show(workspace, outcome, console())
 
 
-def main() -> None:
-    """Entry point: a user's error is one line on stderr and exit status 2; a bug keeps its traceback."""
+def _app() -> None:
     try:
         app()
-    except FirstspikeError as error:
-        print(f"error: {error.one_line()}", file=sys.stderr)
-        sys.exit(2)
     except simulation.MismatchError as error:
-        print(f"failed: {error}", file=sys.stderr)
+        if processes.is_first():
+            print(f"failed: {error}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        sys.exit(130)
+
+
+def main() -> None:
+    """Entry point: see :func:`firstspike.program.run`; exit status 1 if golden model and RTL differ."""
+    program.run(_app)
 
 
 if __name__ == "__main__":

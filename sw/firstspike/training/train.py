@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from lightning.pytorch.utilities.seed import isolate_rng
 from numpy.typing import NDArray
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -188,6 +189,7 @@ def fit(
             "[network] kernel 'constant' cannot be trained: its spikes carry one value, which has no gradient",
             "use another kind for kernel; constant is possible as input_kernel",
         )
+    processes.check()
     _make_writable(out)
     checkpoint = _checkpoint(out, experiment) if resume else None
     images = ImageBatches(
@@ -236,6 +238,8 @@ def _trainer(recipe: TrainConfig, out: Path) -> lightning.Trainer:
     ]
     return lightning.Trainer(
         **_placement(),
+        # Told to Lightning, which would look for a cluster manager.
+        plugins=[TorchElasticEnvironment() if processes.started_by_torchrun() else LightningEnvironment()],
         max_epochs=recipe.epochs,
         callbacks=[*callbacks, _ProgressBar()] if sys.stderr.isatty() and processes.is_first() else callbacks,
         default_root_dir=out,
