@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from firstspike import signals
 from firstspike.errors import FirstspikeError
 
 # In every folder that new_folder made: only such a folder may be replaced as a whole.
 MARKER = ".firstspike"
 
 
+#: What a write fails with when there is no room, by the disk or by a limit.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
 def _unwritable(path: Path, error: OSError) -> FirstspikeError:
-    return FirstspikeError(
-        f"cannot write {path}: {error.strerror or error}",
-        "choose a folder you may write to, with --out",
-    )
+    remedy = "make room, or choose another folder" if error.errno in FULL else "choose a folder you may write to"
+    return FirstspikeError(f"cannot write {path}: {error.strerror or error}", f"{remedy}, with --out")
+
+
+def _draft(path: Path) -> Path:
+    """A new name beside ``path``; what is made there has the permissions that the umask leaves."""
+    return path.with_name(f".{path.name}-{secrets.token_hex(4)}")
 
 
 @contextlib.contextmanager
@@ -36,21 +45,19 @@ def new_folder(path: Path) -> Iterator[Path]:
     """
     path = Path(os.path.abspath(path))  # "." has no name to put a draft beside  # noqa: PTH100
     _check_replaceable(path)
+    draft = _draft(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+        draft.mkdir()
+        (draft / MARKER).write_text("Made by firstspike, which replaces this folder as a whole.\n")
+        yield draft
+        with signals.deferred():
+            _move(draft, path)
     except OSError as error:
         raise _unwritable(path, error) from error
-    try:
-        draft.chmod(0o755)
-        (draft / MARKER).write_text("Made by firstspike, which replaces this folder as a whole.\n")
-        try:
-            yield draft
-            _move(draft, path)
-        except OSError as error:
-            raise _unwritable(path, error) from error
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        with signals.deferred():
+            shutil.rmtree(draft, ignore_errors=True)
 
 
 def _check_replaceable(path: Path) -> None:
@@ -89,18 +96,16 @@ def write_file(path: Path, content: bytes | str) -> None:
 
     """
     data = content.encode() if isinstance(content, str) else content
+    draft = _draft(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    draft = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
+        with draft.open("xb") as file:
             file.write(data)
-        draft.chmod(0o644)
+            file.flush()
+            os.fsync(file.fileno())  # some file systems find out only here that there is no room
         draft.replace(path)
     except OSError as error:
         raise _unwritable(path, error) from error
     finally:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink()

@@ -12,6 +12,6 @@ class FirstspikeError(ValueError):
         self.hint = hint
 
     def one_line(self) -> str:
-        """``message; hint`` with every line break removed."""
+        """``message; hint`` with a space for every line break."""
         text = str(self) if self.hint is None else f"{self}; {self.hint}"
-        return " ".join(text.split())
+        return " ".join(line.strip() for line in text.splitlines())

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,6 +111,39 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
     write_file(tmp_path / "deep" / "x", b"bytes")
     assert (tmp_path / "deep" / "x").read_bytes() == b"bytes"
     assert names(tmp_path / "deep") == ["x"]
+
+
+@pytest.mark.parametrize("mask", [0o077, 0o022, 0o002, 0o027])
+def test_the_umask_says_who_may_read(mask: int, tmp_path: Path) -> None:
+    before = os.umask(mask)
+    try:
+        for _ in range(2):
+            make(tmp_path / "deep" / "x")
+            write_file(tmp_path / "other" / "y", "text")
+    finally:
+        os.umask(before)
+    for path in tmp_path.rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o777 if path.is_dir() else 0o666) & ~mask, path
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_leaves_what_was_there(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path / "x", "old")
+    write_file(tmp_path / "y", "old")
+
+    def full(*_: object, **__: object) -> Any:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(Path, "write_text", full)
+    for action in (lambda: make(tmp_path / "x", "new"), lambda: write_file(tmp_path / "y", "new")):
+        with pytest.raises(FirstspikeError, match="cannot write") as error:
+            action()
+        assert error.value.one_line().endswith("; make room, or choose another folder, with --out")
+    monkeypatch.undo()
+    assert names(tmp_path) == ["x", "y"]
+    assert names(tmp_path / "x") == [MARKER, "old"]
+    assert (tmp_path / "y").read_text() == "old"
 
 
 def test_an_error_in_one_line() -> None:

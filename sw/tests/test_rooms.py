@@ -14,7 +14,10 @@ pytestmark = pytest.mark.smoke
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = {"firstspike": ROOT / "sw", "firstspike_rtl": ROOT / "hw", "firstspike_verify": ROOT / "verification"}
-GROUND = ("firstspike.artefact", "firstspike.processes", "firstspike.errors")
+GROUND = (
+    "firstspike.program", "firstspike.artefact", "firstspike.console", "firstspike.signals", "firstspike.processes",
+    "firstspike.errors",
+)  # fmt: skip
 
 #: From the top down. A file imports its own room and rooms below it on a staircase that both are on. Libraries that
 #: bind a room to one side stand in the order, too.

@@ -1,12 +1,7 @@
 """``python -m firstspike.comparison``."""
 
-import sys
-
+from firstspike import program
 from firstspike.comparison.command import app
-from firstspike.errors import FirstspikeError
 
-try:
-    app()
-except FirstspikeError as error:
-    print(f"error: {error.one_line()}", file=sys.stderr)
-    raise SystemExit(2) from None
+if __name__ == "__main__":
+    program.run(app)

@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
-from rich.console import Console
 
 from firstspike.artefact import write_file
 from firstspike.comparison import figures, methods, runs, table
+from firstspike.console import console
 from firstspike.errors import FirstspikeError
 from firstspike.experiment.config import Experiment
 from firstspike.flow.workspace import BUILD, write_json
 
 _Number = TypeVar("_Number", int, float)
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 def _one_thread() -> None:
@@ -123,14 +123,15 @@ def main(
         raise FirstspikeError(
             f"--seeds {seeds} and --budgets {budgets} do not fit", "give one count >= 1 for each file"
         )
-    console = Console(stderr=True)
     lines: list[table.Row] = []
     points: list[dict[str, float]] = []
     text = ""
     with _pool(workers) as pool:
         for file, count in zip(files, counts * len(files) if len(counts) == 1 else counts, strict=True):
             experiment = Experiment.load(file)
-            measured = compare(experiment, list(range(1, count + 1)), out / experiment.name, pool, console.print)
+            measured = compare(
+                experiment, list(range(1, count + 1)), out / experiment.name, pool, console(stderr=True).print
+            )
             made = table.rows(experiment.data.set, measured)
             lines += made
             text += f"## {experiment.data.set}: {made[0]['network']}\n\n{table.markdown(made)}\n"

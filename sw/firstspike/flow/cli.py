@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
-from firstspike import __version__, processes
+from firstspike import __version__, processes, program
+from firstspike.console import console, status
 from firstspike.errors import FirstspikeError
 from firstspike.flow import chain, inference, routing, simulation
 from firstspike.flow.workspace import Workspace, read_json
@@ -22,7 +22,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Deep spiking networks with time-to-first-spike coding, from PyTorch to an FPGA, bit-exactly.",
 )
-console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
 
 ExperimentFile = Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="TOML file, such as examples/digits.toml")]
 Out = Annotated[Path | None, typer.Option(help="Folder for the artefacts (default: build/<name>)")]
@@ -38,7 +37,7 @@ Seed = Annotated[int, typer.Option(help="Seed of the pauses")]
 
 def _version(wanted: bool) -> None:
     if wanted:
-        console.print(f"firstspike {__version__}")
+        print(f"firstspike {__version__}")
         raise typer.Exit
 
 
@@ -54,7 +53,7 @@ def _options(
 def _stage(stage: Callable[..., Path], workspace: Workspace, **settings: Any) -> None:
     path = stage(workspace, **settings)
     if processes.is_first():
-        console.print(f"{stage.__name__}: {path}")
+        print(f"{stage.__name__}: {path}")
 
 
 @app.command(epilog="Example: firstspike train examples/digits.toml")
@@ -100,15 +99,15 @@ def simulate(
 ) -> None:
     """Run the test images through the Verilated RTL against the golden model; writes simulation.json."""
     workspace = Workspace.open(experiment, out)
-    with Console(stderr=True).status("simulate") as status:
+    with status("simulate") as progress:
         _stage(
             simulation.simulate, workspace, count=count, waves=waves, stall=stall, seed=seed, reload=reload,
-            netlist=netlist, progress=status.update,
+            netlist=netlist, progress=progress,
         )  # fmt: skip
     if waves:
-        console.print(f"waves: {workspace.waves}")
+        print(f"waves: {workspace.waves}")
     simulation.check_simulation(workspace, experiment, reload, netlist=netlist)
-    console.print(f"{'netlist' if netlist else 'RTL'} and golden model agree")
+    print(f"{'netlist' if netlist else 'RTL'} and golden model agree")
 
 
 @app.command(epilog="Example: firstspike bitstream examples/digits.toml --board ulx3s-85f")
@@ -143,12 +142,12 @@ def bitstream(
         _core_bitstream(workspace, device, seed)
         return
     folded = _folded(workspace, lanes, clocks, blocks)
-    with Console(stderr=True).status("bitstream") as status:
+    with status("bitstream") as progress:
         path = routing.board(
             folded, name=board, lanes_given=folded is not workspace, megahertz=clock, baud=baud, seeds=seeds,
-            reload=reload, progress=status.update,
+            reload=reload, progress=progress,
         )  # fmt: skip
-    console.print(f"bitstream: {path}")
+    print(f"bitstream: {path}")
     if reload is None:
         from firstspike.flow import report as reporting
         from firstspike.network import golden
@@ -158,15 +157,15 @@ def bitstream(
         except FirstspikeError:  # the images may be elsewhere; the bitstream is there
             result = None
         for line in reporting.board_rows(reporting.boards(workspace, result)[board]):
-            console.print(line)
+            print(line)
 
 
 def _core_bitstream(workspace: Workspace, device: str, seed: int) -> None:
-    with Console(stderr=True).status("bitstream") as status:
-        _stage(routing.bitstream, workspace, device=device, seed=seed, progress=status.update)
+    with status("bitstream") as progress:
+        _stage(routing.bitstream, workspace, device=device, seed=seed, progress=progress)
     figures = read_json(workspace.bitstream / "figures.json", "run 'firstspike bitstream' again")
     cells = "   ".join(f"{kind} {use['used']} of {use['available']}" for kind, use in figures["resources"].items())
-    console.print(f"{figures['device']}: {figures['fmax_mhz']} MHz   {cells}")
+    print(f"{figures['device']}: {figures['fmax_mhz']} MHz   {cells}")
 
 
 @app.command(epilog="Example: firstspike vivado examples/digits.toml --part xc7z020clg400-1")
@@ -209,7 +208,7 @@ def run(
     _generate(workspace)
     _stage(simulation.simulate, workspace, count=count, waves=waves, stall=stall, seed=seed)
     if waves:
-        console.print(f"waves: {workspace.waves}")
+        print(f"waves: {workspace.waves}")
     _report(workspace)
     simulation.check_simulation(workspace, experiment)
 
@@ -232,13 +231,13 @@ def infer(
     if rtl and port is not None:
         raise FirstspikeError("--rtl and --port are both given", "give one of them")
     workspace = Workspace.open(experiment, out)
-    with Console(stderr=True).status("infer") as status:
+    with status("infer") as progress:
         lines = inference.infer(
             workspace, pictures, rtl=rtl, port=port, baud=baud, board=board, invert=invert, energy=energy,
-            progress=lambda done: status.update(f"load {done:.0%}"),
+            progress=lambda done: progress(f"load {done:.0%}"),
         )  # fmt: skip
     for line in lines:
-        console.print(line)
+        print(line)
 
 
 def _folded(workspace: Workspace, lanes: str | None, clocks: int | None, blocks: int | None) -> Workspace:
@@ -253,30 +252,29 @@ def _folded(workspace: Workspace, lanes: str | None, clocks: int | None, blocks:
 
 def _generate(workspace: Workspace) -> None:
     _stage(chain.generate, workspace)
-    console.print(chain.folding_table(workspace))
+    console().print(chain.folding_table(workspace))
 
 
 def _report(workspace: Workspace) -> None:
     from firstspike.flow import report as reporting
 
     outcome = reporting.write(workspace)
-    console.print()
-    reporting.show(workspace, outcome, console)
+    print()
+    reporting.show(workspace, outcome, console())
+
+
+def _app() -> None:
+    try:
+        app()
+    except simulation.MismatchError as error:
+        if processes.is_first():
+            print(f"failed: {error}", file=sys.stderr)
+        sys.exit(1)
 
 
 def main() -> None:
-    """Entry point: a user's error is one line on stderr and exit status 2; a bug keeps its traceback."""
-    try:
-        app()
-    except FirstspikeError as error:
-        print(f"error: {error.one_line()}", file=sys.stderr)
-        sys.exit(2)
-    except simulation.MismatchError as error:
-        print(f"failed: {error}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        sys.exit(130)
+    """Entry point: see :func:`firstspike.program.run`; exit status 1 if golden model and RTL differ."""
+    program.run(_app)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from firstspike import __version__
 from firstspike.contract.hardware import Hardware
@@ -188,7 +189,8 @@ def netlist(workspace: Workspace) -> dict[str, Any] | None:
 def show(workspace: Workspace, report: dict[str, Any], console: Console) -> None:
     """Print the summary."""
     cycles, accuracy, mismatches = report["cycles"], report["accuracy"], report["mismatches"]
-    table = Table(title=f"{report['name']}: {report['dataset']}, {report['network']}", show_header=False, box=None)
+    title = Text(f"{report['name']}: {report['dataset']}, {report['network']}", "table.title")
+    table = Table(title=title, show_header=False, box=None)
     table.add_column(style="bold")
     table.add_column()
     rows = {
@@ -221,7 +223,10 @@ def show(workspace: Workspace, report: dict[str, Any], console: Console) -> None
         )
     rows |= {board: "\n".join(board_rows(figures)) for board, figures in report["boards"].items()}
     for name, value in rows.items():
-        table.add_row(name, value)
-    paths = [workspace.network, workspace.images, workspace.rtl, workspace.raster, workspace.kernels, workspace.energy]
-    table.add_row("files", "\n".join(map(str, [*paths, workspace.report])))
+        table.add_row(Text(name), Text(value))
     console.print(table)
+    # No row of the table, which would break long paths.
+    paths = [workspace.network, workspace.images, workspace.rtl, workspace.raster, workspace.kernels, workspace.energy]
+    for path in (*paths, workspace.report):
+        name = "files" if path == workspace.network else ""
+        console.print(Text(f" {name:<{max(map(len, rows))}}  {path}"), soft_wrap=True)

@@ -20,12 +20,13 @@ import numpy as np
 import torch
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from lightning.pytorch.utilities.seed import isolate_rng
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from firstspike import __version__, processes
+from firstspike.console import console
 from firstspike.conversion.t2fsnn import check_convertible, convert_as
 from firstspike.errors import FirstspikeError
 from firstspike.experiment.config import Experiment, TrainConfig
@@ -103,9 +104,9 @@ class _ProgressBar(Callback):
         self._progress = Progress(
             TextColumn("training"),
             BarColumn(),
-            TextColumn("{task.fields[epoch]}"),
+            TextColumn("{task.fields[epoch]}", markup=False),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=console(stderr=True),
             transient=True,
         )
         self._task = self._progress.add_task("train", total=None, epoch="")
@@ -191,6 +192,7 @@ def fit(
         )
     if recipe.method == "relu":
         check_convertible(experiment)
+    processes.check()
     _make_writable(out)
     checkpoint = _checkpoint(out, experiment) if resume else None
     images = ImageBatches(
@@ -239,6 +241,8 @@ def _trainer(recipe: TrainConfig, out: Path) -> lightning.Trainer:
     ]
     return lightning.Trainer(
         **_placement(),
+        # Told to Lightning, which would look for a cluster manager.
+        plugins=[TorchElasticEnvironment() if processes.started_by_torchrun() else LightningEnvironment()],
         max_epochs=recipe.epochs,
         callbacks=[*callbacks, _ProgressBar()] if sys.stderr.isatty() and processes.is_first() else callbacks,
         default_root_dir=out,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from firstspike.comparison import training_speed
+from firstspike.console import console
 from firstspike.contract.hardware import PIXELS_PER_WORD, Hardware
 from firstspike.errors import FirstspikeError
 from firstspike.flow import chain
@@ -173,8 +173,7 @@ def show(result: Mapping[str, Sequence[Mapping[str, Any]]], before: Mapping[str,
 
 def main(files: list[str]) -> None:
     """Bench the given experiments; the result before stands beside the new one."""
-    # Without a terminal rich would assume 80 columns, too few for the table.
-    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
+    screen = console(width=160)
     path = BUILD / "bench.json"
     before = read_json(path, "remove it") if path.exists() else {}
     workspaces = [Workspace.open(Path(file)) for file in files]
@@ -183,10 +182,10 @@ def main(files: list[str]) -> None:
         rtl, software = bench(workspace)
         result["rtl"] += rtl
         result["software"] += software
-    result["software"] += training(workspaces, console)
-    show(result, before, console)
+    result["software"] += training(workspaces, screen)
+    show(result, before, screen)
     write_json(path, result)
     pictures = [BUILD / "bench-roofline.png", BUILD / "bench-layers.png"]
     throughput_plots.roofline(result["rtl"], pictures[0])
     throughput_plots.clocks_by_layer(result["rtl"], pictures[1])
-    console.print(f"bench: {', '.join(map(str, (path, *pictures)))}")
+    screen.print(f"bench: {', '.join(map(str, (path, *pictures)))}")

@@ -1,0 +1,81 @@
+"""How every program of the project begins and ends, whatever machine and user it runs for."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from unittest import mock
+
+from firstspike import artefact, processes, signals
+from firstspike.errors import FirstspikeError
+
+#: Errors of the machine: no fault of the input, and no bug either.
+MACHINE = (*artefact.FULL, errno.EROFS, errno.EIO, errno.ENFILE, errno.EMFILE)
+#: Where Lightning looks for the number of this process, whoever has set it.
+RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+
+
+def run(main: Callable[[], object]) -> None:
+    """Run a program; what the user can mend is one line on stderr and exit status 2, a bug keeps its traceback.
+
+    A signal that stops it is one line, too, and an exit status of 128 and its number.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name may hold what the terminal's encoding lacks
+            stream.reconfigure(errors="backslashreplace")
+    with signals.handled():
+        try:
+            with _surroundings():
+                main()
+        except FirstspikeError as error:
+            status, line = 2, f"error: {error.one_line()}"
+        except signals.Stopped as stop:
+            status, line = stop.status, stop.one_line()
+        except OSError as error:
+            if error.errno not in MACHINE:
+                raise
+            place = f"{error.filename}: " if error.filename else ""
+            status, line = 2, f"error: {place}{error.strerror}; make room, or choose another folder"
+        else:
+            return
+        if processes.is_first():
+            print(line, file=sys.stderr)
+    sys.exit(status)
+
+
+@contextlib.contextmanager
+def _surroundings() -> Iterator[None]:
+    """Environment variables that hold for this program: pictures go to files, and libraries find a cache folder."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise FirstspikeError("no folder for temporary files can be written", "set TMPDIR to one") from error
+    with mock.patch.dict(os.environ, {"MPLBACKEND": "agg"}), contextlib.ExitStack() as stack:
+        if not processes.started_by_torchrun():
+            for name in RANKS:
+                os.environ.pop(name, None)
+        if not all(map(_can_be_made, _library_folders())):
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="firstspike-", ignore_cleanup_errors=True))
+            os.environ.update(XDG_CACHE_HOME=folder, MPLCONFIGDIR=folder, YOWASP_CACHE_DIR=folder)
+        yield
+
+
+def _library_folders() -> list[Path]:
+    """Where libraries keep what they do not want to make again."""
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - as it is where nobody knows the user's
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config") / "matplotlib"
+    folders = [Path(os.environ.get("MPLCONFIGDIR") or config), cache / "matplotlib", cache / "wasmtime"]
+    return [*folders, Path(os.environ.get("YOWASP_CACHE_DIR") or cache / "YoWASP")]
+
+
+def _can_be_made(folder: Path) -> bool:
+    """Whether ``folder`` is there and may be written, or can be made."""
+    there = next(path for path in (folder, *folder.parents) if os.path.exists(path) or path == path.parent)  # noqa: PTH110
+    return folder.is_absolute() and there.is_dir() and os.access(there, os.W_OK | os.X_OK)
