@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -14,7 +12,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from firstspike.artefact import write_file
-from firstspike.comparison import figures, methods, runs, table
+from firstspike.comparison import figures, methods, parallel, runs, table
 from firstspike.console import console
 from firstspike.errors import FirstspikeError
 from firstspike.experiment.config import Experiment
@@ -22,32 +20,6 @@ from firstspike.flow.workspace import BUILD, write_json
 
 _Number = TypeVar("_Number", int, float)
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-
-
-def _one_thread() -> None:
-    """Each process trains on one core: two trainings side by side are faster than two threads in one."""
-    import torch
-
-    torch.set_num_threads(1)
-
-
-def _surrogate(experiment: Experiment, folder: Path, row: str) -> dict[str, runs.Measured]:
-    return {row: runs.Runs(experiment, folder).surrogate(row)}
-
-
-def _relu_family(experiment: Experiment, folder: Path) -> dict[str, runs.Measured]:
-    return runs.Runs(experiment, folder).relu_family()
-
-
-@contextmanager
-def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
-        try:
-            yield pool
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
 
 
 def compare(
@@ -66,8 +38,8 @@ def compare(
     for seed in seeds:
         seeded = replace(experiment, train=replace(experiment.train, seed=seed))
         for row in methods.surrogates(seeded):
-            jobs[pool.submit(_surrogate, seeded, folder, row)] = seed
-        jobs[pool.submit(_relu_family, seeded, folder)] = seed
+            jobs[pool.submit(parallel.surrogate, seeded, folder, row)] = seed
+        jobs[pool.submit(parallel.relu_family, seeded, folder)] = seed
     for job in as_completed(jobs):
         measured[jobs[job]].update(job.result())
         tell(f"{experiment.name}, seed {jobs[job]}: {', '.join(job.result())}")
@@ -87,7 +59,7 @@ def spike_front(
     """
     jobs = {
         budget: pool.submit(
-            _surrogate,
+            parallel.surrogate,
             replace(experiment, train=replace(experiment.train, spike_budget=budget or None)),
             folder,
             "TB",
@@ -126,7 +98,7 @@ def main(
     lines: list[table.Row] = []
     points: list[dict[str, float]] = []
     text = ""
-    with _pool(workers) as pool:
+    with parallel.processes(workers) as pool:
         for file, count in zip(files, counts * len(files) if len(counts) == 1 else counts, strict=True):
             experiment = Experiment.load(file)
             measured = compare(
