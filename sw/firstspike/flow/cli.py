@@ -201,7 +201,8 @@ def run(
 ) -> None:
     """The whole chain: train, quantize, export, generate, simulate, report."""
     workspace = _folded(Workspace.open(experiment, out), lanes, clocks, blocks)
-    _stage(chain.train, workspace, resume=resume)
+    simulation.check_tools()
+    _stage(chain.train, workspace, resume=resume, hardware=True)
     _stage(chain.quantize, workspace)
     if not processes.is_first():
         return  # torchrun starts several to train; the rest is for one

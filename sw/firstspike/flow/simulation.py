@@ -22,6 +22,20 @@ class MismatchError(Exception):
     """Surrogate, golden model and RTL do not agree: the run failed, by no fault of the input."""
 
 
+def check_tools() -> None:
+    """Refuse what could not be simulated later.
+
+    Raises
+    ------
+    FirstspikeError
+        naming the first program that is missing.
+
+    """
+    from firstspike_verify.models import toolchain
+
+    toolchain.environment()
+
+
 def simulate(
     workspace: Workspace,
     *,
