@@ -50,12 +50,16 @@ def check_settings(
     for section in sections:
         new, old = now[section], default[section] | dict(before.get(section, {}))
         changed += [
-            f"[{section}] {key} was {json.dumps(old.get(key))} and is {json.dumps(new.get(key))}"
+            f"[{section}] {key} was {_value(old.get(key))} and is {_value(new.get(key))}"
             for key in [*new, *(old.keys() - new.keys())]
             if old.get(key) != new.get(key)
         ]
     if changed:
         raise FirstspikeError(f"{what} is of another experiment: {', '.join(changed)}", f"{remedy}, or set it back")
+
+
+def _value(value: object) -> str:
+    return "not set" if value is None else json.dumps(value)
 
 
 def check_data(what: object, before: Mapping[str, Any], experiment: Experiment, dataset: Dataset, remedy: str) -> None:

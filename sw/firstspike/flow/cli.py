@@ -12,7 +12,7 @@ from rich.console import Console
 
 from firstspike import __version__, processes
 from firstspike.errors import FirstspikeError
-from firstspike.flow import chain, inference, routing, simulation
+from firstspike.flow import chain, freshness, inference, routing, simulation
 from firstspike.flow.workspace import Workspace, read_json
 
 app = typer.Typer(
@@ -254,6 +254,8 @@ def _folded(workspace: Workspace, lanes: str | None, clocks: int | None, blocks:
 
 def _generate(workspace: Workspace) -> None:
     _stage(chain.generate, workspace)
+    if workspace.images in freshness.stale(workspace):
+        _stage(chain.export, workspace)
     console.print(chain.folding_table(workspace))
 
 
@@ -261,6 +263,8 @@ def _report(workspace: Workspace) -> None:
     from firstspike.flow import report as reporting
 
     outcome = reporting.write(workspace)
+    for problem in freshness.stale(workspace).values():
+        print(f"note: {problem.one_line()}", file=sys.stderr)
     console.print()
     reporting.show(workspace, outcome, console)
 

@@ -79,6 +79,7 @@ def infer(
         elif rtl:
             from firstspike_verify.models.verilated import VerilatedCore
 
+            workspace.generated()  # whose memories hold this network
             with VerilatedCore(workspace.rtl, workspace.verilated) as core:
                 result, counters, hardware = core.run(bytes_in, network).result, core.counters(), core.hardware
         else:
@@ -86,7 +87,10 @@ def infer(
     classes, membranes = result.classes.tolist(), result.membranes.tolist()
     write_json(
         workspace.inference,
-        [{"image": str(p), "class": c, "membranes": v} for p, c, v in zip(pictures, classes, membranes, strict=True)],
+        [
+            {"image": str(path), "class": chosen, "membranes": values, "network": network.digest}
+            for path, chosen, values in zip(pictures, classes, membranes, strict=True)
+        ],
     )
     lines = [f"{path}: class {chosen}" for path, chosen in zip(pictures, classes, strict=True)]
     return [*lines, f"energy: {describe(summary(hardware, Counters.read(counters)))}"] if energy else lines

@@ -185,7 +185,7 @@ class Workspace:
 
     @cached_property
     def loaded(self) -> Dataset:
-        """The experiment's images, for a training."""
+        """The experiment's images, whatever was made of others before."""
         return load(self.experiment.data)
 
     @cached_property
@@ -210,9 +210,15 @@ class Workspace:
             raise FirstspikeError(f"{self.network} does not exist", "run 'firstspike quantize' first")
         return Network.load(self.network)
 
-    @property
     def generated(self) -> tuple[dict[str, Any], Hardware]:
-        """Manifest and hardware of :attr:`rtl`, checked: it was generated for :attr:`frozen`."""
+        """Manifest and hardware of :attr:`rtl`.
+
+        Raises
+        ------
+        FirstspikeError
+            if it is missing, was changed, or was generated for another network than :attr:`frozen`.
+
+        """
         from firstspike_rtl.top.verilog import load_manifest
 
         if not self.rtl.exists():

@@ -324,6 +324,7 @@ def _quiet_lightning() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=PossibleUserWarning)
             warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+            warnings.filterwarnings("ignore", message="The dirpath has changed")  # a folder may be moved
             # Lightning 2.6 still asks for a class that torch 2.13 has renamed.
             warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
             yield
