@@ -68,8 +68,8 @@ def build(
     Returns
     -------
     dict
-        ``network``: its digest; ``device``; ``resources``: for each kind of cell {used, available}; ``fmax_mhz``;
-        ``seed``.
+        ``network``, ``verilog``: digests of what was built; ``device``; ``resources``: for each kind of cell {used,
+        available}; ``fmax_mhz``; ``seed``.
 
     Raises
     ------
@@ -102,6 +102,7 @@ def build(
         routed = json.loads((scratch / "route.json").read_text())
         figures = {
             "network": manifest["network"]["digest"],
+            "verilog": manifest["files"][f"{NAME}.v"],
             "device": device,
             "resources": {kind: use for kind, use in sorted(routed["utilization"].items()) if use["used"]},
             "fmax_mhz": round(min(clock["achieved"] for clock in routed["fmax"].values()), 2),

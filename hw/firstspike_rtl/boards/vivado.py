@@ -6,6 +6,7 @@ Nothing here has been run on Vivado; ``docs/vivado.md`` says what was checked in
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,9 @@ SMALLEST_RANGE = 4096  # bytes of an AXI slave's addresses
 def write(rtl: Path, folder: Path, *, part: str = BOARD_PART, megahertz: float = 100.0) -> Path:
     """Write into ``folder``, whole or not at all, all that Vivado needs to build the core.
 
-    ``build.tcl``; ``src/`` with the Verilog and the memory images; ``core.xdc``, the clock of the core by itself. If
-    ``part`` is that of the Arty A7-100T, also the core with the host link, ``linked_top.v``, the board's
-    ``arty_a7_100t.v`` and its constraints.
+    ``build.tcl``; ``top.json``, the manifest of ``rtl``; ``src/`` with the Verilog and the memory images; ``core.xdc``,
+    the clock of the core by itself. If ``part`` is that of the Arty A7-100T, also the core with the host link,
+    ``linked_top.v``, the board's ``arty_a7_100t.v`` and its constraints.
 
     Parameters
     ----------
@@ -76,6 +77,7 @@ def write(rtl: Path, folder: Path, *, part: str = BOARD_PART, megahertz: float =
         for memory in manifest["memories"]:
             image = (rtl / memory["image"]).read_text()
             (sources / memory["image"]).write_text(_plain(image, depths[memory["name"]]))
+        shutil.copy(rtl / f"{NAME}.json", draft)
         (draft / "core.xdc").write_text(_core_constraints(megahertz))
         if for_board:
             (sources / f"{BOARD}.v").write_text(BOARD_VERILOG)

@@ -145,18 +145,21 @@ class Hardware:
         shapes = []
         for i, layer in enumerate(layers):
             last = i == len(layers) - 1
-            shape = LayerShape(
-                **geometry(layer, network.populations[i].shape),
-                lanes=chosen[i],
-                fire="stepped" if last else fires[i],
-                fire_lanes=chosen[i] if not last and fires[i] == "stepped" else 1,
-                product=products[i],
-                input_codes=network.populations[i].codes,
-                weight_bits=layer.weight_bits,
-                kernel_bits=unsigned_bits(network.populations[i].kernel[0]),
-                membrane_bits=network.membrane_bits(i) + spare_membrane_bits,
-                fires=bool(network.populations[i + 1].threshold),
-            )
+            try:
+                shape = LayerShape(
+                    **geometry(layer, network.populations[i].shape),
+                    lanes=chosen[i],
+                    fire="stepped" if last else fires[i],
+                    fire_lanes=chosen[i] if not last and fires[i] == "stepped" else 1,
+                    product=products[i],
+                    input_codes=network.populations[i].codes,
+                    weight_bits=layer.weight_bits,
+                    kernel_bits=unsigned_bits(network.populations[i].kernel[0]),
+                    membrane_bits=network.membrane_bits(i) + spare_membrane_bits,
+                    fires=bool(network.populations[i + 1].threshold),
+                )
+            except FirstspikeError as error:
+                raise FirstspikeError(f"layer {i}: {error}", error.hint) from error
             while shape.fire == "search" and shape.pass_clocks > budget and shape.fire_lanes < shape.lanes:
                 shape = replace(shape, fire_lanes=shape.fire_lanes + 1)
             shapes.append(shape)

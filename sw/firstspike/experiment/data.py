@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,6 +123,17 @@ class Dataset:
                     "any spikes: scale the images to 0..255"
                 )
         return found
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """JSON values that tell the set from others, for what is made of it."""
+        return {
+            "name": self.name,
+            "sha256": self.digest,
+            "train_images": len(self.train_images),
+            "test_images": len(self.test_images),
+            "image_shape": list(self.train_images.shape[1:]),
+        }
 
     @cached_property
     def digest(self) -> str:

@@ -2,36 +2,51 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from firstspike import processes
 from firstspike.contract import images
 from firstspike.errors import FirstspikeError
+from firstspike.flow import precheck
 from firstspike.flow.workspace import Workspace, read_json, write_json
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
-def train(workspace: Workspace, *, resume: bool = False) -> Path:
+def train(workspace: Workspace, *, resume: bool = False, hardware: bool = False) -> Path:
     """Train the surrogate; leaves checkpoint and history.
 
-    Under ``torchrun`` all processes must call it; the first one writes.
+    Under ``torchrun`` all processes must call it; the first one writes, and says on stderr what is doubtful.
+
+    Parameters
+    ----------
+    workspace
+        Of the experiment.
+    resume
+        Go on from the last checkpoint.
+    hardware
+        Hardware is to be generated afterwards: see :func:`firstspike.flow.precheck.check`.
 
     Raises
     ------
     FirstspikeError
-        if data, recipe or folder is wrong, or the loss is not finite.
+        if data, recipe or folder is wrong, what shall follow is known to fail, or the loss is not finite.
 
     """
     from firstspike.training import train as training
     from firstspike.training.distributed import wait_for_all
 
-    with workspace.timed("train"):
-        _, history = training.fit(workspace.experiment, workspace.dataset, workspace.training, resume=resume)
-        if processes.is_first():
-            write_json(workspace.training / "history.json", history)
+    with workspace.naming_file():
+        for doubt in precheck.check(workspace, hardware=hardware):
+            if processes.is_first():
+                print(f"note: {doubt}", file=sys.stderr)
+        with workspace.timed("train"):
+            _, history = training.fit(workspace.experiment, workspace.loaded, workspace.training, resume=resume)
+            if processes.is_first():
+                write_json(workspace.training / "history.json", history)
     wait_for_all()
     return workspace.training
 
@@ -53,7 +68,7 @@ def quantize(workspace: Workspace) -> Path:
     history = read_json(workspace.training / "history.json", "run 'firstspike train' first")
     with workspace.timed("quantize"):
         # The checkpoint of the last epoch: no step of training is left to do.
-        result = training.train(workspace.experiment, workspace.dataset, workspace.training, resume=True)
+        result = training.train(workspace.experiment, workspace.loaded, workspace.training, resume=True)
         if len(result.history) != len(history):
             raise FirstspikeError("training was not finished", "run 'firstspike train' again")
         if processes.is_first():

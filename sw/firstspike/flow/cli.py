@@ -12,7 +12,7 @@ import typer
 from firstspike import __version__, processes, program
 from firstspike.console import console, status
 from firstspike.errors import FirstspikeError
-from firstspike.flow import chain, inference, routing, simulation
+from firstspike.flow import chain, freshness, inference, routing, simulation
 from firstspike.flow.workspace import Workspace, read_json
 
 app = typer.Typer(
@@ -200,7 +200,8 @@ def run(
 ) -> None:
     """The whole chain: train, quantize, export, generate, simulate, report."""
     workspace = _folded(Workspace.open(experiment, out), lanes, clocks, blocks)
-    _stage(chain.train, workspace, resume=resume)
+    simulation.check_tools()
+    _stage(chain.train, workspace, resume=resume, hardware=True)
     _stage(chain.quantize, workspace)
     if not processes.is_first():
         return  # torchrun starts several to train; the rest is for one
@@ -252,6 +253,8 @@ def _folded(workspace: Workspace, lanes: str | None, clocks: int | None, blocks:
 
 def _generate(workspace: Workspace) -> None:
     _stage(chain.generate, workspace)
+    if workspace.images in freshness.stale(workspace):
+        _stage(chain.export, workspace)
     console().print(chain.folding_table(workspace))
 
 
@@ -259,6 +262,8 @@ def _report(workspace: Workspace) -> None:
     from firstspike.flow import report as reporting
 
     outcome = reporting.write(workspace)
+    for problem in freshness.stale(workspace).values():
+        print(f"note: {problem.one_line()}", file=sys.stderr)
     print()
     reporting.show(workspace, outcome, console())
 

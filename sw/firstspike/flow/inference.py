@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,13 +12,11 @@ from firstspike.contract.words import Records
 from firstspike.energy.estimate import describe, summary
 from firstspike.energy.operations import Counters
 from firstspike.errors import FirstspikeError
+from firstspike.flow.pictures import read
 from firstspike.flow.workspace import Workspace, read_json, write_json
 from firstspike.host.link import DEFAULT_BAUD
 from firstspike.network import golden
 from firstspike.network.model import Network
-
-if TYPE_CHECKING:
-    pass
 
 
 def infer(
@@ -36,7 +33,7 @@ def infer(
 ) -> list[str]:
     """Classify image files; writes ``inference.json`` and returns a line for each.
 
-    A picture is made grey, and scaled to the size of the data set's images.
+    A picture is made grey, and scaled to the size of the data set's images (:func:`firstspike.flow.pictures.read`).
 
     Parameters
     ----------
@@ -66,7 +63,8 @@ def infer(
     if energy and port is None and not rtl:
         raise FirstspikeError("the golden model has no counters", "estimate energy with --rtl or --port")
     network = workspace.frozen
-    bytes_in = np.stack([_picture(path, network, invert) for path in pictures])
+    shape = _image_shape(network)
+    bytes_in = np.stack([read(path, shape, invert=invert).reshape(-1) for path in pictures])
     with workspace.timed("infer"):
         result: golden.Result | Records
         counters: dict[str, list[int]] = {}
@@ -81,6 +79,7 @@ def infer(
         elif rtl:
             from firstspike_verify.models.verilated import VerilatedCore
 
+            workspace.generated()  # whose memories hold this network
             with VerilatedCore(workspace.rtl, workspace.verilated) as core:
                 result, counters, hardware = core.run(bytes_in, network).result, core.counters(), core.hardware
         else:
@@ -88,7 +87,10 @@ def infer(
     classes, membranes = result.classes.tolist(), result.membranes.tolist()
     write_json(
         workspace.inference,
-        [{"image": str(p), "class": c, "membranes": v} for p, c, v in zip(pictures, classes, membranes, strict=True)],
+        [
+            {"image": str(path), "class": chosen, "membranes": values, "network": network.digest}
+            for path, chosen, values in zip(pictures, classes, membranes, strict=True)
+        ],
     )
     lines = [f"{path}: class {chosen}" for path, chosen in zip(pictures, classes, strict=True)]
     return [*lines, f"energy: {describe(summary(hardware, Counters.read(counters)))}"] if energy else lines
@@ -106,18 +108,10 @@ def _device(workspace: Workspace, board: str | None) -> tuple[Hardware, int]:
     return Hardware.from_json(figures["hardware"]), int(figures["baud"])
 
 
-def _picture(path: Path, network: Network, invert: bool) -> np.ndarray[Any, Any]:
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
+def _image_shape(network: Network) -> tuple[int, int, int]:
+    """Channels, rows and columns of the images that a network was trained with."""
     shape = network.provenance.get("dataset", {}).get("image_shape")
     channels = shape[0] if shape and len(shape) == 3 else 1
     if not shape or len(shape) not in (2, 3) or channels not in (1, 3):
         raise FirstspikeError("the network takes no pictures, grey or of three colours", "use Python: golden.run")
-    try:
-        with Image.open(path) as picture:
-            mode = "L" if channels == 1 else "RGB"
-            scaled = picture.convert(mode).resize((shape[-1], shape[-2]), Image.Resampling.BOX)
-    except (OSError, UnidentifiedImageError) as error:
-        raise FirstspikeError(f"{path} is not a picture: {error}", "give an image file, such as a PNG") from error
-    pixels = np.asarray(ImageOps.invert(scaled) if invert else scaled, np.uint8)
-    return (pixels if channels == 1 else pixels.transpose(2, 0, 1)).reshape(-1)
+    return channels, shape[-2], shape[-1]

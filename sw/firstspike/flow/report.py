@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from firstspike.contract.hardware import Hardware
 from firstspike.energy import estimate as energy_estimate
 from firstspike.energy.operations import Counters
 from firstspike.errors import FirstspikeError
-from firstspike.flow import plots
+from firstspike.flow import freshness, plots
 from firstspike.flow.workspace import Workspace, read_json, write_json
 from firstspike.host import link
 from firstspike.network import golden
@@ -32,19 +33,16 @@ def write(workspace: Workspace) -> dict[str, Any]:
         if a stage is missing, or its result belongs to another network.
 
     """
-    from firstspike_rtl.top.verilog import load_manifest
-
     network, dataset = workspace.frozen, workspace.dataset
     surrogate = read_json(workspace.surrogate, "run 'firstspike quantize' first")
     simulation = read_json(workspace.simulation, "run 'firstspike simulate' first")
-    for path, part in ((workspace.surrogate, surrogate), (workspace.simulation, simulation)):
-        if part["network"] != network.digest:
-            raise FirstspikeError(f"{path} is of another network", "run the stages from 'firstspike quantize' again")
+    _, hardware = workspace.generated()  # whatever the experiment says by now
+    old = freshness.stale(workspace)
+    for path in (workspace.surrogate, workspace.simulation, workspace.images):
+        if path in old:
+            raise old[path]
     if "counters" not in simulation:
         raise FirstspikeError(f"{workspace.simulation} is of an older version", "run 'firstspike simulate' again")
-    manifest, hardware = load_manifest(workspace.rtl)  # as generated, whatever the experiment says by now
-    if simulation["verilog"] != manifest["files"]["top.v"]:
-        raise FirstspikeError(f"{workspace.simulation} is of other RTL", "run 'firstspike simulate' again")
     labels = dataset.test_labels
     with workspace.timed("golden"):
         result = golden.run(network, dataset.test_images)
@@ -167,21 +165,21 @@ def board_rows(figures: Mapping[str, Any]) -> list[str]:
 
 
 def _routed(workspace: Workspace) -> dict[str, Any]:
-    """Resources and fmax, if this network was placed and routed."""
-    path = workspace.bitstream / "figures.json"
-    figures = read_json(path, "run 'firstspike bitstream' again") if path.exists() else {}
-    return figures if figures.get("network") == workspace.frozen.digest else {}
+    """Resources and fmax, if this core was placed and routed."""
+    return _fresh(workspace, workspace.bitstream / "figures.json", "bitstream") or {}
+
+
+def _fresh(workspace: Workspace, path: Path, verb: str) -> dict[str, Any] | None:
+    """What a stage found, if it is of this network and this RTL."""
+    if not path.exists() or path in freshness.stale(workspace):
+        return None
+    return dict(read_json(path, f"run 'firstspike {verb}' again"))
 
 
 def netlist(workspace: Workspace) -> dict[str, Any] | None:
     """What the netlist made of the test images, if that of this RTL was simulated."""
-    from firstspike_rtl.top.verilog import load_manifest
-
-    path = workspace.netlist_simulation
-    found = read_json(path, "run 'firstspike simulate --netlist' again") if path.exists() else {}
-    manifest, _ = load_manifest(workspace.rtl)
-    same = (workspace.frozen.digest, manifest["files"]["top.v"])
-    if (found.get("network"), found.get("verilog")) != same:
+    found = _fresh(workspace, workspace.netlist_simulation, "simulate --netlist")
+    if found is None:
         return None
     return {"images": found["images"], "mismatches": found["mismatches"], "cycles": found["cycles"]}
 
@@ -227,6 +225,6 @@ def show(workspace: Workspace, report: dict[str, Any], console: Console) -> None
     console.print(table)
     # No row of the table, which would break long paths.
     paths = [workspace.network, workspace.images, workspace.rtl, workspace.raster, workspace.kernels, workspace.energy]
-    for path in (*paths, workspace.report):
+    for path in filter(Path.exists, (*paths, workspace.report)):
         name = "files" if path == workspace.network else ""
         console.print(Text(f" {name:<{max(map(len, rows))}}  {path}"), soft_wrap=True)

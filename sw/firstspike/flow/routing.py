@@ -21,12 +21,13 @@ def bitstream(workspace: Workspace, *, device: str, seed: int, progress: Callabl
     Raises
     ------
     FirstspikeError
-        if a tool is missing, or the core does not fit the device.
+        if the RTL is missing or of another network, a tool is missing, or the core does not fit the device.
 
     """
     from firstspike_rtl.boards import bitstream as flow
 
     with workspace.timed("bitstream"):
+        workspace.generated()
         flow.build(workspace.rtl, workspace.bitstream, device=device, seed=seed, progress=progress)
     return workspace.bitstream
 
@@ -118,10 +119,11 @@ def vivado(workspace: Workspace, *, part: str, megahertz: float) -> Path:
     Raises
     ------
     FirstspikeError
-        if the RTL is missing or was changed, or the part or the clock is wrong.
+        if the RTL is missing, was changed or is of another network, or the part or the clock is wrong.
 
     """
     from firstspike_rtl.boards import vivado as flow
 
     with workspace.timed("vivado"):
+        workspace.generated()
         return flow.write(workspace.rtl, workspace.vivado, part=part, megahertz=megahertz)

@@ -22,6 +22,20 @@ class MismatchError(Exception):
     """Surrogate, golden model and RTL do not agree: the run failed, by no fault of the input."""
 
 
+def check_tools() -> None:
+    """Refuse what could not be simulated later.
+
+    Raises
+    ------
+    FirstspikeError
+        naming the first program that is missing.
+
+    """
+    from firstspike_verify.models import toolchain
+
+    toolchain.environment()
+
+
 def simulate(
     workspace: Workspace,
     *,
@@ -70,11 +84,8 @@ def simulate(
     pictures = workspace.dataset.test_images[:count]
     if not len(pictures):
         raise FirstspikeError("no images to simulate", "ask for at least one")
-    manifest, hardware = load_manifest(workspace.rtl)
-    if reload is not None:
-        hardware.check(network)
-    elif manifest["network"]["digest"] != network.digest:
-        raise FirstspikeError(f"{workspace.rtl} was generated for another network", "run 'firstspike generate' again")
+    manifest, hardware = workspace.generated() if reload is None else load_manifest(workspace.rtl)
+    hardware.check(network)
     folder, build, suffix = workspace.rtl, workspace.verilated, ""
     if netlist:
         folder, build, suffix = workspace.netlist, workspace.verilated_netlist, "_netlist"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from firstspike import processes
 from firstspike.artefact import write_file
 from firstspike.contract.hardware import Hardware
 from firstspike.errors import FirstspikeError
+from firstspike.experiment import origin
 from firstspike.experiment.config import LANES_FROM, Experiment
 from firstspike.experiment.data import Dataset, load
 from firstspike.network import golden
@@ -23,6 +24,7 @@ from firstspike.network.model import Network
 BUILD = Path("build")
 #: Training images whose spikes are counted to choose lanes.
 SAMPLE = 1000
+AGAIN = "run 'firstspike train' and 'firstspike quantize' again"
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Workspace:
 
     experiment: Experiment
     folder: Path
+    #: Of the experiment, for messages.
+    file: Path | None = None
 
     @classmethod
     def open(cls, experiment_file: Path, out: Path | None = None) -> Workspace:
@@ -45,16 +49,16 @@ class Workspace:
         if experiment_file.is_dir():
             return cls._of_folder(experiment_file)
         experiment = Experiment.load(experiment_file)
-        return cls(experiment, out if out is not None else BUILD / experiment.name)
+        return cls(experiment, out if out is not None else BUILD / experiment.name, experiment_file)
 
     @classmethod
     def _of_folder(cls, folder: Path) -> Workspace:
         """The experiment is the one that the network comes from."""
         workspace = cls(Experiment(name="network"), folder)
-        origin = workspace.frozen.provenance.get("experiment")
-        if origin is None:
+        made_by = workspace._load_network().provenance.get("experiment")
+        if made_by is None:
             raise FirstspikeError(f"{workspace.network} does not say what it was made by", "give an experiment file")
-        return cls(Experiment.from_json(origin), folder)
+        return cls(Experiment.from_json(made_by), folder)
 
     def folded(self, **target: int | list[int] | None) -> Workspace:
         """The same, with ``lanes``, ``clocks`` or ``blocks`` in place of what the experiment says of these.
@@ -180,16 +184,49 @@ class Workspace:
         return self.folder / "energy.png"
 
     @cached_property
-    def dataset(self) -> Dataset:
-        """The experiment's images."""
+    def loaded(self) -> Dataset:
+        """The experiment's images, whatever was made of others before."""
         return load(self.experiment.data)
 
     @cached_property
+    def dataset(self) -> Dataset:
+        """The experiment's images, which are still those that the network, if there is one, was made of."""
+        if self.network.exists():
+            made_of = self.frozen.provenance.get("dataset", {})
+            origin.check_data(self.network, made_of, self.experiment, self.loaded, AGAIN)
+        return self.loaded
+
+    @cached_property
     def frozen(self) -> Network:
-        """The network of :attr:`network`, checked."""
+        """The network of :attr:`network`, checked: its settings are still those of the experiment."""
+        network = self._load_network()
+        made_by = network.provenance.get("experiment")
+        if made_by is not None:
+            origin.check_settings(self.network, made_by, self.experiment, origin.NETWORK, AGAIN)
+        return network
+
+    def _load_network(self) -> Network:
         if not self.network.exists():
             raise FirstspikeError(f"{self.network} does not exist", "run 'firstspike quantize' first")
         return Network.load(self.network)
+
+    def generated(self) -> tuple[dict[str, Any], Hardware]:
+        """Manifest and hardware of :attr:`rtl`.
+
+        Raises
+        ------
+        FirstspikeError
+            if it is missing, was changed, or was generated for another network than :attr:`frozen`.
+
+        """
+        from firstspike_rtl.top.verilog import load_manifest
+
+        if not self.rtl.exists():
+            raise FirstspikeError(f"{self.rtl} does not exist", "run 'firstspike generate' first")
+        manifest, hardware = load_manifest(self.rtl)
+        if manifest["network"]["digest"] != self.frozen.digest:
+            raise FirstspikeError(f"{self.rtl} was generated for another network", "run 'firstspike generate' again")
+        return manifest, hardware
 
     @cached_property
     def sample(self) -> golden.Result:
@@ -199,6 +236,17 @@ class Workspace:
     @cached_property
     def hardware(self) -> Hardware:
         """The hardware that the experiment asks for; for a target, folded for the spikes of :attr:`sample`."""
+        return self.hardware_for(self.frozen, lambda: self.sample)
+
+    def hardware_for(self, network: Network, sample: Callable[[], golden.Result]) -> Hardware:
+        """The hardware that the experiment asks for, for a network and, if there is a target, its spikes.
+
+        Raises
+        ------
+        FirstspikeError
+            if the network does not fit it, or no folding reaches the target.
+
+        """
         wanted = self.experiment.hardware
         settings: dict[str, Any] = {
             "fire": wanted.fire,
@@ -208,10 +256,20 @@ class Workspace:
             "spare_membrane_bits": wanted.spare_membrane_bits,
         }
         if wanted.clocks is None and wanted.blocks is None:
-            return Hardware.for_network(self.frozen, lanes=wanted.lanes, **settings)
+            return Hardware.for_network(network, lanes=wanted.lanes, **settings)
         from firstspike_rtl.clocks import folding
 
-        return folding.fold(self.frozen, self.sample, clocks=wanted.clocks, blocks=wanted.blocks, **settings)
+        return folding.fold(network, sample(), clocks=wanted.clocks, blocks=wanted.blocks, **settings)
+
+    @contextlib.contextmanager
+    def naming_file(self) -> Iterator[None]:
+        """Errors about settings, which begin with their ``[section]``, name the experiment's file, too."""
+        try:
+            yield
+        except FirstspikeError as error:
+            if self.file is None or not str(error).startswith("["):
+                raise
+            raise FirstspikeError(f"{self.file}: {error}", error.hint) from error
 
     @contextlib.contextmanager
     def timed(self, stage: str) -> Iterator[None]:

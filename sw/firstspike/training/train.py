@@ -29,6 +29,7 @@ from firstspike import __version__, processes
 from firstspike.console import console
 from firstspike.conversion.t2fsnn import check_convertible, convert_as
 from firstspike.errors import FirstspikeError
+from firstspike.experiment import origin
 from firstspike.experiment.config import Experiment, TrainConfig
 from firstspike.experiment.data import Dataset
 from firstspike.experiment.outline import populations
@@ -194,13 +195,13 @@ def fit(
         check_convertible(experiment)
     processes.check()
     _make_writable(out)
-    checkpoint = _checkpoint(out, experiment) if resume else None
+    checkpoint = _checkpoint(out, experiment, dataset) if resume else None
     images = ImageBatches(
         dataset.train_images, dataset.train_labels, shift=recipe.shift, flip=recipe.flip, seed=recipe.seed
     )
     with isolate_rng(), _quiet_lightning():
         lightning.seed_everything(recipe.seed, workers=True, verbose=False)
-        training = Training(surrogate(experiment, dataset), experiment.train, images, stamp=_recipe_json(experiment))
+        training = Training(surrogate(experiment, dataset), experiment.train, images, stamp=_stamp(experiment, dataset))
         trainer = _trainer(recipe, out)
         batches = loader(images, batch_size=_share(min(recipe.batch_size, len(images))), seed=recipe.seed)
         trainer.fit(training, batches, ckpt_path=checkpoint, weights_only=True)
@@ -265,25 +266,26 @@ def classify(network: Network, images: NDArray[np.uint8]) -> NDArray[np.int64]:
     return np.concatenate(parts)
 
 
-def _checkpoint(out: Path, experiment: Experiment) -> Path:
+def _checkpoint(out: Path, experiment: Experiment, dataset: Dataset) -> Path:
     """The checkpoint to go on from, after a look into it."""
-    path = out / CHECKPOINT
+    path, again = out / CHECKPOINT, "train without resuming"
     if not path.is_file():
-        raise FirstspikeError(f"there is no checkpoint {path} to resume from", "train without resuming")
+        raise FirstspikeError(f"there is no checkpoint {path} to resume from", again)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        written_for = content["experiment"]
+        stamp = json.loads(content["experiment"])
     except Exception as error:  # torch, pickle and zipfile raise many kinds on damaged files
-        raise FirstspikeError(f"the checkpoint {path} is damaged", "train without resuming") from error
-    if written_for != _recipe_json(experiment):
-        raise FirstspikeError(f"the checkpoint {path} is of another experiment", "train without resuming")
+        raise FirstspikeError(f"the checkpoint {path} is damaged", again) from error
+    if not isinstance(stamp, dict):
+        raise FirstspikeError(f"the checkpoint {path} is of an older version", again)
+    origin.check_settings(f"the checkpoint {path}", stamp["experiment"], experiment, origin.TRAINING, again)
+    origin.check_data(f"the checkpoint {path}", stamp["dataset"], experiment, dataset, again)
     return path
 
 
-def _recipe_json(experiment: Experiment) -> str:
-    """What training depends on; hardware settings may change between runs."""
-    value = experiment.to_json()
-    return json.dumps([value[section] for section in ("data", "network", "train")], sort_keys=True)
+def _stamp(experiment: Experiment, dataset: Dataset) -> str:
+    """What a checkpoint is made for and of."""
+    return json.dumps({"experiment": experiment.to_json(), "dataset": dataset.summary})
 
 
 def _placement() -> dict[str, Any]:
@@ -303,13 +305,7 @@ def _provenance(experiment: Experiment, dataset: Dataset) -> dict[str, Any]:
     """No time and no path, so that the same run writes the same bytes."""
     return {
         "experiment": experiment.to_json(),
-        "dataset": {
-            "name": dataset.name,
-            "sha256": dataset.digest,
-            "train_images": len(dataset.train_images),
-            "test_images": len(dataset.test_images),
-            "image_shape": list(dataset.train_images.shape[1:]),
-        },
+        "dataset": dataset.summary,
         "seed": experiment.train.seed,
         "versions": {
             "firstspike": __version__,
@@ -332,6 +328,7 @@ def _quiet_lightning() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=PossibleUserWarning)
             warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+            warnings.filterwarnings("ignore", message="The dirpath has changed")  # a folder may be moved
             # Lightning 2.6 still asks for a class that torch 2.13 has renamed.
             warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
             yield
