@@ -9,6 +9,7 @@ from firstspike import processes
 from firstspike.contract import images
 from firstspike.errors import FirstspikeError
 from firstspike.flow.workspace import Workspace, read_json, write_json
+from firstspike.signals import Stopped
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -29,7 +30,12 @@ def train(workspace: Workspace, *, resume: bool = False) -> Path:
     from firstspike.training.distributed import wait_for_all
 
     with workspace.timed("train"):
-        _, history = training.fit(workspace.experiment, workspace.dataset, workspace.training, resume=resume)
+        try:
+            _, history = training.fit(workspace.experiment, workspace.dataset, workspace.training, resume=resume)
+        except Stopped as stop:
+            if (workspace.training / training.CHECKPOINT).is_file():
+                stop.hint = "go on after the last whole epoch with --resume"
+            raise
         if processes.is_first():
             write_json(workspace.training / "history.json", history)
     wait_for_all()
