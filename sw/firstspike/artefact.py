@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import secrets
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,3 +111,55 @@ def write_file(path: Path, content: bytes | str) -> None:
     finally:
         with contextlib.suppress(OSError):
             draft.unlink()
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Only one process at a time is in such a block with ``folder``; the next one says so, and waits until it ends.
+
+    The lock is on the folder itself, which is made if need be, and removed again if it is left empty.
+
+    Raises
+    ------
+    FirstspikeError
+        if the folder cannot be made.
+
+    """
+    handle, new = _lock(folder)
+    try:
+        yield
+    finally:
+        for path in new:
+            with contextlib.suppress(OSError):  # most often, that it is not empty
+                path.rmdir()
+        os.close(handle)
+
+
+def _lock(folder: Path) -> tuple[int, list[Path]]:
+    """The open folder with the lock on it, and the folders that were made for it."""
+    waited = False
+    new: list[Path] = []
+    while True:
+        # False for a folder that one may not look into, too.
+        new += [path for path in (folder, *folder.parents) if not os.path.exists(path)]  # noqa: PTH110
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if not waited:
+                    print(f"waiting for another process, which works in {folder}", file=sys.stderr, flush=True)
+                waited = True
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            except OSError:  # a file system without locks
+                return handle, new
+            if folder.exists() and os.path.samestat(os.fstat(handle), folder.stat()):
+                return handle, new
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)  # the other process has removed the folder, empty

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from firstspike.artefact import MARKER, new_folder, write_file
+from firstspike.artefact import MARKER, locked, new_folder, write_file
 from firstspike.errors import FirstspikeError
 
 pytestmark = pytest.mark.smoke
@@ -149,3 +152,58 @@ def test_a_full_disk_leaves_what_was_there(number: int, tmp_path: Path, monkeypa
 def test_an_error_in_one_line() -> None:
     assert FirstspikeError("a\n b", "c").one_line() == "a b; c"
     assert FirstspikeError("a").one_line() == "a"
+
+
+WORK = """
+import sys, time
+from pathlib import Path
+from firstspike.artefact import locked
+with locked(Path(sys.argv[1])):
+    print("in", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("end", ["leaves", "killed"])
+def test_processes_take_turns(end: str, tmp_path: Path) -> None:
+    """The second one waits for the first, or for its end by force; nothing is left of the locks."""
+    folder = tmp_path / "deep" / "[v2] x"
+    if end == "killed":
+        folder.mkdir(parents=True)
+
+    def start() -> subprocess.Popen[str]:
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            [sys.executable, "-c", WORK, folder], stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=tmp_path
+        )
+
+    with start() as first, start() as second:
+        assert first.stdout
+        assert second.stdout
+        ready, _, _ = select.select([first.stdout, second.stdout], [], [])
+        holder, waiter = (first, second) if first.stdout in ready else (second, first)
+        assert waiter.stderr
+        assert waiter.stderr.readline() == f"waiting for another process, which works in {folder}\n"
+        holder.kill() if end == "killed" else holder.communicate("")
+        assert waiter.communicate("") == ("in\n", "")
+        assert waiter.returncode == 0
+    assert names(tmp_path) == ([] if end == "leaves" else ["deep"])
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_lock_leaves_a_folder_in_use(tmp_path: Path) -> None:
+    with locked(tmp_path / "x"):
+        write_file(tmp_path / "x" / "y", "text")
+    assert names(tmp_path / "x") == ["y"]
+    with pytest.raises(FirstspikeError, match="cannot write"), locked(tmp_path / "x" / "y"):
+        pass
+
+
+def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(handle: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with locked(tmp_path / "x"):
+        write_file(tmp_path / "x" / "y", "text")
+    assert names(tmp_path / "x") == ["y"]

@@ -11,7 +11,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from firstspike.artefact import write_file
+from firstspike.artefact import locked, write_file
 from firstspike.comparison import figures, methods, parallel, runs, table
 from firstspike.console import console
 from firstspike.errors import FirstspikeError
@@ -98,7 +98,7 @@ def main(
     lines: list[table.Row] = []
     points: list[dict[str, float]] = []
     text = ""
-    with parallel.processes(workers) as pool:
+    with locked(out), parallel.processes(workers) as pool:
         for file, count in zip(files, counts * len(files) if len(counts) == 1 else counts, strict=True):
             experiment = Experiment.load(file)
             measured = compare(

@@ -11,6 +11,7 @@ from firstspike.contract import images
 from firstspike.errors import FirstspikeError
 from firstspike.flow import precheck
 from firstspike.flow.workspace import Workspace, read_json, write_json
+from firstspike.signals import Stopped
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -44,7 +45,12 @@ def train(workspace: Workspace, *, resume: bool = False, hardware: bool = False)
             if processes.is_first():
                 print(f"note: {doubt}", file=sys.stderr)
         with workspace.timed("train"):
-            _, history = training.fit(workspace.experiment, workspace.loaded, workspace.training, resume=resume)
+            try:
+                _, history = training.fit(workspace.experiment, workspace.loaded, workspace.training, resume=resume)
+            except Stopped as stop:
+                if (workspace.training / training.CHECKPOINT).is_file():
+                    stop.hint = "go on after the last whole epoch with --resume"
+                raise
             if processes.is_first():
                 write_json(workspace.training / "history.json", history)
     wait_for_all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from firstspike import __version__, processes, program
+from firstspike.artefact import locked
 from firstspike.console import console, status
 from firstspike.errors import FirstspikeError
 from firstspike.flow import chain, freshness, inference, routing, simulation
@@ -41,13 +43,26 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+#: What a command holds until it ends.
+_held = contextlib.ExitStack()
+
+
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version")
     ] = False,
 ) -> None:
-    pass
+    context.with_resource(_held)
+
+
+def _opened(experiment: Path, out: Path | None) -> Workspace:
+    """The workspace, for this process alone until the command ends."""
+    workspace = Workspace.open(experiment, out)
+    if processes.is_first():
+        _held.enter_context(locked(workspace.folder))
+    return workspace
 
 
 def _stage(stage: Callable[..., Path], workspace: Workspace, **settings: Any) -> None:
@@ -59,13 +74,13 @@ def _stage(stage: Callable[..., Path], workspace: Workspace, **settings: Any) ->
 @app.command(epilog="Example: firstspike train examples/digits.toml")
 def train(experiment: ExperimentFile, out: Out = None, resume: Resume = False) -> None:
     """Train the TTFS surrogate; writes train/ (checkpoint and history)."""
-    _stage(chain.train, Workspace.open(experiment, out), resume=resume)
+    _stage(chain.train, _opened(experiment, out), resume=resume)
 
 
 @app.command(epilog="Example: firstspike quantize examples/digits.toml")
 def quantize(experiment: ExperimentFile, out: Out = None) -> None:
     """Freeze the trained surrogate into the integer network; writes network/."""
-    _stage(chain.quantize, Workspace.open(experiment, out))
+    _stage(chain.quantize, _opened(experiment, out))
 
 
 @app.command(epilog="Example: firstspike export examples/digits.toml")
@@ -73,7 +88,7 @@ def export(
     experiment: ExperimentFile, out: Out = None, lanes: Lanes = None, clocks: Clocks = None, blocks: Blocks = None
 ) -> None:
     """Write FPGA memory images (.mem .coe .mif .hex, and one .bin to load at run time); writes images/."""
-    _stage(chain.export, _folded(Workspace.open(experiment, out), lanes, clocks, blocks))
+    _stage(chain.export, _folded(_opened(experiment, out), lanes, clocks, blocks))
 
 
 @app.command(epilog="Example: firstspike generate examples/digits.toml --clocks 100")
@@ -81,7 +96,7 @@ def generate(
     experiment: ExperimentFile, out: Out = None, lanes: Lanes = None, clocks: Clocks = None, blocks: Blocks = None
 ) -> None:
     """Generate the Verilog and its manifest, and show what each layer takes; writes rtl/."""
-    _generate(_folded(Workspace.open(experiment, out), lanes, clocks, blocks))
+    _generate(_folded(_opened(experiment, out), lanes, clocks, blocks))
 
 
 @app.command(epilog="Example: firstspike simulate examples/digits.toml --images 20 --waves")
@@ -98,7 +113,7 @@ def simulate(
     ] = False,
 ) -> None:
     """Run the test images through the Verilated RTL against the golden model; writes simulation.json."""
-    workspace = Workspace.open(experiment, out)
+    workspace = _opened(experiment, out)
     with status("simulate") as progress:
         _stage(
             simulation.simulate, workspace, count=count, waves=waves, stall=stall, seed=seed, reload=reload,
@@ -133,7 +148,7 @@ def bitstream(
 
     EXPERIMENT may also be the folder of a network, such as build/digits. Writes boards/<board>/ or bitstream/.
     """
-    workspace = Workspace.open(experiment, out)
+    workspace = _opened(experiment, out)
     if board is None:
         for name, value in (("clock", clock), ("baud", baud), ("lanes", lanes), ("clocks", clocks), ("blocks", blocks),
                             ("reload", reload)):  # fmt: skip
@@ -176,13 +191,13 @@ def vivado(
     megahertz: Annotated[float, typer.Option(help="Clock that the core by itself is built for")] = 100.0,
 ) -> None:
     """Write sources, constraints and a Tcl script for Vivado (not run on Vivado by us); writes vivado/."""
-    _stage(routing.vivado, Workspace.open(experiment, out), part=part, megahertz=megahertz)
+    _stage(routing.vivado, _opened(experiment, out), part=part, megahertz=megahertz)
 
 
 @app.command(epilog="Example: firstspike report examples/digits.toml")
 def report(experiment: ExperimentFile, out: Out = None) -> None:
     """Sum up the stages; writes report.json, raster.png, kernels.png and energy.png."""
-    _report(Workspace.open(experiment, out))
+    _report(_opened(experiment, out))
 
 
 @app.command(epilog="Example: firstspike run examples/digits.toml")
@@ -199,7 +214,7 @@ def run(
     seed: Seed = 0,
 ) -> None:
     """The whole chain: train, quantize, export, generate, simulate, report."""
-    workspace = _folded(Workspace.open(experiment, out), lanes, clocks, blocks)
+    workspace = _folded(_opened(experiment, out), lanes, clocks, blocks)
     simulation.check_tools()
     _stage(chain.train, workspace, resume=resume, hardware=True)
     _stage(chain.quantize, workspace)
@@ -231,7 +246,7 @@ def infer(
     """Classify image files; prints a line each, and writes inference.json."""
     if rtl and port is not None:
         raise FirstspikeError("--rtl and --port are both given", "give one of them")
-    workspace = Workspace.open(experiment, out)
+    workspace = _opened(experiment, out)
     with status("infer") as progress:
         lines = inference.infer(
             workspace, pictures, rtl=rtl, port=port, baud=baud, board=board, invert=invert, energy=energy,

@@ -18,9 +18,10 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from lightning.pytorch.utilities.seed import isolate_rng
 from numpy.typing import NDArray
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -37,6 +38,7 @@ from firstspike.network.kernels import Constant
 from firstspike.network.model import Network
 from firstspike.training.batches import ImageBatches, loader
 from firstspike.training.inference import IntegerNetwork
+from firstspike.training.lightning_parts import KeepSignals, WholeCheckpoints
 from firstspike.training.loop import Training
 from firstspike.training.surrogate import Surrogate
 
@@ -238,12 +240,14 @@ def _share(batch_size: int) -> int:
 
 def _trainer(recipe: TrainConfig, out: Path) -> lightning.Trainer:
     callbacks: list[Callback] = [
-        ModelCheckpoint(dirpath=out, filename=Path(CHECKPOINT).stem, enable_version_counter=False)
+        ModelCheckpoint(dirpath=out, filename=Path(CHECKPOINT).stem, enable_version_counter=False),
+        KeepSignals(),
     ]
+    # Lightning would look for a cluster manager that has started other processes.
+    environment = TorchElasticEnvironment() if processes.started_by_torchrun() else LightningEnvironment()
     return lightning.Trainer(
         **_placement(),
-        # Told to Lightning, which would look for a cluster manager.
-        plugins=[TorchElasticEnvironment() if processes.started_by_torchrun() else LightningEnvironment()],
+        plugins=[environment, WholeCheckpoints()],
         max_epochs=recipe.epochs,
         callbacks=[*callbacks, _ProgressBar()] if sys.stderr.isatty() and processes.is_first() else callbacks,
         default_root_dir=out,

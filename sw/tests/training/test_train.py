@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import resource
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from firstspike import signals
 from firstspike.errors import FirstspikeError
 from firstspike.experiment import data
 from firstspike.experiment.config import DataConfig, Experiment, NetworkConfig, TrainConfig
@@ -143,6 +147,80 @@ def test_resumed_training_is_uninterrupted_training(
     assert [{k: v for k, v in x.items() if k not in drop} for x in resumed.history] == [
         {k: v for k, v in x.items() if k not in drop} for x in whole.history
     ]
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
+def test_a_signal_stops_training_between_two_whole_checkpoints(
+    digits: data.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, status: int
+) -> None:
+    short = replace(experiment(), train=replace(QUICK, epochs=4))
+    whole = train.train(short, digits, tmp_path / "whole")
+    step = train.Training.training_step
+
+    def stopped(self: train.Training, batch: Any, batch_index: int) -> torch.Tensor:
+        if (self.current_epoch, batch_index) == (2, 3):
+            os.kill(os.getpid(), number)
+        return step(self, batch, batch_index)
+
+    with monkeypatch.context() as patch, signals.handled():
+        patch.setattr(train.Training, "training_step", stopped)
+        with pytest.raises(signals.Stopped, match=f"stopped by {number.name}") as stop:
+            train.train(short, digits, tmp_path / "cut")
+        assert stop.value.status == status
+    assert [x.name for x in (tmp_path / "cut").iterdir()] == [train.CHECKPOINT]
+    resumed = train.train(short, digits, tmp_path / "cut", resume=True)
+    assert resumed.network.digest == whole.network.digest
+
+
+@pytest.mark.smoke
+def test_a_full_disk_leaves_the_checkpoint_before(
+    digits: data.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a limit on the size of files, so that a part of the new checkpoint is written."""
+    short = replace(experiment(), train=replace(QUICK, epochs=4))
+    whole = train.train(short, digits, tmp_path / "whole")
+    end = train.Training.on_train_epoch_end
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def full(self: train.Training) -> None:
+        end(self)
+        if self.current_epoch == 2:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (5000, limit[1]))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Training, "on_train_epoch_end", full)
+        try:
+            with pytest.raises(FirstspikeError, match=r"cannot write .*last\.ckpt: File too large") as error:
+                train.train(short, digits, tmp_path / "cut")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert error.value.one_line().endswith("; make room, or choose another folder, with --out")
+    assert [x.name for x in (tmp_path / "cut").iterdir()] == [train.CHECKPOINT]
+    resumed = train.train(short, digits, tmp_path / "cut", resume=True)
+    assert resumed.network.digest == whole.network.digest
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"SLURM_NTASKS": "4", "SLURM_PROCID": "3", "SLURM_LOCALID": "3", "SLURM_JOB_NAME": "job"},
+        {"LSB_JOBID": "1", "LSB_DJOB_RANKFILE": "none", "JSM_NAMESPACE_RANK": "2", "JSM_NAMESPACE_SIZE": "4"},
+        {"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "2", "PMI_RANK": "2"},
+        {"KUBERNETES_PORT": "1", "MASTER_ADDR": "none", "MASTER_PORT": "1", "WORLD_SIZE": "1", "RANK": "0"},
+        {"TORCHELASTIC_RUN_ID": "left", "GROUP_RANK": "0"},
+    ],
+    ids=["slurm", "lsf", "mpi", "kubernetes", "torchelastic"],
+)
+def test_one_process_trains_in_a_cluster(
+    digits: data.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
+) -> None:
+    short = replace(experiment(), train=replace(QUICK, epochs=1))
+    expected = train.train(short, digits, tmp_path / "out").network.digest
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert train.train(short, digits, tmp_path / "out").network.digest == expected
 
 
 @pytest.mark.smoke

@@ -13,6 +13,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Column, Table
 
+from firstspike.artefact import locked
 from firstspike.comparison import training_speed
 from firstspike.console import console
 from firstspike.contract.hardware import PIXELS_PER_WORD, Hardware
@@ -179,7 +180,8 @@ def main(files: list[str]) -> None:
     workspaces = [Workspace.open(Path(file)) for file in files]
     result: dict[str, list[dict[str, Any]]] = {"rtl": [], "software": []}
     for workspace in workspaces:
-        rtl, software = bench(workspace)
+        with locked(workspace.folder):
+            rtl, software = bench(workspace)
         result["rtl"] += rtl
         result["software"] += software
     result["software"] += training(workspaces, screen)
