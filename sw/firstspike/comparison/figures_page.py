@@ -8,8 +8,8 @@ recorded, with their date.
 from __future__ import annotations
 
 import io
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,14 +17,14 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from firstspike import program
 from firstspike.artefact import write_file
 from firstspike.comparison import measured
 from firstspike.comparison.measured import Measurement
-from firstspike.errors import FirstspikeError
 from firstspike.flow import chain, report
 from firstspike.flow.workspace import BUILD, Workspace, read_json, write_json
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 DOCS, EXAMPLES = Path("docs"), Path("examples")
 #: Clocks an image for which ``docs/experiments.md`` shows the folding of the digits.
@@ -89,14 +89,15 @@ def _table(chosen: Sequence[Measurement]) -> str:
     names = list(dict.fromkeys(figure["what"] for one in chosen for figure in one["figures"]))
     cells = [["", *names]]
     for one in chosen:
-        found = {figure["what"]: _text(figure["value"], figure["unit"]) for figure in one["figures"]}
+        found = {figure["what"]: shown(figure["value"], figure["unit"]) for figure in one["figures"]}
         cells.append([one["of"], *(found.get(name, "") for name in names)])
     rows = cells if len(names) <= WIDTH else [list(row) for row in zip(*cells, strict=True)]
     lines = [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join([lines[0], "|---" * len(rows[0]) + "|", *lines[1:]])
 
 
-def _text(value: Any, unit: str) -> str:
+def shown(value: Any, unit: str) -> str:
+    """A value of :mod:`firstspike.comparison.measured` as text."""
     after = f" {unit}" if unit else ""
     match value:
         case str():
@@ -110,7 +111,7 @@ def _text(value: Any, unit: str) -> str:
         case {"value": count, "of": whole}:
             return f"{count:,} of {whole:,}"
         case [*several]:
-            return ", ".join(_text(one, "") for one in several) + after
+            return ", ".join(shown(one, "") for one in several) + after
         case float():
             return f"{value:,.{2 if unit == '%' else 1}f}{after}"
     return f"{value:,}{after}"
@@ -138,9 +139,9 @@ def found(build: Path, *, times: bool) -> Iterator[Measurement]:
         if not workspace.report.exists():
             continue
         made = read_json(workspace.report, "run 'firstspike report' again")
-        console = Console(file=io.StringIO(), highlight=False, soft_wrap=True, width=120)
-        report.show(workspace, made, console)
-        yield from measured.of_report(workspace.report, made, _lines(console))
+        printed = _printed(partial(report.show, workspace, made))
+        output = [line for line in printed if line.split()[0] != "seconds"]  # those are in another section
+        yield from measured.of_report(workspace.report, made, output)
         if experiment.stem == "digits":
             yield _folded(workspace)
         if times:
@@ -155,18 +156,18 @@ def found(build: Path, *, times: bool) -> Iterator[Measurement]:
 
 def _folded(workspace: Workspace) -> Measurement:
     """What ``docs/experiments.md`` shows of a target: no figures, only what is printed."""
-    console = Console(file=io.StringIO(), highlight=False, soft_wrap=True, width=120)
-    console.print(chain.folding_table(workspace.folded(clocks=TARGET)))
-    command = f"firstspike generate examples/{workspace.experiment.name}.toml --clocks {TARGET}"
-    network = workspace.frozen.digest
-    return measured.measurement(
-        "output", workspace.experiment.name, command, workspace.report, [], network=network, output=_lines(console)
-    )
+    table = chain.folding_table(workspace.folded(clocks=TARGET))
+    name, network = workspace.experiment.name, workspace.frozen.digest
+    command = f"firstspike generate examples/{name}.toml --clocks {TARGET}"
+    output = _printed(lambda console: console.print(table))
+    return measured.measurement("output", name, command, workspace.report, [], network=network, output=output)
 
 
-def _lines(console: Console) -> list[str]:
-    assert isinstance(console.file, io.StringIO)
-    return [line.rstrip() for line in console.file.getvalue().splitlines() if line.strip()]
+def _printed(show: Callable[[Console], None]) -> list[str]:
+    """Lines, as a wide terminal shows them."""
+    text = io.StringIO()
+    show(Console(file=text, markup=False, emoji=False, highlight=False, soft_wrap=True, width=200))
+    return [line.rstrip() for line in text.getvalue().splitlines() if line.strip()]
 
 
 @app.command()
@@ -189,7 +190,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        app()
-    except FirstspikeError as error:
-        sys.exit(f"error: {error.one_line()}")
+    program.run(app)

@@ -6,19 +6,19 @@ says how far two such networks lie apart.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from firstspike import program
 from firstspike.comparison import parallel
 from firstspike.errors import FirstspikeError
 from firstspike.experiment.config import Experiment
 from firstspike.flow.workspace import BUILD, write_json
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 def measure(experiment: Experiment, count: int, folder: Path, workers: int = 1) -> dict[str, Any]:
@@ -81,7 +81,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        app()
-    except FirstspikeError as error:
-        sys.exit(f"error: {error.one_line()}")
+    program.run(app)

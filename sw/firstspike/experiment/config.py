@@ -36,7 +36,7 @@ class DataConfig(Section):
     section: ClassVar[str] = "data"
 
     #: Embedded in scikit-learn, so that a first run needs no download.
-    set: DataSet = field(default="digits", metadata=choice("digits", "mnist", "cifar10", "npz"))
+    set: DataSet = field(default="digits", metadata=choice(*get_args(DataSet)))
     path: Path | None = field(default=None, metadata=allow("the path of an npz file", str, Path, optional=True))
 
     def __post_init__(self) -> None:
@@ -86,7 +86,7 @@ class NetworkConfig(Section):
     steps: int = field(default=8, metadata=whole(1, 1024))
     fire_start: int | None = field(default=None, metadata=whole(0, 1024, optional=True))
     #: All spikes count, whatever S is; with S < T a first spike decides before all have come.
-    readout: Readout = field(default="membrane", metadata=choice("membrane", "first_spike"))
+    readout: Readout = field(default="membrane", metadata=choice(*get_args(Readout)))
     #: Powers of two need no multiplier: a weight is shifted.
     input_kernel: Mapping[str, Any] = field(default_factory=lambda: {"kind": "power_of_two"}, metadata=TABLE)
     kernel: Mapping[str, Any] = field(default_factory=lambda: {"kind": "power_of_two"}, metadata=TABLE)
@@ -152,7 +152,7 @@ class TrainConfig(Section):
     section: ClassVar[str] = "train"
 
     #: The surrogate of Park & Yoon; or a ReLU network of real numbers, to be converted (T2FSNN).
-    method: Method = field(default="surrogate", metadata=choice("surrogate", "relu"))
+    method: Method = field(default="surrogate", metadata=choice(*get_args(Method)))
     #: Width of a signed weight. Six bits lose less than 0.1 % against float on MNIST, four about 0.3 %.
     weight_bits: int = field(default=6, metadata=whole(2, 8))
     #: Passes over the images. Half as many again gain another 0.05 to 0.1 % on MNIST.
@@ -190,7 +190,7 @@ class TrainConfig(Section):
     #: Weight of the spike-count loss on batch norm (TB); Park & Yoon use 1e-5 over thousands of epochs.
     spike_loss: float = field(default=0.0, metadata=real(0.0, 1e6))
     #: The published polynomial, or the Gaussian mass that it stands for.
-    spike_loss_form: SpikeLossForm = field(default="taylor", metadata=choice("taylor", "gaussian"))
+    spike_loss_form: SpikeLossForm = field(default="taylor", metadata=choice(*get_args(SpikeLossForm)))
     #: Hidden spikes an image to train to.
     spike_budget: float | None = field(default=None, metadata=real(1e-3, 1e12, optional=True))
     #: Synaptic operations an image to train to, the input's included.
@@ -258,7 +258,7 @@ class HardwareConfig(Section):
         default=None, metadata=choice(*get_args(Product), items=True, optional=True)
     )
     #: A user has images; events are for chips that already spike.
-    input: InputKind = field(default="pixels", metadata=choice("pixels", "events"))
+    input: InputKind = field(default="pixels", metadata=choice(*get_args(InputKind)))
     #: The monitor is what the equality of spike times is checked with.
     monitor: bool = field(default=True, metadata=allow("true or false", bool))
     #: The trained network's own widths.

@@ -16,12 +16,6 @@ from firstspike.experiment.config import Experiment, NetworkConfig, TrainConfig
 DOCS = Path(__file__).parents[3] / "docs"
 
 
-def shown(value: Any, unit: str = "") -> str:
-    one = measured.measurement("runs", "x", "firstspike run x.toml", DOCS, [measured.figure("it", value, unit)])
-    (row,) = (line for line in figures_page.markdown([one]).splitlines() if line.startswith("| x |"))
-    return row.removeprefix("| x | ").removesuffix(" |")
-
-
 @pytest.mark.smoke
 def test_the_page_is_made_from_its_source() -> None:
     source = json.loads((DOCS / "figures.json").read_text())
@@ -46,7 +40,14 @@ def test_the_page_is_made_from_its_source() -> None:
     ],
 )
 def test_values(value: Any, unit: str, text: str) -> None:
-    assert shown(value, unit) == text
+    assert figures_page.shown(value, unit) == text
+
+
+@pytest.mark.smoke
+def test_a_row_for_each() -> None:
+    figures = [measured.figure("clocks", 1206.88), measured.figure("part", 99.8, "%")]
+    page = figures_page.markdown([measured.measurement("runs", "x", "run x", DOCS, figures)])
+    assert "|  | clocks | part |\n|---|---|---|\n| x | 1,206.9 | 99.80 % |\n" in page
 
 
 @pytest.mark.smoke
