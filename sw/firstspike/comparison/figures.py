@@ -1,23 +1,66 @@
-"""Pictures of the table: accuracy against spikes and against time, when layers spike, and what became of kernels."""
+"""Pictures of the table: accuracy against spikes and against time, when layers spike, and what became of kernels.
+
+``python -m firstspike.comparison.figures docs/results.json docs/results`` draws those of a table that was made before.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from firstspike import program
 from firstspike.comparison.methods import ROWS
 from firstspike.comparison.runs import Measured
 from firstspike.comparison.table import Row
 from firstspike.flow.plots import save
+from firstspike.flow.workspace import read_json
 
 #: A row has the same colour in every picture; ANN, the line that the others are held against, is grey.
 COLOURS = dict(zip(ROWS, ["0.6", *(f"C{n}" for n in range(len(ROWS) - 1))], strict=True))
+
+#: Rows whose spike times are shown.
+TIMES = ("T2FSNN", "+EF", "SM", "TB")
+
+
+def draw(result: Mapping[str, Any], out: Path) -> list[Path]:
+    """All pictures of a table; returns their files.
+
+    Parameters
+    ----------
+    result
+        Contents of ``table.json``. Where ``shown`` has no measurements of single networks, only the picture of the
+        rows is drawn.
+    out
+        Folder of the pictures.
+
+    Raises
+    ------
+    FirstspikeError
+        if a file cannot be written.
+
+    """
+    pictures = {}
+    for shown in result["shown"]:
+        lines = [line for line in result["rows"] if line["dataset"] == shown["dataset"]]
+        pictures[f"{shown['name']}-spikes"] = partial(accuracy_against_spikes, lines)
+        if measured := shown.get("measured"):
+            pictures[f"{shown['name']}-steps"] = partial(accuracy_against_steps, measured)
+            pictures[f"{shown['name']}-times"] = partial(spike_times, measured, TIMES)
+            pictures[f"{shown['name']}-kernels"] = partial(kernels, measured, shown["kernels"])
+    if result["front"]:
+        pictures[f"{result['front_name']}-front"] = partial(front, result["front"])
+    for name, picture in pictures.items():
+        picture(out / f"{name}.png")
+    return [path for name in pictures if (path := out / f"{name}.png").exists()]
 
 
 def accuracy_against_spikes(lines: Sequence[Row], path: Path) -> None:
@@ -167,3 +210,20 @@ def front(points: Sequence[Mapping[str, float]], path: Path) -> None:
     axes.set(xlabel="hidden spikes an image", ylabel="accuracy, %")
     axes.margins(x=0.2, y=0.1)
     save(figure, path)
+
+
+def main(table: str, out: str) -> None:
+    """Draw the pictures of a table file into a folder.
+
+    Raises
+    ------
+    FirstspikeError
+        if the table cannot be read, or a picture not be written.
+
+    """
+    for path in draw(read_json(Path(table), "make it by 'make table'"), Path(out)):
+        print(path)
+
+
+if __name__ == "__main__":
+    program.run(lambda: main(*sys.argv[1:]))
