@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import report_page
 from naive_operations import expected, seen, tally
 
 from firstspike.energy.estimate import estimate
@@ -28,6 +29,7 @@ def run(name: str, out: Path) -> dict[str, Any]:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     report: dict[str, Any] = json.loads((out / "report.json").read_text())
+    report_page.validate(report)
     assert {k: v for k, v in report["mismatches"].items() if k != "compared" and v} == {}
     assert report["accuracy"]["surrogate"] == report["accuracy"]["golden"] == report["accuracy"]["rtl"]
     assert report["cycles"]["predicted_equal"] is True

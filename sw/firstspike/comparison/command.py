@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -97,7 +97,8 @@ def main(
         )
     lines: list[table.Row] = []
     points: list[dict[str, float]] = []
-    text = ""
+    shown: list[dict[str, Any]] = []
+    text = front_name = ""
     with locked(out), parallel.processes(workers) as pool:
         for file, count in zip(files, counts * len(files) if len(counts) == 1 else counts, strict=True):
             experiment = Experiment.load(file)
@@ -107,12 +108,14 @@ def main(
             made = table.rows(experiment.data.set, measured)
             lines += made
             text += f"## {experiment.data.set}: {made[0]['network']}\n\n{table.markdown(made)}\n"
-            _pictures(experiment, made, measured[1], out)
+            shown.append(_shown(experiment, measured[1]))
         if front:
             experiment = Experiment.load(front)
             points = spike_front(experiment, amounts, out / f"{experiment.name}-front", pool)
-            figures.front(points, out / f"{experiment.name}-front.png")
-    write_json(out / "table.json", {"rows": lines, "front": points})
+            front_name = experiment.name
+    result = {"rows": lines, "front": points, "front_name": front_name, "shown": shown}
+    write_json(out / "table.json", result)
+    figures.draw(result, out)
     write_file(out / "table.md", text)
     print(text)
     print(f"table: {out / 'table.json'}, {out / 'table.md'}")
@@ -125,12 +128,12 @@ def _numbers(option: str, text: str, kind: Callable[[str], _Number]) -> list[_Nu
         raise FirstspikeError(f"{option} {text!r} is no list of numbers", "separate them by commas") from error
 
 
-def _pictures(experiment: Experiment, lines: list[table.Row], measured: dict[str, runs.Measured], out: Path) -> None:
-    name, start = experiment.name, methods.start(experiment)
-    trained = experiment.network.spiking_hidden
-    measured = {row: measured[row] for row in methods.ROWS if row in measured}
-    figures.accuracy_against_spikes(lines, out / f"{name}-spikes.png")
-    figures.accuracy_against_steps(measured, out / f"{name}-steps.png")
-    figures.spike_times(measured, ["T2FSNN", "+EF", "SM", "TB"], out / f"{name}-times.png")
-    starts = {"+GO": (start.tau, start.steps), "TB": (getattr(trained, "tau", 0.0), trained.steps)}
-    figures.kernels(measured, starts, out / f"{name}-kernels.png")
+def _shown(experiment: Experiment, measured: dict[str, runs.Measured]) -> dict[str, Any]:
+    """What the pictures of an experiment show besides the table's rows: those of one seed."""
+    start, trained = methods.start(experiment), experiment.network.spiking_hidden
+    return {
+        "name": experiment.name,
+        "dataset": experiment.data.set,
+        "measured": {row: measured[row] for row in methods.ROWS if row in measured},
+        "kernels": {"+GO": (start.tau, start.steps), "TB": (getattr(trained, "tau", 0.0), trained.steps)},
+    }

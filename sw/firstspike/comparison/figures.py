@@ -1,16 +1,66 @@
-"""Pictures of the table: accuracy against spikes and against time, when layers spike, and what became of kernels."""
+"""Pictures of the table: accuracy against spikes and against time, when layers spike, and what became of kernels.
+
+``python -m firstspike.comparison.figures docs/results.json docs/results`` draws those of a table that was made before.
+"""
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from firstspike import program
+from firstspike.comparison.methods import ROWS
 from firstspike.comparison.runs import Measured
 from firstspike.comparison.table import Row
 from firstspike.flow.plots import save
+from firstspike.flow.workspace import read_json
+
+#: A row has the same colour in every picture; ANN, the line that the others are held against, is grey.
+COLOURS = dict(zip(ROWS, ["0.6", *(f"C{n}" for n in range(len(ROWS) - 1))], strict=True))
+
+#: Rows whose spike times are shown.
+TIMES = ("T2FSNN", "+EF", "SM", "TB")
+
+
+def draw(result: Mapping[str, Any], out: Path) -> list[Path]:
+    """All pictures of a table; returns their files.
+
+    Parameters
+    ----------
+    result
+        Contents of ``table.json``. Where ``shown`` has no measurements of single networks, only the picture of the
+        rows is drawn.
+    out
+        Folder of the pictures.
+
+    Raises
+    ------
+    FirstspikeError
+        if a file cannot be written.
+
+    """
+    pictures = {}
+    for shown in result["shown"]:
+        lines = [line for line in result["rows"] if line["dataset"] == shown["dataset"]]
+        pictures[f"{shown['name']}-spikes"] = partial(accuracy_against_spikes, lines)
+        if measured := shown.get("measured"):
+            pictures[f"{shown['name']}-steps"] = partial(accuracy_against_steps, measured)
+            pictures[f"{shown['name']}-times"] = partial(spike_times, measured, TIMES)
+            pictures[f"{shown['name']}-kernels"] = partial(kernels, measured, shown["kernels"])
+    if result["front"]:
+        pictures[f"{result['front_name']}-front"] = partial(front, result["front"])
+    for name, picture in pictures.items():
+        picture(out / f"{name}.png")
+    return [path for name in pictures if (path := out / f"{name}.png").exists()]
 
 
 def accuracy_against_spikes(lines: Sequence[Row], path: Path) -> None:
@@ -25,7 +75,7 @@ def accuracy_against_spikes(lines: Sequence[Row], path: Path) -> None:
     figure = Figure(figsize=(7.5, 4.5), layout="constrained")
     axes = figure.subplots()
     shown = [line for line in lines if line["spikes"]]
-    for number, line in enumerate(shown):
+    for line in shown:
         which = "surrogate" if line["accuracy"]["golden"] is None else "golden"
         axes.errorbar(
             line["spikes"],
@@ -33,29 +83,50 @@ def accuracy_against_spikes(lines: Sequence[Row], path: Path) -> None:
             xerr=line["spread"]["spikes"],
             yerr=100 * line["spread"][which],
             fmt="o" if which == "golden" else "s",
-            color=f"C{number}",
+            color=COLOURS[line["row"]],
             capsize=2,
             label=line["row"],
         )
     relu = next((line["accuracy"]["surrogate"] for line in lines if line["row"] == "ANN"), None)
     if relu is not None:
-        axes.axhline(100 * relu, color="0.6", lw=1, ls="--", label="ANN (ReLU)")
-    axes.set(xscale="log", xlabel="spikes an image", ylabel="accuracy, %")
-    axes.legend(fontsize=8, ncols=2)
+        axes.axhline(100 * relu, color=COLOURS["ANN"], lw=1, ls="--", label="ANN (ReLU)")
+    axes.set(xlabel="spikes an image", ylabel="accuracy, %")
+    _logarithmic(axes)
+    figure.legend(fontsize=9, loc="outside right upper")
     save(figure, path)
 
 
+def _logarithmic(axes: Axes) -> None:
+    """A logarithmic axis of numbers that are written out."""
+    axes.set_xscale("log")
+    left, right = axes.get_xlim()
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if right < 100 * left else (1,), numticks=12))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
 def accuracy_against_steps(measured: Mapping[str, Measured], path: Path) -> None:
-    """Curves of the codings that have an answer in every step, and points of those that have one at the end."""
+    """Curves of the codings that have an answer in every step, and rings of those that have one at the end.
+
+    Rings of rows with the same number of steps lie in each other.
+    """
     figure = Figure(figsize=(7.5, 4.5), layout="constrained")
     axes = figure.subplots()
-    for number, (row, one) in enumerate(measured.items()):
+    rings: Counter[int] = Counter()
+    for row, one in measured.items():
         if "curve" in one:
-            axes.plot(np.arange(1, len(one["curve"]) + 1), 100 * np.array(one["curve"]), color=f"C{number}", label=row)
+            steps = np.arange(1, len(one["curve"]) + 1)
+            axes.plot(steps, 100 * np.array(one["curve"]), color=COLOURS[row], label=row)
         elif "steps" in one:
-            axes.plot(one["steps"], 100 * one["accuracy"]["golden"], "o", color=f"C{number}", label=row)
-    axes.set(xscale="log", xlabel="time step", ylabel="accuracy, %", ylim=(0, 101))
-    axes.legend(fontsize=8)
+            size = 16 - 4 * rings[one["steps"]]
+            rings[one["steps"]] += 1
+            axes.plot(
+                one["steps"], 100 * one["accuracy"]["golden"], "o", ms=max(size, 4), mew=1.8, fillstyle="none",
+                color=COLOURS[row], label=f"{row}: {one['steps']} steps",
+            )  # fmt: skip
+    axes.set(xlabel="time step", ylabel="accuracy, %", ylim=(0, 104))
+    _logarithmic(axes)
+    figure.legend(fontsize=9, loc="outside right upper", labelspacing=1.0)
     save(figure, path)
 
 
@@ -67,9 +138,12 @@ def spike_times(measured: Mapping[str, Measured], rows: Sequence[str], path: Pat
     grid = figure.subplots(len(shown), depth, squeeze=False)
     for axes_of_row, row in zip(grid, shown, strict=True):
         for level, (axes, counts) in enumerate(zip(axes_of_row, measured[row]["histogram"], strict=True)):
-            axes.bar(range(len(counts)), counts, color=f"C{level}")
+            # Filled steps, since the 255 bars of a direct input would leave gaps that are none.
+            axes.stairs(counts, np.arange(len(counts) + 1) - 0.5, fill=True, color=f"C{level}")
             axes.set_title(f"{row}, {'input' if level == 0 else f'hidden {level}'}: {sum(counts):.0f}", fontsize=9)
-            axes.set_xlabel("time step", fontsize=8)
+            direct = level == 0 and len(counts) != len(measured[row]["histogram"][-1])
+            axes.set_xlabel("255 - pixel (direct input)" if direct else "time step", fontsize=8)
+            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
         axes_of_row[0].set_ylabel("spikes an image", fontsize=8)
     save(figure, path)
 
@@ -90,7 +164,7 @@ def kernels(measured: Mapping[str, Measured], starts: Mapping[str, tuple[float, 
     shown = {row: start for row, start in starts.items() if measured.get(row, {}).get("kernels")}
     if not shown:
         return
-    figure = Figure(figsize=(1.0 + 4.5 * len(shown), 3.8), layout="constrained")
+    figure = Figure(figsize=(1.0 + 4.5 * len(shown), 4.4), layout="constrained")
     for axes, (row, (tau, steps)) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown.items(), strict=True):
         k = np.linspace(0, steps - 1, 200)
         axes.plot(k, np.exp(-k / tau), "k--", lw=1, label=f"before: tau {tau:g}, t_d 0")
@@ -105,7 +179,8 @@ def kernels(measured: Mapping[str, Measured], starts: Mapping[str, tuple[float, 
                 label=f"{name}: tau {trained:.2f}, t_d {delay:.2f}",
             )
         axes.set(xlabel="time step k", ylabel="K(k)", title=row)
-        axes.legend(fontsize=8)
+        axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, steps=[1, 2, 5, 10]))
+        axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
     save(figure, path)
 
 
@@ -133,4 +208,22 @@ def front(points: Sequence[Mapping[str, float]], path: Path) -> None:
             fontsize=8,
         )
     axes.set(xlabel="hidden spikes an image", ylabel="accuracy, %")
+    axes.margins(x=0.2, y=0.1)
     save(figure, path)
+
+
+def main(table: str, out: str) -> None:
+    """Draw the pictures of a table file into a folder.
+
+    Raises
+    ------
+    FirstspikeError
+        if the table cannot be read, or a picture not be written.
+
+    """
+    for path in draw(read_json(Path(table), "make it by 'make table'"), Path(out)):
+        print(path)
+
+
+if __name__ == "__main__":
+    program.run(lambda: main(*sys.argv[1:]))

@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 
 from firstspike.artefact import write_file
 from firstspike.energy.estimate import NAMES
-from firstspike.network.golden import Result
+from firstspike.network.golden import Result, output_spikes
 from firstspike.network.model import Network
 
 
 def raster(network: Network, result: Result, picture: NDArray[np.uint8], label: int, path: Path) -> None:
-    """Spike raster of one image through the layers against global time steps, and the output membranes.
+    """Spike raster of one image through the populations against global time steps, and the output membranes.
+
+    A population's window, T steps from its fire start on, is shaded. The output has spikes, and the decision a step,
+    if the network is read by its first spike.
 
     Parameters
     ----------
@@ -29,7 +32,8 @@ def raster(network: Network, result: Result, picture: NDArray[np.uint8], label: 
     result
         Of this one image.
     picture
-        The image, shown beside its spikes if it has two axes.
+        The image, bytes of shape (rows, columns), (1, rows, columns) or (3, rows, columns); drawn as the network sees
+        it, 255 white. Other shapes are not drawn.
     label
         Its true class.
     path
@@ -41,34 +45,74 @@ def raster(network: Network, result: Result, picture: NDArray[np.uint8], label: 
         if the file cannot be written.
 
     """
-    spiking = network.populations[:-1]
-    heights = [max(1.0, np.sqrt(p.size) / 4) for p in spiking]
-    figure = Figure(figsize=(11, 1.6 + 1.3 * sum(heights)), layout="constrained")
-    ratios = {"height_ratios": heights[::-1], "width_ratios": [3, 1]}
-    grid = figure.subplots(len(spiking), 2, squeeze=False, gridspec_kw=ratios)
-    end = network.latency_steps
-    for level, (population, times) in enumerate(zip(spiking, result.spike_times, strict=True)):
-        axes = grid[len(spiking) - 1 - level, 0]
-        (neurons,) = np.nonzero(times[0] < population.codes)
-        steps = np.array([population.arrival(int(c)) for c in times[0][neurons]]) + level * network.fire_start
-        begin = level * network.fire_start
-        axes.axvspan(begin - 0.5, begin + network.steps - 0.5, color=f"C{level}", alpha=0.08, lw=0)
-        axes.scatter(steps, neurons, s=30, marker="|", linewidths=1.8, color=f"C{level}")
-        axes.set(
-            xlim=(-0.5, end - 0.5), ylim=(-0.02 * population.size - 0.5, 1.02 * population.size - 0.5),
-            ylabel=f"{population.name}\nneuron", title=f"{len(neurons)} of {population.size} neurons spike",
-        )  # fmt: skip
-        axes.title.set_fontsize(9)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-    grid[-1, 0].set_xlabel("time step (each window shaded)")
-    _membranes(grid[0, 1], result, label)
-    for axes in grid[1:, 1]:
-        axes.axis("off")
-    if picture.ndim == 2 and len(spiking) > 1:
-        grid[-1, 1].imshow(picture, cmap="gray_r", interpolation="nearest")
-    figure.suptitle(f"One image through {network.shape_name}: class {result.classes[0]}, label {label}")
+    times = [spikes[0] for spikes in result.spike_times]
+    if network.readout == "first_spike":
+        times.append(output_spikes(network, result)[0])
+    heights = [1.1 + 0.45 * np.log10(population.size) for population in network.populations[: len(times)]]
+    figure = Figure(figsize=(11, max(4.8, 1.0 + sum(heights))), layout="constrained")
+    columns = figure.add_gridspec(1, 2, width_ratios=[3, 1])
+    left, right = (figure.add_subfigure(columns[0, n]) for n in range(2))
+    ratios = {"height_ratios": heights[::-1]}
+    panels = left.subplots(len(times), 1, sharex=True, squeeze=False, gridspec_kw=ratios)[::-1, 0]
+    for level, (axes, codes) in enumerate(zip(panels, times, strict=True)):
+        _population(axes, network, level, codes)
+    panels[0].set_xlabel("time step (shaded: the window of a population; dashed: its fire start)")
+    panels[0].set_xlim(-0.5, network.latency_steps - 0.5)
+    panels[0].xaxis.set_major_locator(MaxNLocator(15, integer=True, steps=[1, 2, 5, 10]))
+    decision = "output membranes decide after the last step"
+    if network.readout == "first_spike":
+        decision = _decision(panels[-1], network, result)
+    above, below = right.subplots(2, 1)
+    _membranes(above, result, label)
+    _picture(below, picture)
+    figure.suptitle(
+        f"One image through {network.shape_name}: class {result.classes[0]}, label {label}\n"
+        f"T = {network.steps}, S = {network.fire_start}, {network.latency_steps} time steps in all; {decision}",
+        fontsize=11,
+    )
     save(figure, path)
+
+
+def _population(axes: Axes, network: Network, level: int, codes: NDArray[np.integer[Any]]) -> None:
+    """Spikes of one population, at their global time steps."""
+    population, begin = network.populations[level], level * network.fire_start
+    silent = network.steps if level else population.codes
+    (neurons,) = np.nonzero(codes < silent)
+    steps = np.array([population.arrival(int(code)) for code in codes[neurons]]) + begin
+    axes.axvspan(begin - 0.5, begin + network.steps - 0.5, color=f"C{level}", alpha=0.08, lw=0)
+    axes.scatter(steps, neurons, s=40, marker="|", linewidths=1.8, color=f"C{level}")
+    title = f"{population.name}: {len(neurons)} of {population.size} neurons spike"
+    if level:
+        before = network.populations[level - 1].name
+        title += f"; fires from step {begin} on, {network.fire_start} after {before}"
+        axes.axvline(begin - 0.5, color=f"C{level}", lw=1.2, ls="--")
+    # Room for the marks of the first and the last neuron.
+    room = 0.02 * population.size + 0.5
+    axes.set_ylim(-room, population.size - 1 + room)
+    axes.set_ylabel("class" if level == len(network.layers) else "neuron")
+    axes.set_title(title, fontsize=9)
+    axes.yaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
+
+
+def _decision(axes: Axes, network: Network, result: Result) -> str:
+    """Mark the first output spike; returns what there is to say of it."""
+    step, chosen = int(result.decision_steps[0]), int(result.classes[0])
+    if step == network.steps:
+        return "no output spike, so that the largest membrane decides"
+    at = len(network.layers) * network.fire_start + step
+    axes.axvline(at, color="0.6", lw=1, ls=":", zorder=0.5)
+    axes.scatter([at], [chosen], s=170, marker="o", facecolors="none", edgecolors="0.2", linewidths=1.2)
+    return f"the first output spike decides, in step {at}"
+
+
+def _picture(axes: Axes, picture: NDArray[np.uint8]) -> None:
+    """The image as the network sees it: a grey value of 255 is white, three channels are colours."""
+    colours = picture.ndim == 3 and len(picture) == 3
+    shown = np.moveaxis(picture, 0, -1) if colours else picture.squeeze()
+    axes.axis("off")
+    if colours or shown.ndim == 2:
+        axes.imshow(shown, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axes.set_title("the image", fontsize=9)
 
 
 def _membranes(axes: Axes, result: Result, label: int) -> None:
@@ -76,14 +120,16 @@ def _membranes(axes: Axes, result: Result, label: int) -> None:
     colours = ["C2" if j == result.classes[0] else "0.7" for j in range(len(values))]
     axes.barh(np.arange(len(values)), values, color=colours)
     axes.axvline(0, color="0.3", lw=0.8)
-    axes.set(xlabel="output membrane", ylabel="class", title=f"label {label}")
-    axes.title.set_fontsize(9)
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(xlabel="membrane after the last step", ylabel="class")
+    axes.set_title(f"output membranes, label {label}", fontsize=9)
+    axes.yaxis.set_major_locator(MaxNLocator(12, integer=True, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_locator(MaxNLocator(3))
 
 
 def kernels(network: Network, path: Path) -> None:
     """Decode kernel K and dynamic threshold TH of each population, as the integer tables hold them.
+
+    A direct input is left out: its 255 codes are the values of pixels, and no time steps.
 
     Raises
     ------
@@ -91,7 +137,7 @@ def kernels(network: Network, path: Path) -> None:
         if the file cannot be written.
 
     """
-    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    figure = Figure(figsize=(11, max(3.8, 1.0 + 0.22 * len(network.populations))), layout="constrained")
     left, right = figure.subplots(1, 2)
     for level, population in enumerate(network.populations):
         # Equal tables lie on each other: later ones are thinner, so that all show.
@@ -100,20 +146,20 @@ def kernels(network: Network, path: Path) -> None:
             "color": f"C{level}", "marker": "o", "ms": 2 + width, "lw": width, "drawstyle": "steps-mid",
             "label": population.name,
         }  # fmt: skip
-        if population.kernel:
+        if population.kernel and not population.simultaneous:
             left.plot(np.arange(population.codes), population.kernel, **style)
         if population.threshold:
             scale = network.layers[level - 1].scale
             label = f"{population.name} (unit {scale:.3g})"
             right.plot(np.arange(network.steps), population.threshold, **(style | {"label": label}))
-    left.set(title="decode kernel: what a spike is worth", xlabel="code or time step k", ylabel="K[k]")
+    left.set(title="decode kernel: what a spike is worth", xlabel="time step k", ylabel="K[k]")
     right.set(title="dynamic threshold", xlabel="time step k", ylabel="TH[k], in units of the membrane")
     for axes in (left, right):
         axes.set_yscale("log", base=2)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         if axes.lines:
-            axes.legend()
+            axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
         else:
             axes.text(0.5, 0.5, "no population has one", ha="center", transform=axes.transAxes)
     figure.suptitle(f"Kernels of {network.shape_name}")
@@ -167,7 +213,7 @@ def energy(title: str, nanojoules: Mapping[str, Mapping[str, Any]], path: Path) 
     axes.set(
         xlim=(0, 1.1 * left.max()), xlabel="nJ an image: estimate, 45 nm ASIC figures, not measured", title=title
     )  # fmt: skip
-    axes.legend(fontsize=8, loc="lower right")
+    figure.legend(fontsize=8, loc="outside lower center", ncols=3)
     save(figure, path)
 
 

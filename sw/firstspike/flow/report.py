@@ -20,6 +20,7 @@ from firstspike.flow import freshness, plots
 from firstspike.flow.workspace import Workspace, read_json, write_json
 from firstspike.host import link
 from firstspike.network import golden
+from firstspike.network.model import Network
 
 FORMAT = 1
 
@@ -68,6 +69,8 @@ def write(workspace: Workspace) -> dict[str, Any]:
         "steps": network.steps,
         "fire_start": network.fire_start,
         "readout": network.readout,
+        "latency_steps": network.latency_steps,
+        "decision": decision(network, result),
         "accuracy": {
             "surrogate": surrogate["accuracy"],
             "golden": float((result.classes == labels).mean()),
@@ -101,6 +104,22 @@ def write(workspace: Workspace) -> dict[str, Any]:
     }
     write_json(workspace.report, report)
     return report
+
+
+def decision(network: Network, result: golden.Result) -> dict[str, Any]:
+    """When the class is known, in time steps, means over the images of ``result``.
+
+    ``step_mean``: in the output's window, T where it has no spike, and for the membrane readout. ``latency_mean``: the
+    same, counted from the first input step. ``undecided``: images without an output spike, None for the membrane
+    readout.
+    """
+    first_spike = network.readout == "first_spike"
+    step = float(result.decision_steps.mean())
+    return {
+        "step_mean": step,
+        "latency_mean": network.latency_steps - network.steps + step,
+        "undecided": int((result.decision_steps == network.steps).sum()) if first_spike else None,
+    }
 
 
 def boards(workspace: Workspace, result: golden.Result | None) -> dict[str, dict[str, Any]]:
@@ -184,6 +203,19 @@ def netlist(workspace: Workspace) -> dict[str, Any] | None:
     return {"images": found["images"], "mismatches": found["mismatches"], "cycles": found["cycles"]}
 
 
+def _steps(report: Mapping[str, Any]) -> dict[str, str]:
+    """Rows of the summary: time steps, and when the first spike decides."""
+    steps = f"T {report['steps']}   fire start {report['fire_start']}   {report['latency_steps']} in all"
+    rows = {"steps": f"{steps}   readout {report['readout'].replace('_', ' ')}"}
+    if report["readout"] == "first_spike":
+        found = report["decision"]
+        rows["decision"] = (
+            f"in step {found['latency_mean']:.2f} on average, {found['step_mean']:.2f} of the output's window   "
+            f"{found['undecided']} images without output spike"
+        )
+    return rows
+
+
 def show(workspace: Workspace, report: dict[str, Any], console: Console) -> None:
     """Print the summary."""
     cycles, accuracy, mismatches = report["cycles"], report["accuracy"], report["mismatches"]
@@ -193,6 +225,7 @@ def show(workspace: Workspace, report: dict[str, Any], console: Console) -> None
     table.add_column()
     rows = {
         "accuracy": "   ".join(f"{name} {100 * value:.2f} %" for name, value in accuracy.items()),
+        **_steps(report),
         "images": f"{report['images']['rtl']} of {report['images']['test']} test images through the RTL",
         "mismatches": "   ".join(
             f"{name.replace('_', ' ')} {'not observed' if mismatches[name] is None else mismatches[name]}"

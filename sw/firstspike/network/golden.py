@@ -198,3 +198,28 @@ class _Layer:
 def run(network: Network, images: NDArray[np.uint8]) -> Result:
     """:meth:`Golden.run` for a single use."""
     return Golden(network).run(images)
+
+
+def output_spikes(network: Network, result: Result) -> NDArray[np.int16]:
+    """Step of each output neuron's spike, or T where it does not fire: what a first-spike readout chooses from.
+
+    Parameters
+    ----------
+    network
+        Read by its first spike.
+    result
+        Of this network, for B images.
+
+    Returns
+    -------
+    Steps of the output's window, shape (B, outputs). The decision step of an image is the least of its row.
+
+    Raises
+    ------
+    FirstspikeError
+        if the network has the membrane readout: its output has no thresholds.
+
+    """
+    if network.readout != "first_spike":
+        raise FirstspikeError("the output has no thresholds", 'use readout = "first_spike"')
+    return _Layer(network, len(network.layers) - 1).fire(result.spike_times[-1])

@@ -142,8 +142,13 @@ class Network:
 
     @property
     def latency_steps(self) -> int:
-        """Time steps from the first input step to the last output step: (L - 1) * S + T."""
-        return (len(self.layers) - 1) * self.fire_start + self.steps
+        """Time steps until the class is known at the latest, counted from the first input step.
+
+        The membranes of the output, layer L, are complete after (L - 1) * S + T. A first-spike readout decides within
+        the output's own window, which starts at step L * S and ends S later than the membranes are complete.
+        """
+        windows_before = len(self.layers) - (self.readout == "membrane")
+        return windows_before * self.fire_start + self.steps
 
     def membrane_range(self, index: int) -> tuple[int, int]:
         """Least and greatest value any membrane of layer ``index`` can take, over all spike patterns and orders."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from firstspike.comparison import command, methods, table
+from firstspike.comparison import command, figures, methods, table
 from firstspike.comparison.normalised_energy import SPINNAKER, TRUENORTH, normalised_energy
 from firstspike.errors import FirstspikeError
 from firstspike.experiment.config import Experiment, NetworkConfig, TrainConfig
@@ -115,6 +115,10 @@ def test_a_small_table(tmp_path: Path) -> None:
     assert content["front"][1]["spikes"] < content["front"][0]["spikes"]
     pictures = {path.name for path in out.glob("*.png")}
     assert pictures == {f"small-{x}.png" for x in ("spikes", "steps", "times", "kernels", "front")}
+    # All that the pictures show is in the table.
+    assert {path.name for path in figures.draw(content, tmp_path)} == pictures
+    for name in pictures:
+        assert (tmp_path / name).read_bytes() == (out / name).read_bytes()
     networks = sorted(out.glob("small/*/network"))
     assert len({Network.load(path).digest for path in networks}) == 4
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import report_page
 from commands import firstspike, refused
 from PIL import Image
 
@@ -37,12 +38,6 @@ learning_rate = 0.02
 lanes = [4, 3]
 """
 
-REPORT_KEYS = {
-    "name": str, "dataset": str, "network": str, "bits": dict, "steps": int, "fire_start": int, "accuracy": dict,
-    "images": dict, "mismatches": dict, "spikes": dict, "synaptic_operations": float, "cycles": dict,
-    "hardware": dict, "seconds": dict, "energy_estimate": dict,
-}  # fmt: skip
-
 
 @pytest.fixture(scope="module")
 def chain_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
@@ -66,7 +61,7 @@ def ran(chain_run: tuple[Path, str], tmp_path: Path) -> Path:
 def test_run_is_exact_and_says_so(chain_run: tuple[Path, str]) -> None:
     folder, printed = chain_run
     report = json.loads((folder / "build/tiny/report.json").read_text())
-    assert {key: type(report[key]) for key in REPORT_KEYS} == REPORT_KEYS
+    report_page.validate(report)
     assert report["images"] == {"test": 360, "rtl": 360}
     assert report["netlist"] is None
     differing = {k: v for k, v in report["mismatches"].items() if k != "compared"}
@@ -78,7 +73,17 @@ def test_run_is_exact_and_says_so(chain_run: tuple[Path, str]) -> None:
     assert report["cycles"]["predicted_mean"] == report["cycles"]["mean"]
     assert report["energy_estimate"]["images"] == 360
     assert "not measured" in report["energy_estimate"]["label"]
-    for word in ("accuracy", "360 of 360", "mismatches", "report.json", "dense 8-bit ANN", "estimate"):
+    assert (report["latency_steps"], report["decision"]["undecided"]) == (16, None)
+    assert report["decision"]["latency_mean"] == 16
+    for word in (
+        "T 8   fire start 8   16 in all   readout membrane",
+        "accuracy",
+        "360 of 360",
+        "mismatches",
+        "report.json",
+        "dense 8-bit ANN",
+        "estimate",
+    ):
         assert word in printed
 
 
@@ -89,6 +94,17 @@ def test_pictures_are_pictures(chain_run: tuple[Path, str]) -> None:
             pixels = np.asarray(picture.convert("L"))
         assert pixels.shape[1] > 600
         assert 0.01 < (pixels < 200).mean() < 0.6
+
+
+def test_the_page_of_keys_reads_a_report(ran: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program of docs/report.md."""
+    (ran / "build/tiny").rename(ran / "build/digits")
+    monkeypatch.chdir(ran)
+    (snippet,) = re.findall(r"```python\n(.*?)```", report_page.PAGE.read_text(), re.DOTALL)
+    printed: list[Any] = []
+    exec(snippet, {"print": lambda *values: printed.extend(values)})
+    report = json.loads((ran / "build/digits/report.json").read_text())
+    assert printed == [report["accuracy"]["golden"], report["cycles"]["interval_mean"]]
 
 
 def test_stages_one_by_one_give_the_same_network(chain_run: tuple[Path, str], tmp_path: Path) -> None:
@@ -210,6 +226,7 @@ def test_simulation_of_the_netlist(ran: Path, monkeypatch: pytest.MonkeyPatch) -
     done = firstspike("report", "tiny.toml", cwd=ran)
     assert "25 test images through the synthesised netlist: 0 mismatches" in done.stdout
     report = json.loads(workspace.report.read_text())
+    report_page.validate(report)
     assert report["netlist"] == {key: found[key] for key in ("images", "mismatches", "cycles")}
     assert report["images"]["rtl"] == 360
 
@@ -390,7 +407,9 @@ def test_bitstream(ran: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert (ran / "build/tiny/bitstream/top.bit").stat().st_size > 100_000
     assert firstspike("report", "tiny.toml", cwd=ran).returncode == 0
-    hardware = json.loads((ran / "build/tiny/report.json").read_text())["hardware"]
+    report = json.loads((ran / "build/tiny/report.json").read_text())
+    report_page.validate(report)
+    hardware = report["hardware"]
     # Both weight memories are too small for more than one block each.
     assert hardware["resources"]["DP16KD"]["used"] >= 1
     assert hardware["fmax_mhz"] > 20
@@ -444,7 +463,9 @@ def test_a_board(ran: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     assert {(order.board, order.megahertz, order.seeds) for order in ordered} == {("icebreaker", 17.0, 3)}
     assert not any(order.hardware.monitor for order in ordered)
     assert "LUTs 3 of 7" in capsys.readouterr().out
-    figures = reporting.write(workspace)["boards"]["icebreaker"]
+    report = reporting.write(workspace)
+    report_page.validate(json.loads(json.dumps(report)))
+    figures = report["boards"]["icebreaker"]
     result = golden.run(workspace.frozen, workspace.dataset.test_images)
     interval = cycles.predict(ordered[2].hardware, result).intervals.mean()
     assert figures["interval"] == interval

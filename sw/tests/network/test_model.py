@@ -187,6 +187,9 @@ def test_a_network_cannot_be_changed() -> None:
 def test_facts_of_a_network() -> None:
     good = network()
     assert (good.sizes, good.shape_name, good.readout, good.latency_steps) == ((3, 2, 2), "3-2-2", "membrane", 6)
+    outputs = replace(good.populations[-1], threshold=good.populations[1].threshold)
+    early = replace(good, populations=(*good.populations[:-1], outputs), fire_start=1)
+    assert (early.readout, early.latency_steps) == ("first_spike", 2 * 1 + good.steps)
     # neuron 0: 5 + 8 * -2 .. 5 + 8 * 4; neuron 1: -6 + 8 * -8 .. -6 + 8 * 7
     assert good.membrane_range(0) == (-70, 50)
     assert good.membrane_bits(0) == 8

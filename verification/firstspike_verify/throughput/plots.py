@@ -36,7 +36,7 @@ def roofline(rows: Rows, path: Path) -> None:
     FirstspikeError
         if the file cannot be written.
     """
-    figure = Figure(figsize=(9, 5.5), layout="constrained")
+    figure = Figure(figsize=(9, 4.5 + 0.25 * len(rows)), layout="constrained")
     axes = figure.subplots()
     points = [
         (row["slowest"]["operations_mean"] / row["slowest"]["input_words"],
@@ -55,7 +55,7 @@ def roofline(rows: Rows, path: Path) -> None:
     axes.set(xscale="log", yscale="log", xlabel="synaptic operations of the slowest layer, a word of input",
              ylabel="synaptic operations a clock")  # fmt: skip
     axes.grid(alpha=0.3, which="both")
-    axes.legend(fontsize=7, loc="lower right")
+    figure.legend(fontsize=8, loc="outside lower center")
     plots.save(figure, path)
 
 
@@ -68,7 +68,7 @@ def clocks_by_layer(rows: Rows, path: Path) -> None:
         if the file cannot be written.
     """
     bars = [(f"{_name(row)}: layer {n}", layer) for row in rows for n, layer in enumerate(row["layers"])]
-    figure = Figure(figsize=(10, 1.2 + 0.3 * len(bars)), layout="constrained")
+    figure = Figure(figsize=(11, 1.6 + 0.3 * len(bars)), layout="constrained")
     axes = figure.subplots()
     left = np.zeros(len(bars))
     for part, label in PARTS.items():
@@ -79,6 +79,6 @@ def clocks_by_layer(rows: Rows, path: Path) -> None:
         left += widths
     axes.invert_yaxis()
     axes.set(xlabel="clocks an image")
-    axes.tick_params(axis="y", labelsize=7)
-    axes.legend(fontsize=8)
+    axes.tick_params(axis="y", labelsize=8)
+    figure.legend(fontsize=8, loc="outside lower center", ncols=len(PARTS))
     plots.save(figure, path)

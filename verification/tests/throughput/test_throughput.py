@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import legible
 import numpy as np
 import pytest
 import torch
@@ -16,9 +17,11 @@ from rich.console import Console
 from firstspike.comparison import training_speed
 from firstspike.errors import FirstspikeError
 from firstspike.experiment.config import DataConfig, Experiment, NetworkConfig
+from firstspike.flow import plots
 from firstspike.flow.workspace import Workspace
 from firstspike.training.surrogate import Surrogate
 from firstspike_verify.throughput import measure as throughput
+from firstspike_verify.throughput import plots as throughput_plots
 
 SOFTWARE = {"network", "what", "against", "images_per_s", "ratio"}
 RTL = {
@@ -149,3 +152,14 @@ def test_the_bench_cuts_nothing_off_and_writes_one_file(
     assert written["rtl"] == [RTL]
     assert [row["what"] for row in written["software"]] == ["golden model", "surrogate training"]
     assert all(row.keys() == SOFTWARE for row in written["software"])
+
+
+def test_pictures_of_the_bench_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one core, and of many with long names."""
+    made = legible.figures_of(plots, monkeypatch)
+    many = [RTL | {"slowest": RTL["slowest"] | {"lanes": 1 << n, "operations_mean": 3e3 * 4**n}} for n in range(12)]
+    for rows in ([RTL], many):
+        throughput_plots.roofline(rows, Path("roofline.png"))
+        throughput_plots.clocks_by_layer(rows, Path("layers.png"))
+    for figure in made:
+        legible.check(figure)

@@ -1,0 +1,154 @@
+"""The pictures of a run: what they show, for networks of every kind, and that it can be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import legible
+import numpy as np
+import pytest
+from matplotlib.collections import PathCollection
+from matplotlib.figure import Figure
+
+from firstspike.flow import plots
+from firstspike.network import golden, kernels
+from firstspike.network.model import Conv2d, Dense, Network, chain
+
+POWER = kernels.PowerOfTwo(steps=8)
+
+
+def network(
+    shape: tuple[int, ...], hidden: list[int], *, fire_start: int = 8, first_spike: bool = False, direct: bool = False,
+    classes: int = 10,
+) -> Network:  # fmt: skip
+    """Random weights; of three axes the first layer is a convolution."""
+    rng = np.random.default_rng(3)
+    layers: list[Conv2d | Dense] = []
+    before = shape
+    if len(shape) == 3:
+        weight = rng.integers(-8, 8, (4, shape[0], 3, 3))
+        layers.append(Conv2d(name="layer0", weight=weight, bias=np.zeros(4, int), weight_bits=4, pool=2))
+        before = layers[0].output_shape(shape)
+    for size in [*hidden, classes]:
+        weight = rng.integers(-8, 8, (size, int(np.prod(before))))
+        layers.append(Dense(name=f"layer{len(layers)}", weight=weight, bias=np.zeros(size, int), weight_bits=4))
+        before = (size,)
+    first = kernels.Direct() if direct else POWER
+    firing = len(layers) - (not first_spike)
+    return chain(
+        layers, input_shape=shape, kernels=[first.table()] + [POWER.table()] * (len(layers) - 1),
+        thresholds=[POWER.integer_threshold(1 / 600)] * firing, encoder=first.encoder(), steps=8,
+        fire_start=fire_start, simultaneous=direct,
+    )  # fmt: skip
+
+
+def image(*shape: int) -> np.ndarray[Any, Any]:
+    rng = np.random.default_rng(1)
+    return (rng.integers(1, 256, shape) * (rng.random(shape) < 0.4)).astype(np.uint8)
+
+
+KINDS = {
+    "membrane": (network((64,), [48]), image(8, 8)),
+    "first_spike": (network((64,), [48], first_spike=True), image(8, 8)),
+    "early": (network((64,), [48], first_spike=True, fire_start=2), image(8, 8)),
+    "at_once": (network((64,), [48, 20], first_spike=True, fire_start=0), image(8, 8)),
+    "input_only": (network((64,), []), image(8, 8)),
+    "colours": (network((3, 16, 16), [20], direct=True), image(3, 16, 16)),
+    "one_channel": (network((1, 16, 16), [20]), image(1, 16, 16)),
+    "no_picture": (network((40,), [30] * 5, fire_start=4), image(40)),
+    "many_classes": (network((784,), [128], classes=100), image(28, 28)),
+    "dark": (network((64,), [48], first_spike=True), np.zeros((8, 8), np.uint8)),
+}
+
+
+def drawn(kind: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Figure, Network, golden.Result, np.ndarray[Any, Any]]:
+    made = legible.figures_of(plots, monkeypatch)
+    net, picture = KINDS[kind]
+    result = golden.run(net, picture[None])
+    plots.raster(net, result, picture, 7, Path("raster.png"))
+    return made[0], net, result, picture
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pictures_of_a_network_can_be_read(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    figure, net, *_ = drawn(kind, monkeypatch)
+    legible.check(figure)
+    made = legible.figures_of(plots, monkeypatch)
+    plots.kernels(net, Path("kernels.png"))
+    legible.check(made[0])
+
+
+@pytest.mark.parametrize("high", [1.1, 30.0])
+def test_the_picture_of_energy_can_be_read(high: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = legible.figures_of(plots, monkeypatch)
+    parts = dict.fromkeys(plots.ENERGY_PARTS, 0.5)
+    values = {
+        name: {"low_parts": parts, "high_parts": {"scan": high}} for name in ("core", "dense_ann", "skipping_ann")
+    }
+    plots.energy("64-48-10", values, Path("energy.png"))
+    legible.check(made[0])
+
+
+@pytest.mark.parametrize(("kind", "shape"), [("membrane", (8, 8)), ("one_channel", (16, 16)), ("colours", (16, 16, 3))])
+def test_the_image_is_drawn_as_infer_wants_it(
+    kind: str, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pixel of 255 is white and one of 0 black: light ink on dark."""
+    figure, _, _, picture = drawn(kind, monkeypatch)
+    (shown,) = [x for axes in figure.axes for x in axes.get_images()]
+    assert shown.get_array().shape == shape
+    colours = shown.to_rgba(shown.get_array())[..., :3]
+    assert colours.shape[:2] == shape[:2]
+    expected = np.moveaxis(picture, 0, -1) if len(shape) == 3 else picture.reshape(shape)[..., None].repeat(3, -1)
+    assert np.array_equal(
+        np.round(255 * np.asarray(colours, float)) if colours.dtype != np.uint8 else colours, expected
+    )
+
+
+def marks(figure: Figure, level: int) -> set[tuple[int, int]]:
+    """(step, neuron) of the spikes drawn of a population, in a figure with the input at the bottom."""
+    panels = [axes for axes in figure.axes if any(x.get_sizes()[0] == 40 for x in _scatters(axes))]
+    return {(round(x), round(y)) for x, y in _scatters(panels[::-1][level])[0].get_offsets()}
+
+
+def _scatters(axes: Any) -> list[PathCollection]:
+    return [x for x in axes.collections if isinstance(x, PathCollection) and len(x.get_sizes())]
+
+
+@pytest.mark.parametrize("kind", ["first_spike", "early", "at_once"])
+def test_output_spikes_and_the_decision_are_drawn(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    figure, net, result, _ = drawn(kind, monkeypatch)
+    times = [*result.spike_times, golden.output_spikes(net, result)]
+    for level, codes in enumerate(times):
+        begin = level * net.fire_start
+        assert marks(figure, level) == {(begin + k, j) for j, k in enumerate(codes[0].tolist()) if k < net.steps}
+    output = figure.axes[0]
+    at = len(net.layers) * net.fire_start + int(result.decision_steps[0])
+    assert _scatters(output)[1].get_offsets().tolist() == [[at, int(result.classes[0])]]
+    assert (at, int(result.classes[0])) in marks(figure, len(net.layers))
+    # The dashed line stands where the window begins: S after that of the population before.
+    for level in range(1, len(times)):
+        panel = figure.axes[len(times) - 1 - level]
+        dashed = [line.get_xdata()[0] for line in panel.lines if line.get_linestyle() == "--"]
+        assert dashed == [level * net.fire_start - 0.5]
+    assert f"in step {at}" in figure.get_suptitle()
+    assert output.get_xlim() == (-0.5, net.latency_steps - 0.5)
+
+
+def test_what_cannot_be_read_is_found() -> None:
+    """The checker itself."""
+    for spoil, message in (
+        (lambda axes: axes.text(0.9, 0.5, "far too long to fit in here", transform=axes.transAxes), "is cut off"),
+        (lambda axes: axes.set_title("small", fontsize=5), "is tiny"),
+        (lambda axes: axes.text(0.0, -0.1, "over the numbers"), "lies on"),
+        (lambda axes: (axes.plot([0, 1], label="x"), axes.legend()), "a legend lies"),
+        (lambda axes: axes.annotate("out here", (1, 1), xycoords="axes fraction"), "leaves its axes"),
+    ):
+        figure = Figure(figsize=(4, 3))
+        axes = figure.add_axes((0.2, 0.2, 0.6, 0.6))
+        axes.set_xlabel("x")
+        legible.check(figure)
+        spoil(axes)
+        with pytest.raises(AssertionError, match=message):
+            legible.check(figure)
