@@ -180,13 +180,15 @@ CORE: dict[str, Mutant] = {
     "no_bias": Mutant(_STEPPED, scanner, "total.eq(part + b)", "total.eq(part)"),
     "bias_of_the_first_group": Mutant(_SEARCH, scanner, "group_bias.eq(bias_row + 1)", "group_bias.eq(0)"),
     "bias_of_the_first_window": Mutant(_SEARCH, scanner, "bias_row.eq(group_bias)", "bias_row.eq(bias_row + 1)"),
-    "not_cleared": Mutant(_STEPPED, scanner, "cleared.eq((leaving & clear_b) << scan.bank)", "cleared.eq(0)"),
-    "cleared_every_step": Mutant(_STEPPED, scanner, "clear_b.eq(last_step & ", "clear_b.eq("),
-    "cleared_after_a_slice": Mutant(
-        _SEARCH, scanner, "last_step & (slice_ == Mux(last_group, slices[-1] - 1, slices[0] - 1))", "last_step"
+    "not_cleared": Mutant(
+        _STEPPED, scanner, "cleared.eq((row.leaving & row.clear) << self.scan.bank)", "cleared.eq(0)"
     ),
-    "wrong_final_step": Mutant(_STEPPED, scanner, "k == steps - 1 if self._passes", "k == steps - 2 if self._passes"),
-    "other_bank_tested": Mutant(_SEARCH, scanner, "bank.eq(~scan.bank)", "bank.eq(scan.bank)"),
+    "cleared_every_step": Mutant(_STEPPED, scanner, "clear_b.eq(state.last_step & ", "clear_b.eq("),
+    "cleared_after_a_slice": Mutant(
+        _SEARCH, scanner, "state.last_step & (at.slice_ == self._last_slice(at.last_group))", "state.last_step"
+    ),
+    "wrong_final_step": Mutant(_STEPPED, scanner, ".steps - 1 if self._passes", ".steps - 2 if self._passes"),
+    "other_bank_tested": Mutant(_SEARCH, scanner, "bank.eq(~self.scan.bank)", "bank.eq(self.scan.bank)"),
     # Neurons.
     "greater": Mutant(_STEPPED, neurons, "membrane >= threshold", "membrane > threshold"),
     "greater_in_a_search": Mutant(_SEARCH, neurons, "membrane >= threshold", "membrane > threshold"),

@@ -76,24 +76,38 @@ class PixelEncoder(wiring.Component):
 
     def __init__(self, hardware: Hardware, contents: Contents) -> None:
         self._hardware, self._contents = hardware, contents
+        event = event_layout(hardware, 0)
+        self._queued = data.StructLayout(
+            {
+                "hits": PIXELS_PER_WORD,
+                "steps": data.ArrayLayout(event["step"].shape, PIXELS_PER_WORD),
+                "index": event["index"].shape,
+                "mark": 1,
+                "fault": 1,
+            }
+        )
         super().__init__(
             {
                 "i": In(stream.Signature(WORD)),
-                "o": Out(stream.Signature(event_layout(hardware, 0))),
+                "o": Out(stream.Signature(event)),
                 "load": In(LoadSignature(hardware)),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
+        queue = self._look_up(m)
+        self._serialise(m, queue)
+        return m
+
+    def _look_up(self, m: Module) -> SyncFIFOBuffered:
+        """Stages 1 and 2, and the queue: from words of pixels to words with spikes."""
         hardware = self._hardware
-        size = hardware.sizes[0]
         words = hardware.frame_words
-        event = event_layout(hardware, 0)
         table = add_table(m, hardware.memory("encoder"), self._contents, self.load)
 
         word = Signal(number(words))  # of the next word
-        place = Signal(event["index"].shape)  # index of its first pixel
+        place = Signal(self._queued["index"].shape)  # index of its first pixel
         dropping = Signal()
         step = Signal()
         accept = Signal()
@@ -105,22 +119,13 @@ class PixelEncoder(wiring.Component):
             m.d.comb += [read.addr.eq(self.i.payload.data.word_select(lane, 8)), read.en.eq(step)]
             lookups.append(read.data)
 
-        queued = data.StructLayout(
-            {
-                "hits": PIXELS_PER_WORD,
-                "steps": data.ArrayLayout(event["step"].shape, PIXELS_PER_WORD),
-                "index": event["index"].shape,
-                "mark": 1,
-                "fault": 1,
-            }
-        )
         valid_s1 = Signal()
         valid_s2 = Signal()
         whole_s1 = Signal()
-        word_s1 = Signal(queued)
-        entry = Signal(queued)
-        m.submodules.queue = queue = SyncFIFOBuffered(width=queued.size, depth=self.QUEUE)
-        surplus = words * PIXELS_PER_WORD - size
+        word_s1 = Signal(self._queued)
+        entry = Signal(self._queued)
+        m.submodules.queue = queue = SyncFIFOBuffered(width=self._queued.size, depth=self.QUEUE)
+        surplus = words * PIXELS_PER_WORD - hardware.sizes[0]
         exists = Mux(whole_s1, (1 << PIXELS_PER_WORD - surplus) - 1, (1 << PIXELS_PER_WORD) - 1)
         m.d.comb += [
             queue.w_data.eq(entry),
@@ -148,13 +153,17 @@ class PixelEncoder(wiring.Component):
                 m.d.sync += [word.eq(0), place.eq(0), dropping.eq(~self.i.payload.last)]
         with m.If(dropping & self.i.valid & self.i.payload.last):
             m.d.sync += dropping.eq(0)
+        return queue
 
+    def _serialise(self, m: Module, queue: SyncFIFOBuffered) -> None:
+        """Stages 3 and 4: from words in the queue to events."""
+        hardware = self._hardware
         m.submodules.serialiser = serialiser = Serialiser(
-            event,
+            event_layout(hardware, 0),
             PIXELS_PER_WORD,
             lambda m, index, lane: advanced(m, hardware, index, lane, PIXELS_PER_WORD),
         )
-        held = data.View(queued, queue.r_data)
+        held = data.View(self._queued, queue.r_data)
         m.d.comb += [
             serialiser.hits.eq(held.hits & queue.r_rdy.replicate(PIXELS_PER_WORD)),
             serialiser.mark.eq(held.mark & queue.r_rdy),
@@ -165,7 +174,6 @@ class PixelEncoder(wiring.Component):
             queue.r_en.eq(serialiser.ready),
         ]
         connect(m, serialiser.o, flipped(self.o))
-        return m
 
 
 class EventInput(wiring.Component):

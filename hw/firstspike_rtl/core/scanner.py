@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 
 from amaranth.hdl import Array, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import ReadPort
 from amaranth.lib.wiring import In, Out
 
 from firstspike.contract.hardware import Hardware
@@ -15,6 +17,42 @@ from firstspike_rtl.core.tables import Contents, add_table, fields
 
 #: Slices that are chosen from in one clock.
 CHOICE = 8
+
+
+@dataclass
+class _State:
+    """The scan as a whole."""
+
+    clearing: Signal  # both banks, after reset
+    scanning: Signal  # stage A has an address
+    final: Signal  # it is the last of the image: all steps that are left are tested
+    fault: Signal  # of the image
+    k: Signal  # the step that is tested
+    last_step: Signal
+
+
+@dataclass
+class _Position:
+    """Where stage A is: its counters."""
+
+    group: Signal
+    last_group: Signal
+    member: data.View  # of the window
+    slice_: Signal
+    ends: list[Value]  # for columns and rows of a window, slices, columns, rows: it, and all inside it, is at its end
+    end_pass: Signal
+
+
+@dataclass
+class _Row:
+    """What stage B holds: a row of membranes."""
+
+    slice_: Signal
+    bias: Value
+    number: Signal
+    clear: Signal  # it is not needed again
+    release: Signal  # nor is its bank, for this test
+    leaving: Signal
 
 
 class Scanner(wiring.Component):
@@ -67,6 +105,7 @@ class Scanner(wiring.Component):
     def __init__(self, hardware: Hardware, index: int, contents: Contents, *, passes: bool) -> None:
         self._hardware, self._index, self._contents, self._passes = hardware, index, contents, passes
         self._shape = shape = hardware.layers[index]
+        self._bias = hardware.memory("bias", index)
         super().__init__(
             {
                 "test": In(stream.Signature(TEST)),
@@ -83,159 +122,197 @@ class Scanner(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        shape, steps = self._shape, self._hardware.steps
-        scan, ready = self.scan, self.ready
-        width, w, pool = shape.membrane_bits, shape.fire_lanes, shape.pool
-        _, rows, columns = shape.output_map
-        slices = shape.group_slices
-        channel_stride, row_stride, _ = self._strides()
-        bias_spec = self._hardware.memory("bias", self._index)
-        bias = add_table(m, bias_spec, self._contents, self.load).read_port()
+        bias = add_table(m, self._bias, self._contents, self.load).read_port()
+        state = self._state(m)
+        # Stage A.
+        at = self._count(m, state)
+        place, bias_row = self._address(m, state, at)
+        tags = self._tag(m, state, at, place)
+        # B.
+        row = self._read(m, state, at, tags, bias, bias_row)
+        self._clear(m, state, row)
+        # C and D.
+        value_d = self._slice_with_bias(m, row)
+        # E.
+        self._maximum(m, state, tags, value_d)
+        self._accept(m, state, at, tags)
+        return m
 
+    def _state(self, m: Module) -> _State:
         clearing = Signal(init=1)
         scanning = Signal()
         final = Signal()
         fault = Signal()
-        k = Signal(number(steps))
+        k = Signal(number(self._hardware.steps))
         last_step = Signal()
-        m.d.comb += last_step.eq(k == steps - 1 if self._passes else 1)
+        m.d.comb += last_step.eq(k == self._hardware.steps - 1 if self._passes else 1)
+        return _State(clearing, scanning, final, fault, k, last_step)
 
-        # A: counters, the membrane of a window innermost, and what follows from them by constants.
+    def _count(self, m: Module, state: _State) -> _Position:
+        """Stage A: counters, the membrane of a window innermost."""
+        shape = self._shape
+        _, rows, columns = shape.output_map
         group = Signal(number(shape.groups))
         last_group = Signal()
         m.d.comb += last_group.eq(group == shape.groups - 1)
-        member = data.StructLayout({"j": number(pool), "i": number(pool)})
+        member = data.StructLayout({"j": number(shape.pool), "i": number(shape.pool)})
         at = Signal(member)
-        slice_ = Signal(number(slices[0]))
+        slice_ = Signal(number(shape.group_slices[0]))
         column = Signal(number(columns))
         line = Signal(number(rows))
-        ends: list[Value] = []  # whether a counter, and all inside it, is at its end
+        ends: list[Value] = []
         inner: Value | int = 1
         for counter, end in (
-            (at.j, pool - 1),
-            (at.i, pool - 1),
-            (slice_, Mux(last_group, slices[-1] - 1, slices[0] - 1)),
+            (at.j, shape.pool - 1),
+            (at.i, shape.pool - 1),
+            (slice_, self._last_slice(last_group)),
             (column, columns - 1),
             (line, rows - 1),
         ):
-            with m.If(scanning & ready & inner):
+            with m.If(state.scanning & self.ready & inner):
                 m.d.sync += counter.eq(Mux(counter == end, 0, counter + 1))
             end_of = Signal(name=f"end{len(ends)}")
             m.d.comb += end_of.eq(inner & (counter == end))
             ends.append(end_of)
             inner = end_of
-        _, end_member, end_slice, end_column, end_group = ends
         # Counted apart: through all the counters it would come late.
         left = Signal(number(shape.pass_clocks), init=shape.pass_clocks - 1)
         end_a = Signal(init=shape.pass_clocks == 1)
-        with m.If(scanning & ready):
+        with m.If(state.scanning & self.ready):
             m.d.sync += [
                 left.eq(Mux(end_a, shape.pass_clocks - 1, left - 1)),
                 end_a.eq(left == 1 if shape.pass_clocks > 1 else 1),
             ]
+        return _Position(group, last_group, at, slice_, ends, end_a)
 
-        place = Signal(self.slice.index.shape())  # index of the slice's first neuron
+    def _address(self, m: Module, state: _State, at: _Position) -> tuple[Signal, Signal]:
+        """Stage A: the address of the row follows from the counters by constants.
+
+        So do the index of the slice's first neuron, and the row of its bias, which are returned.
+        """
+        shape, row = self._shape, self.scan.row
+        columns = shape.output_map[-1]
+        channel_stride, row_stride, _ = self._strides()
+        _, end_member, end_slice, end_column, end_group = at.ends
+        place = Signal(self.slice.index.shape())
         window = Signal.like(place)  # of the first slice of the window
         first = Signal.like(place)  # of the first window of the group
-        bias_row = Signal(number(bias_spec.depth))
+        bias_row = Signal(number(self._bias.depth))
         group_bias = Signal.like(bias_row)
-        jumps = self._jumps()
-        with m.If(scanning & ready):
-            m.d.sync += scan.row.eq(scan.row + 1)
-            for condition, jump in zip(ends, jumps, strict=True):
+        with m.If(state.scanning & self.ready):
+            m.d.sync += row.eq(row + 1)
+            for condition, jump in zip(at.ends, self._jumps(), strict=True):
                 with m.If(condition):
-                    m.d.sync += scan.row.eq(scan.row + jump)
+                    m.d.sync += row.eq(row + jump)
             with m.If(end_member):
-                m.d.sync += [place.eq(place + w * channel_stride), bias_row.eq(bias_row + 1)]
+                m.d.sync += [place.eq(place + shape.fire_lanes * channel_stride), bias_row.eq(bias_row + 1)]
             with m.If(end_slice):
                 following = Mux(end_column, window + row_stride - (columns - 1), window + 1)
                 m.d.sync += [place.eq(following), window.eq(following), bias_row.eq(group_bias)]
             with m.If(end_group):
                 channel = first + shape.lanes * channel_stride
                 m.d.sync += [place.eq(channel), window.eq(channel), first.eq(channel)]
-                m.d.sync += [bias_row.eq(bias_row + 1), group_bias.eq(bias_row + 1), group.eq(group + 1)]
-            with m.If(end_a):
-                zeros = (scan.row, place, window, first, bias_row, group_bias, group)
+                m.d.sync += [bias_row.eq(bias_row + 1), group_bias.eq(bias_row + 1), at.group.eq(at.group + 1)]
+            with m.If(at.end_pass):
+                zeros = (row, place, window, first, bias_row, group_bias, at.group)
                 m.d.sync += [signal.eq(0) for signal in zeros]
+        return place, bias_row
 
-        # What goes with a slice from stage to stage.
+    def _tag(self, m: Module, state: _State, at: _Position, place: Signal) -> list[data.View]:
+        """What goes with a slice from stage to stage: a tag for each."""
         tag = data.StructLayout(
             {
-                "valid": 1, "index": self.slice.index.shape(), "step": number(steps), "last": 1, "end": 1,
-                "first": 1, "emit": 1,
+                "valid": 1, "index": place.shape(), "step": state.k.shape(), "last": 1, "end": 1, "first": 1, "emit": 1,
             }
         )  # fmt: skip
         tags = [Signal(tag, name=f"tag_{stage}") for stage in "abcde"]
-        tag_a, tag_b, _, tag_d, tag_e = tags
+        tag_a = tags[0]
+        _, end_member, *_ = at.ends
         m.d.comb += [
-            tag_a.valid.eq(scanning),
+            tag_a.valid.eq(state.scanning),
             tag_a.index.eq(place),
-            tag_a.step.eq(k),
-            tag_a.last.eq(last_step),
-            tag_a.end.eq(end_a),
-            tag_a.first.eq(~at.as_value().any()),
+            tag_a.step.eq(state.k),
+            tag_a.last.eq(state.last_step),
+            tag_a.end.eq(at.end_pass),
+            tag_a.first.eq(~at.member.as_value().any()),
             tag_a.emit.eq(end_member),
         ]
-        with m.If(ready):
+        with m.If(self.ready):
             m.d.sync += [after.eq(before) for before, after in pairwise(tags)]
+        return tags
 
-        # B
-        slice_b = Signal.like(slice_)
+    def _read(
+        self, m: Module, state: _State, at: _Position, tags: list[data.View], bias: ReadPort, bias_row: Signal
+    ) -> _Row:
+        """Stage B: the membranes have been asked for the row, and the table for its bias."""
+        ready, tag_b = self.ready, tags[1]
+        slice_b = Signal.like(at.slice_)
         bias_c = Signal.like(bias.data)  # block memory is too slow to be added in the clock that it is read
         clear_b = Signal()
         release_b = Signal()
-        row_b = Signal.like(scan.row)
+        row_b = Signal.like(self.scan.row)
         with m.If(ready):
             m.d.sync += [
-                slice_b.eq(slice_),
+                slice_b.eq(at.slice_),
                 bias_c.eq(bias.data),
-                row_b.eq(scan.row),
-                clear_b.eq(last_step & (slice_ == Mux(last_group, slices[-1] - 1, slices[0] - 1))),
-                release_b.eq(end_a & (last_step | ~final)),
+                row_b.eq(self.scan.row),
+                clear_b.eq(state.last_step & (at.slice_ == self._last_slice(at.last_group))),
+                release_b.eq(at.end_pass & (state.last_step | ~state.final)),
             ]
         leaving = Signal()
         m.d.comb += [
             leaving.eq(tag_b.valid & ready),
-            scan.step.eq(ready),
-            scan.active.eq(scanning | tag_b.valid),
+            self.scan.step.eq(ready),
+            self.scan.active.eq(state.scanning | tag_b.valid),
             bias.addr.eq(bias_row),
             bias.en.eq(ready),
         ]
-        with m.If(clearing):
-            m.d.sync += scan.clear_row.eq(scan.clear_row + 1)
-            with m.If(scan.clear_row == shape.membrane_rows - 1):
-                m.d.sync += [clearing.eq(0), scan.clear_row.eq(0), self.release.eq(0b11)]
-        with m.Else():
-            m.d.sync += [scan.clear_row.eq(row_b), self.release.eq((leaving & release_b) << scan.bank)]
-        cleared = Signal(2)
-        m.d.sync += cleared.eq((leaving & clear_b) << scan.bank)
-        m.d.comb += scan.clear.eq(cleared | clearing.replicate(2))
-        with m.If(leaving & release_b & final):
-            m.d.sync += scan.bank.eq(~scan.bank)
+        return _Row(slice_b, bias_c, row_b, clear_b, release_b, leaving)
 
-        # C and D: the slice out of the row, in two steps.
-        value = data.ArrayLayout(signed(width), w)
-        count = max(slices)
-        parts = [scan.values.as_value()[n * value.size : (n + 1) * value.size] for n in range(count)]
-        chosen_c, high_c = [], slice_b[(CHOICE - 1).bit_length() :]
+    def _clear(self, m: Module, state: _State, row: _Row) -> None:
+        """Behind stage B: a row is cleared after its last slice, and the bank given back after its last row."""
+        with m.If(state.clearing):
+            m.d.sync += self.scan.clear_row.eq(self.scan.clear_row + 1)
+            with m.If(self.scan.clear_row == self._shape.membrane_rows - 1):
+                m.d.sync += [state.clearing.eq(0), self.scan.clear_row.eq(0), self.release.eq(0b11)]
+        with m.Else():
+            given_back = (row.leaving & row.release) << self.scan.bank
+            m.d.sync += [self.scan.clear_row.eq(row.number), self.release.eq(given_back)]
+        cleared = Signal(2)
+        m.d.sync += cleared.eq((row.leaving & row.clear) << self.scan.bank)
+        m.d.comb += self.scan.clear.eq(cleared | state.clearing.replicate(2))
+        with m.If(row.leaving & row.release & state.final):
+            m.d.sync += self.scan.bank.eq(~self.scan.bank)
+
+    def _slice_with_bias(self, m: Module, row: _Row) -> data.View:
+        """Stages C and D: the slice out of the row, in two steps, and the bias on it."""
+        shape, ready = self._shape, self.ready
+        value = self._slice_layout()
+        count = max(shape.group_slices)
+        parts = [self.scan.values.as_value()[n * value.size : (n + 1) * value.size] for n in range(count)]
+        low_bits = (CHOICE - 1).bit_length()
+        chosen_c, high_c = [], row.slice_[low_bits:]
         for n in range(0, count, CHOICE):
             chosen = Signal(value.size, name=f"slices{n}")
             with m.If(ready):
-                m.d.sync += chosen.eq(_choose(parts[n : n + CHOICE], slice_b[: (CHOICE - 1).bit_length()]))
+                m.d.sync += chosen.eq(_choose(parts[n : n + CHOICE], row.slice_[:low_bits]))
             chosen_c.append(chosen)
         held_high = Signal(max(1, len(high_c)))
         value_d = Signal(value)
         slice_c = data.View(value, _choose(chosen_c, held_high))
         with m.If(ready):
             m.d.sync += held_high.eq(high_c)
-            for total, part, b in zip(value_d, slice_c, fields(bias_spec, bias_c), strict=True):
+            for total, part, b in zip(value_d, slice_c, fields(self._bias, row.bias), strict=True):
                 m.d.sync += total.eq(part + b)
+        return value_d
 
-        # E
-        largest = Signal(value)
-        with m.If(ready):
+    def _maximum(self, m: Module, state: _State, tags: list[data.View], value_d: data.View) -> None:
+        """Stage E: the largest membrane of each channel of the window, on the output."""
+        *_, tag_d, tag_e = tags
+        largest = Signal(self._slice_layout())
+        with m.If(self.ready):
             for best, new in zip(largest, value_d, strict=True):
-                with m.If(tag_d.first | (new > best) if pool > 1 else 1):
+                with m.If(tag_d.first | (new > best) if self._shape.pool > 1 else 1):
                     m.d.sync += best.eq(new)
         m.d.comb += [
             self.valid.eq(tag_e.valid & tag_e.emit),
@@ -243,20 +320,32 @@ class Scanner(wiring.Component):
             self.slice.index.eq(tag_e.index),
             self.slice.step.eq(tag_e.step),
             self.slice.end.eq(tag_e.end),
-            self.slice.fault.eq(fault),
+            self.slice.fault.eq(state.fault),
             self.last.eq(tag_e.last),
         ]
 
-        # Tests.
+    def _accept(self, m: Module, state: _State, at: _Position, tags: list[data.View]) -> None:
+        """A test begins when the stages are empty; its last pass, or its only one, ends the scan."""
         waiting = [stage.valid for stage in tags[1:]]
-        m.d.comb += self.test.ready.eq(~clearing & ~scanning & ~_any(waiting) & self.idle)
+        m.d.comb += self.test.ready.eq(~state.clearing & ~state.scanning & ~_any(waiting) & self.idle)
         with m.If(self.test.valid & self.test.ready):
-            m.d.sync += [scanning.eq(1), final.eq(self.test.payload.final), fault.eq(self.test.payload.fault)]
-        with m.If(scanning & ready & end_a):
-            m.d.sync += scanning.eq(final & ~last_step)
+            m.d.sync += [
+                state.scanning.eq(1),
+                state.final.eq(self.test.payload.final),
+                state.fault.eq(self.test.payload.fault),
+            ]
+        with m.If(state.scanning & self.ready & at.end_pass):
+            m.d.sync += state.scanning.eq(state.final & ~state.last_step)
             if self._passes:
-                m.d.sync += k.eq(Mux(last_step, 0, k + 1))
-        return m
+                m.d.sync += state.k.eq(Mux(state.last_step, 0, state.k + 1))
+
+    def _last_slice(self, last_group: Signal) -> Value:
+        """Number of the last slice of a place: the last group may have fewer."""
+        slices = self._shape.group_slices
+        return Mux(last_group, slices[-1] - 1, slices[0] - 1)
+
+    def _slice_layout(self) -> data.ArrayLayout:
+        return data.ArrayLayout(signed(self._shape.membrane_bits), self._shape.fire_lanes)
 
     def _strides(self) -> tuple[int, int, int]:
         if self._index == len(self._hardware.layers) - 1:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
-from amaranth.lib import stream, wiring
-from amaranth.lib.memory import Memory
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory, ReadPort, WritePort
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from firstspike.contract.hardware import Hardware
@@ -15,6 +17,56 @@ from firstspike.host.link import Status, Type
 from firstspike_rtl.core.layouts import WORD, number
 from firstspike_rtl.top.bus import OKAY, LiteSignature
 from firstspike_rtl.top.framing import HEADER, FrameReceiver, FrameSender
+
+
+@dataclass
+class _Request:
+    """The request; of its payload ``word`` is the one at ``position``, once that is ``fresh``."""
+
+    header: data.View
+    position: Signal
+    last_position: Signal
+    word: Signal
+    stale: Signal
+    fresh: Signal
+    last_word: Signal
+
+    def advance(self, m: Module) -> None:
+        """To the next word."""
+        m.d.sync += [self.position.eq(self.position + 1), self.stale.eq(~0)]
+
+
+@dataclass
+class _Reply:
+    """The reply to the last request that was executed; sent again on demand."""
+
+    note: WritePort
+    recall: ReadPort
+    noted: Signal
+    kind: Signal
+    status: Signal
+    tag: Signal
+    stranger: Signal  # it is to a request that was not executed
+
+    def end(self, m: Module, how: Status) -> None:
+        """Of the request: what is noted is sent, if all went well."""
+        m.d.sync += self.status.eq(how)
+        if how != Status.OK:
+            m.d.sync += self.noted.eq(0)
+        m.next = "SEND"
+
+
+@dataclass
+class _Work:
+    """How far the request has come."""
+
+    address: Signal  # of a register
+    stopping: Signal
+    offering: Signal
+    offered: data.View  # a word of the image, or of the reply
+    shown: Signal  # the whole image
+    seen: Signal  # the whole result
+    waited: Signal  # clocks
 
 
 class Link(wiring.Component):
@@ -42,7 +94,7 @@ class Link(wiring.Component):
 
     def __init__(self, hardware: Hardware, clock_hz: int, divisor: int) -> None:
         self._hardware = hardware
-        self._hello = link.hello_words(hardware, clock_hz, divisor)
+        self._hello_words = link.hello_words(hardware, clock_hz, divisor)
         super().__init__(
             {
                 "i": In(stream.Signature(8, always_ready=True)),
@@ -55,204 +107,235 @@ class Link(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        hardware, bus = self._hardware, self.bus
-        capacity, reply_capacity = link.request_words(hardware), link.reply_words(hardware)
-        m.submodules.receiver = receiver = FrameReceiver(capacity)
+        m.submodules.receiver = receiver = FrameReceiver(link.request_words(self._hardware))
         m.submodules.sender = sender = FrameSender()
-        m.submodules.request = request = Memory(shape=WORD_BITS, depth=capacity, init=[], attrs={"no_rw_check": 1})
-        m.submodules.reply = reply = Memory(shape=WORD_BITS, depth=reply_capacity, init=[])
         connect(m, flipped(self.i), receiver.i)
         connect(m, sender.o, flipped(self.o))
+        request = self._payload(m, receiver)
+        reply = self._reply(m)
+        work = self._work()
+        with m.FSM() as machine:
+            self._decide(m, receiver, request, reply, work)
+            self._hello(m, reply)
+            self._read(m, request, reply, work)
+            self._write(m, request, reply, work)
+            self._image(m, request, reply, work)
+            self._send(m, sender, request, reply, work)
+        m.d.comb += receiver.hold.eq(~machine.ongoing("IDLE"))
+        return m
 
-        # The request's payload: ``word`` is the one at ``position``, once that is ``fresh``.
+    def _payload(self, m: Module, receiver: FrameReceiver) -> _Request:
+        capacity = link.request_words(self._hardware)
+        m.submodules.request = request = Memory(shape=WORD_BITS, depth=capacity, init=[], attrs={"no_rw_check": 1})
         store, fetch = request.write_port(), request.read_port()
-        position, last_position = Signal(number(capacity)), Signal(number(capacity))
         word = Signal(WORD_BITS)
         stale = Signal(2)
         fresh, last_word = Signal(), Signal()
-        header = receiver.header
+        made = _Request(
+            header=receiver.header,
+            position=Signal(number(capacity)),
+            last_position=Signal(number(capacity)),
+            word=word,
+            stale=stale,
+            fresh=fresh,
+            last_word=last_word,
+        )
         m.d.comb += [
             store.en.eq(receiver.write),
             store.addr.eq(receiver.address),
             store.data.eq(receiver.word),
-            fetch.addr.eq(position),
+            fetch.addr.eq(made.position),
             fresh.eq(stale == 0),
-            last_word.eq(position == last_position),
+            last_word.eq(made.position == made.last_position),
         ]
         m.d.sync += [word.eq(fetch.data), stale.eq(stale >> 1)]
+        return made
 
-        def advance() -> None:
-            m.d.sync += [position.eq(position + 1), stale.eq(~0)]
-
-        # The reply to the last request that was executed; sent again on demand.
+    def _reply(self, m: Module) -> _Reply:
+        capacity = link.reply_words(self._hardware)
+        m.submodules.reply = reply = Memory(shape=WORD_BITS, depth=capacity, init=[])
         note, recall = reply.write_port(), reply.read_port()
-        noted = Signal(range(reply_capacity + 1))
+        noted = Signal(range(capacity + 1))
         m.d.comb += note.addr.eq(noted)
         with m.If(note.en):
             m.d.sync += noted.eq(noted + 1)
         kind = Signal(HEADER["type"].shape)
         status = Signal(Status)
         tag = Signal(HEADER["tag"].shape)
-        ahead = Signal.like(tag)  # how much the request's is
-        known = Signal()  # there was a HELLO
-        stranger = Signal()  # the reply is to a request that was not executed
+        stranger = Signal()
+        return _Reply(note, recall, noted, kind, status, tag, stranger)
 
-        address = Signal.like(bus.araddr)
+    def _work(self) -> _Work:
+        address = Signal.like(self.bus.araddr)
         stopping = Signal()
-        sent = Signal(2)  # address, data
-        left = Signal.like(noted)
         offering = Signal()
-        offered = Signal(WORD)  # of the image, or of the reply
-        index = Signal(range(link.HEADER_WORDS + reply_capacity))  # of a word of the reply
-        shown, seen = Signal(), Signal()  # the whole image, the whole result
-        patience = link.patience_clocks(hardware)
-        waited = Signal(range(patience + 1))
+        offered = Signal(WORD)
+        shown, seen = Signal(), Signal()
+        waited = Signal(range(link.patience_clocks(self._hardware) + 1))
+        return _Work(address, stopping, offering, offered, shown, seen, waited)
 
-        def end(how: Status) -> None:
-            m.d.sync += status.eq(how)
-            if how != Status.OK:
-                m.d.sync += noted.eq(0)
-            m.next = "SEND"
-
-        with m.FSM() as machine:
-            with m.State("IDLE"):
-                m.d.sync += [stranger.eq(0), position.eq(0), stale.eq(~0)]
-                with m.If(receiver.good):
-                    m.next = "COMPARE"
-            with m.State("COMPARE"):
-                m.d.sync += [ahead.eq(header.tag - tag), last_position.eq(header.length - 1)]
-                m.next = "DECIDE"
-            with m.State("DECIDE"):
-                hello = (header.type == Type.HELLO) & (header.length == 0)
-                with m.If(hello | (known & (ahead == 1))):
-                    m.d.sync += [kind.eq(header.type), tag.eq(header.tag), noted.eq(0), known.eq(1)]
-                    m.d.sync += [shown.eq(0), seen.eq(0), waited.eq(0), stopping.eq(0)]
-                    with m.If(hello):
-                        m.next = "HELLO"
-                    with m.Elif(
-                        ((header.type == Type.READ) & (header.length == 2))
-                        | ((header.type == Type.WRITE) & (header.length >= 2))
-                    ):
-                        m.next = "ADDRESS"
-                    with m.Elif((header.type == Type.IMAGE) & (header.length != 0)):
-                        m.next = "IMAGE"
-                    with m.Else():
-                        end(Status.MALFORMED)
+    def _decide(self, m: Module, receiver: FrameReceiver, request: _Request, reply: _Reply, work: _Work) -> None:
+        """A request comes: whether it is executed, and how."""
+        header = request.header
+        ahead = Signal.like(reply.tag)  # how much its tag is
+        known = Signal()  # there was a HELLO
+        with m.State("IDLE"):
+            m.d.sync += [reply.stranger.eq(0), request.position.eq(0), request.stale.eq(~0)]
+            with m.If(receiver.good):
+                m.next = "COMPARE"
+        with m.State("COMPARE"):
+            m.d.sync += [ahead.eq(header.tag - reply.tag), request.last_position.eq(header.length - 1)]
+            m.next = "DECIDE"
+        with m.State("DECIDE"):
+            hello = (header.type == Type.HELLO) & (header.length == 0)
+            with m.If(hello | (known & (ahead == 1))):
+                m.d.sync += [reply.kind.eq(header.type), reply.tag.eq(header.tag), reply.noted.eq(0), known.eq(1)]
+                m.d.sync += [work.shown.eq(0), work.seen.eq(0), work.waited.eq(0), work.stopping.eq(0)]
+                with m.If(hello):
+                    m.next = "HELLO"
+                with m.Elif(
+                    ((header.type == Type.READ) & (header.length == 2))
+                    | ((header.type == Type.WRITE) & (header.length >= 2))
+                ):
+                    m.next = "ADDRESS"
+                with m.Elif((header.type == Type.IMAGE) & (header.length != 0)):
+                    m.next = "IMAGE"
                 with m.Else():
-                    m.d.sync += stranger.eq(~known | (ahead != 0))
-                    m.next = "SEND"
+                    reply.end(m, Status.MALFORMED)
+            with m.Else():
+                m.d.sync += reply.stranger.eq(~known | (ahead != 0))
+                m.next = "SEND"
 
-            with m.State("HELLO"):
-                m.d.comb += [note.en.eq(1), note.data.eq(Array(Const(x, WORD_BITS) for x in self._hello)[noted])]
-                with m.If(noted == len(self._hello) - 1):
-                    end(Status.OK)
+    def _hello(self, m: Module, reply: _Reply) -> None:
+        """What the device is."""
+        with m.State("HELLO"):
+            words = Array(Const(x, WORD_BITS) for x in self._hello_words)
+            m.d.comb += [reply.note.en.eq(1), reply.note.data.eq(words[reply.noted])]
+            with m.If(reply.noted == len(self._hello_words) - 1):
+                reply.end(m, Status.OK)
 
-            with m.State("ADDRESS"), m.If(fresh):
-                advance()
-                m.d.sync += address.eq(word)
-                m.next = "COUNT"
-                with m.If(kind == Type.WRITE):
-                    m.next = "WRITE"
-                with m.If(word[len(address) :].any()):
-                    end(Status.MALFORMED)
-            with m.State("COUNT"), m.If(fresh):
-                m.d.sync += left.eq(word)
+    def _read(self, m: Module, request: _Request, reply: _Reply, work: _Work) -> None:
+        """The address of READ and WRITE; then so many registers from there on."""
+        bus, address = self.bus, work.address
+        left = Signal.like(reply.noted)
+        with m.State("ADDRESS"), m.If(request.fresh):
+            request.advance(m)
+            m.d.sync += address.eq(request.word)
+            m.next = "COUNT"
+            with m.If(reply.kind == Type.WRITE):
+                m.next = "WRITE"
+            with m.If(request.word[len(address) :].any()):
+                reply.end(m, Status.MALFORMED)
+        with m.State("COUNT"), m.If(request.fresh):
+            m.d.sync += left.eq(request.word)
+            m.next = "READ"
+            with m.If((request.word == 0) | (request.word > link.reply_words(self._hardware))):
+                reply.end(m, Status.MALFORMED)
+        with m.State("READ"):
+            m.d.comb += [bus.araddr.eq(address), bus.arvalid.eq(1)]
+            with m.If(bus.arready):
+                m.next = "READ_ANSWER"
+        with m.State("READ_ANSWER"):
+            m.d.comb += [bus.rready.eq(1), reply.note.data.eq(bus.rdata)]
+            with m.If(bus.rvalid):
+                m.d.comb += reply.note.en.eq(bus.rresp == OKAY)
+                m.d.sync += [address.eq(address + link.WORD_BYTES), left.eq(left - 1)]
                 m.next = "READ"
-                with m.If((word == 0) | (word > reply_capacity)):
-                    end(Status.MALFORMED)
-            with m.State("READ"):
-                m.d.comb += [bus.araddr.eq(address), bus.arvalid.eq(1)]
-                with m.If(bus.arready):
-                    m.next = "READ_ANSWER"
-            with m.State("READ_ANSWER"):
-                m.d.comb += [bus.rready.eq(1), note.data.eq(bus.rdata)]
-                with m.If(bus.rvalid):
-                    m.d.comb += note.en.eq(bus.rresp == OKAY)
-                    m.d.sync += [address.eq(address + link.WORD_BYTES), left.eq(left - 1)]
-                    m.next = "READ"
-                    with m.If(left == 1):
-                        end(Status.OK)
-                    with m.If(bus.rresp != OKAY):
-                        end(Status.REFUSED)
+                with m.If(left == 1):
+                    reply.end(m, Status.OK)
+                with m.If(bus.rresp != OKAY):
+                    reply.end(m, Status.REFUSED)
 
-            with m.State("WRITE"), m.If(fresh):
-                m.d.comb += [
-                    bus.awaddr.eq(address),
-                    bus.awvalid.eq(~sent[0]),
-                    bus.wdata.eq(Mux(stopping, 0, word)),
-                    bus.wstrb.eq(~0),
-                    bus.wvalid.eq(~sent[1]),
-                ]
-                done = sent | Cat(bus.awready, bus.wready)
-                m.d.sync += sent.eq(done)
-                with m.If(done.all()):
-                    m.d.sync += sent.eq(0)
-                    m.next = "WRITE_ANSWER"
-            with m.State("WRITE_ANSWER"):
-                m.d.comb += bus.bready.eq(1)
-                with m.If(bus.bvalid):
-                    advance()
-                    m.next = "WRITE"
-                    with m.If(last_word):
-                        end(Status.OK)
-                    with m.If(bus.bresp != OKAY):
-                        end(Status.REFUSED)
-                    with m.If(stopping):
-                        end(Status.TIMEOUT)
+    def _write(self, m: Module, request: _Request, reply: _Reply, work: _Work) -> None:
+        """All words to one address; or a zero, if the core is to be stopped."""
+        bus = self.bus
+        sent = Signal(2)  # address, data
+        with m.State("WRITE"), m.If(request.fresh):
+            m.d.comb += [
+                bus.awaddr.eq(work.address),
+                bus.awvalid.eq(~sent[0]),
+                bus.wdata.eq(Mux(work.stopping, 0, request.word)),
+                bus.wstrb.eq(~0),
+                bus.wvalid.eq(~sent[1]),
+            ]
+            done = sent | Cat(bus.awready, bus.wready)
+            m.d.sync += sent.eq(done)
+            with m.If(done.all()):
+                m.d.sync += sent.eq(0)
+                m.next = "WRITE_ANSWER"
+        with m.State("WRITE_ANSWER"):
+            m.d.comb += bus.bready.eq(1)
+            with m.If(bus.bvalid):
+                request.advance(m)
+                m.next = "WRITE"
+                with m.If(request.last_word):
+                    reply.end(m, Status.OK)
+                with m.If(bus.bresp != OKAY):
+                    reply.end(m, Status.REFUSED)
+                with m.If(work.stopping):
+                    reply.end(m, Status.TIMEOUT)
 
-            with m.State("IMAGE"):
-                m.d.comb += [
-                    self.image.valid.eq(offering),
-                    self.image.payload.eq(offered),
-                    self.result.ready.eq(~seen),
-                    note.data.eq(self.result.payload.data),
+    def _image(self, m: Module, request: _Request, reply: _Reply, work: _Work) -> None:
+        """An image to the core, and its record back; a core that is silent too long is stopped."""
+        with m.State("IMAGE"):
+            m.d.comb += [
+                self.image.valid.eq(work.offering),
+                self.image.payload.eq(work.offered),
+                self.result.ready.eq(~work.seen),
+                reply.note.data.eq(self.result.payload.data),
+            ]
+            given = self.image.valid & self.image.ready
+            got = self.result.valid & self.result.ready
+            m.d.sync += work.waited.eq(work.waited + 1)
+            with m.If(~work.offering & ~work.shown & request.fresh):
+                m.d.sync += [
+                    work.offering.eq(1),
+                    work.offered.data.eq(request.word),
+                    work.offered.last.eq(request.last_word),
                 ]
-                given = self.image.valid & self.image.ready
-                got = self.result.valid & self.result.ready
-                m.d.sync += waited.eq(waited + 1)
-                with m.If(~offering & ~shown & fresh):
-                    m.d.sync += [offering.eq(1), offered.data.eq(word), offered.last.eq(last_word)]
-                    advance()
-                with m.If(given):
-                    m.d.sync += [offering.eq(0), shown.eq(offered.last), waited.eq(0)]
-                with m.If(got):
-                    m.d.comb += note.en.eq(1)
-                    m.d.sync += [seen.eq(self.result.payload.last), waited.eq(0)]
-                with m.If(shown & seen):
-                    end(Status.OK)
-                with m.Elif(waited == patience):
-                    m.d.sync += [
-                        offering.eq(0),
-                        stopping.eq(1),
-                        address.eq(register_map(hardware)["control"].address()),
-                    ]
-                    m.next = "WRITE"
+                request.advance(m)
+            with m.If(given):
+                m.d.sync += [work.offering.eq(0), work.shown.eq(work.offered.last), work.waited.eq(0)]
+            with m.If(got):
+                m.d.comb += reply.note.en.eq(1)
+                m.d.sync += [work.seen.eq(self.result.payload.last), work.waited.eq(0)]
+            with m.If(work.shown & work.seen):
+                reply.end(m, Status.OK)
+            with m.Elif(work.waited == link.patience_clocks(self._hardware)):
+                m.d.sync += [
+                    work.offering.eq(0),
+                    work.stopping.eq(1),
+                    work.address.eq(register_map(self._hardware)["control"].address()),
+                ]
+                m.next = "WRITE"
 
-            with m.State("SEND"):
-                answer = Signal(HEADER)
-                m.d.comb += [
-                    answer.length.eq(Mux(stranger, 0, noted)),
-                    answer.type.eq(Mux(stranger, header.type, kind) | link.REPLY),
-                    answer.status.eq(Mux(stranger, Status.STRANGER, status)),
-                    answer.tag.eq(Mux(stranger, header.tag, tag)),
-                ]
-                m.d.comb += [
-                    sender.i.valid.eq(offering),
-                    sender.i.payload.eq(offered),
-                    recall.addr.eq(index - link.HEADER_WORDS),
-                ]
-                with m.If(~offering & fresh):
-                    m.d.sync += [offering.eq(1), offered.data.eq(recall.data)]
-                    m.d.sync += offered.last.eq(index == answer.length + link.HEADER_WORDS - 1)
-                    for n in range(link.HEADER_WORDS):
-                        with m.If(index == n):
-                            m.d.sync += offered.data.eq(answer.as_value().word_select(n, WORD_BITS))
-                with m.If(sender.i.valid & sender.i.ready):
-                    m.d.sync += [offering.eq(0), index.eq(index + 1), stale.eq(~0)]
-                    with m.If(offered.last):
-                        m.d.sync += index.eq(0)
-                        m.next = "FINISH"
-            with m.State("FINISH"), m.If(sender.idle):
-                m.next = "IDLE"
-        m.d.comb += receiver.hold.eq(~machine.ongoing("IDLE"))
-        return m
+    def _send(self, m: Module, sender: FrameSender, request: _Request, reply: _Reply, work: _Work) -> None:
+        """The reply: its header, and what was noted."""
+        index = Signal(range(link.HEADER_WORDS + link.reply_words(self._hardware)))  # of a word of it
+        with m.State("SEND"):
+            answer = Signal(HEADER)
+            stranger, header = reply.stranger, request.header
+            m.d.comb += [
+                answer.length.eq(Mux(stranger, 0, reply.noted)),
+                answer.type.eq(Mux(stranger, header.type, reply.kind) | link.REPLY),
+                answer.status.eq(Mux(stranger, Status.STRANGER, reply.status)),
+                answer.tag.eq(Mux(stranger, header.tag, reply.tag)),
+            ]
+            m.d.comb += [
+                sender.i.valid.eq(work.offering),
+                sender.i.payload.eq(work.offered),
+                reply.recall.addr.eq(index - link.HEADER_WORDS),
+            ]
+            with m.If(~work.offering & request.fresh):
+                m.d.sync += [work.offering.eq(1), work.offered.data.eq(reply.recall.data)]
+                m.d.sync += work.offered.last.eq(index == answer.length + link.HEADER_WORDS - 1)
+                for n in range(link.HEADER_WORDS):
+                    with m.If(index == n):
+                        m.d.sync += work.offered.data.eq(answer.as_value().word_select(n, WORD_BITS))
+            with m.If(sender.i.valid & sender.i.ready):
+                m.d.sync += [work.offering.eq(0), index.eq(index + 1), request.stale.eq(~0)]
+                with m.If(work.offered.last):
+                    m.d.sync += index.eq(0)
+                    m.next = "FINISH"
+        with m.State("FINISH"), m.If(sender.idle):
+            m.next = "IDLE"
