@@ -185,7 +185,10 @@ def test_the_folding_in_the_docs(own: Own) -> None:
     assert f"`{FIGURES['output', 'digits']['command']}`" in EXPERIMENTS.replace("\n", " ")
     assert block.splitlines() == output
     done = firstspike("generate", "own.toml", "--clocks", "100", cwd=own.folder)
-    assert words(block.replace("dense #", "")) == words(done.stdout.split("\n", 1)[1])
+    assert done.returncode == 0, done.stderr
+    stages = ("generate: ", "export: ")  # images of other lanes are made again
+    printed = "\n".join(line for line in done.stdout.splitlines() if not line.startswith(stages))
+    assert words(block) == words(printed)
 
 
 @pytest.mark.smoke
