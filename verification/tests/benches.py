@@ -28,7 +28,7 @@ def run(
     build = core.compile_bench(waves is not None)
     repeat = repeat_command(request.node.nodeid, seed)
     cases = run_bench(
-        [f"firstspike_verify.cocotb_{module}"],
+        [f"firstspike_verify.benches.cocotb_{module}"],
         build,
         core.rtl,
         settings={

@@ -10,7 +10,8 @@ import pytest
 from designs import DESIGNS, Design, folders
 
 from firstspike_verify.benches.cocotb_runner import compile_bench, locked
-from firstspike_verify.models.verilated import VerilatedCore, compile_core
+from firstspike_verify.models.compilation import compile_core
+from firstspike_verify.models.verilated import VerilatedCore
 
 #: Compiled models outlive a session: each holds the hash of what it was made from.
 BUILDS = Path(__file__).parents[2] / "build" / "verification"

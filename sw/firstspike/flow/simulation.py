@@ -78,7 +78,8 @@ def simulate(
     from firstspike_rtl.top.verilog import load_manifest
     from firstspike_verify.checks import scoreboard
     from firstspike_verify.models import netlist as synthesis
-    from firstspike_verify.models.verilated import VerilatedCore, compile_core
+    from firstspike_verify.models.compilation import compile_core
+    from firstspike_verify.models.verilated import VerilatedCore
 
     network = workspace.frozen if reload is None else Network.load(reload)
     pictures = workspace.dataset.test_images[:count]

@@ -6,13 +6,13 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 from xml.etree import ElementTree
 
-from firstspike.errors import FirstspikeError
 from firstspike_verify.models import toolchain
 
 #: The bench's settings; it reads them from its environment.
@@ -50,19 +50,42 @@ def compile_bench(verilog: Path, build: Path, *, top: str = "top", waves: bool =
     from cocotb_tools.runner import get_runner
 
     env = toolchain.environment(fast=False)
-    key = hashlib.sha256(b"\0".join([verilog.read_bytes(), top.encode(), env["PATH"].encode(), b"%d" % waves]))
-    stamp, log = build / "inputs.sha256", build.with_name(f"{build.name}.log")
-    with locked(build), mock.patch.dict(os.environ, env):
-        if stamp.is_file() and stamp.read_text() == key.hexdigest():
+    parts = [verilog.read_bytes(), top.encode(), env["PATH"].encode(), b"%d" % waves]
+    key = hashlib.sha256(b"\0".join(parts)).hexdigest()
+    with locked(build):
+        if toolchain.up_to_date(build, key):
             return
-        try:
-            get_runner("verilator").build(
-                sources=[verilog], hdl_toplevel=top, build_dir=build, clean=True, waves=waves, log_file=log,
-                timescale=("1ns", "1ns"),
-            )  # fmt: skip
-        except RuntimeError as error:
-            raise FirstspikeError(f"compiling {verilog} for cocotb failed", f"see {log}") from error
-        stamp.write_text(key.hexdigest())
+        with toolchain.workshop() as scratch, _libraries(scratch), mock.patch.dict(os.environ, env):
+            os.environ.update(toolchain.installed(env, scratch))
+            source = shutil.copy(verilog, scratch / "source.v")
+            try:
+                get_runner("verilator").build(
+                    sources=[source], hdl_toplevel=top, build_dir=scratch, waves=waves, always=True,
+                    log_file=scratch / toolchain.LOG, timescale=("1ns", "1ns"),
+                )  # fmt: skip
+            except RuntimeError as error:
+                raise toolchain.failed(scratch, build, f"{verilog} for cocotb") from error
+            toolchain.deliver(scratch, build, (top,), key)
+
+
+@contextlib.contextmanager
+def _libraries(scratch: Path) -> Iterator[None]:
+    """In this block cocotb's libraries are at paths that make, the linker and its own lists of files can take."""
+    import cocotb.simulator
+    from cocotb_tools import config
+    from find_libpython import find_libpython
+
+    libraries, simulator = toolchain.plain(config.libs_dir, scratch), Path(cocotb.simulator.__file__)
+    found = os.pathsep.join(filter(None, [str(libraries), os.environ.get("LD_LIBRARY_PATH")]))
+    variables = {"LD_LIBRARY_PATH": found}
+    if set(str(simulator)) & set(";,"):  # which part the list of files
+        variables["GPI_USERS"] = f"{find_libpython()};{toolchain.plain(simulator, scratch)},initialize"
+    with (
+        mock.patch.object(config, "libs_dir", libraries),
+        mock.patch.object(config, "share_dir", toolchain.plain(config.share_dir, scratch)),
+        mock.patch.dict(os.environ, variables),
+    ):
+        yield
 
 
 def run_bench(
@@ -108,7 +131,11 @@ def run_bench(
         arguments = ["--trace-file", str(waves)]
         print(f"waves: {waves}")
     # The runner would end the process, as under pytest; here the results are read instead.
-    with mock.patch.dict(os.environ, toolchain.environment(fast=False)):
+    with (
+        toolchain.workshop() as scratch,
+        _libraries(scratch),
+        mock.patch.dict(os.environ, toolchain.environment(fast=False)),
+    ):
         os.environ.pop("PYTEST_CURRENT_TEST", None)
         with contextlib.suppress(SystemExit, RuntimeError):
             get_runner("verilator").test(

@@ -5,8 +5,14 @@
 #include "verilated_vcd_c.h"
 
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
 
 namespace {
+
+std::string trace_error;  // why the VCD could not be written
 
 struct Random {  // xorshift64*
     uint64_t state;
@@ -50,7 +56,20 @@ struct Bench {
 
 }  // namespace
 
+// Verilator calls this for what it cannot go on with. A VCD that cannot be written, on a full disk, is closed instead.
+void vl_fatal(const char* file, int line, const char*, const char* message) VL_MT_UNSAFE {
+    if (std::strncmp(message, "VerilatedVcd", 12) == 0) {
+        trace_error = message;
+        return;
+    }
+    std::fprintf(stderr, "%s:%d: %s\n", file, line, message);
+    std::abort();
+}
+
 extern "C" {
+
+// Why the VCD could not be written; empty if it could.
+const char* firstspike_trace_error() { return trace_error.c_str(); }
 
 struct Stream {
     const uint32_t* words;      // of all frames
@@ -73,10 +92,11 @@ struct Stream {
     uint32_t populations;
     const uint32_t* final_words;  // step field and mark of each population's final watermark
     uint32_t final_mask;
+    volatile uint32_t stop;     // set by another thread: give up
 };
 
 // 0: all words went in, all records and final watermarks came, and nothing else. 1: patience ran out.
-// 2: a buffer is full. 3: extra output.
+// 2: a buffer is full. 3: extra output. 4: told to stop. 5: the VCD cannot be written.
 int firstspike_stream(Vtop* top, VerilatedVcdC* trace, Stream* s) {
     Bench bench{top, trace, s->clock};
     Random random{s->seed * 2654435761u + 88172645463325252ULL};
@@ -127,6 +147,8 @@ int firstspike_stream(Vtop* top, VerilatedVcdC* trace, Stream* s) {
         }
 #endif
         bench.rise();
+        if (s->stop) { status = 4; break; }
+        if (!trace_error.empty()) { status = 5; break; }
         quiet = moved ? 0 : quiet + 1;
         if (quiet > s->patience) { status = 1; break; }
     }

@@ -23,8 +23,8 @@ from typing import Any
 
 from amaranth.back import verilog
 
+from firstspike.artefact import locked
 from firstspike.contract.hardware import Hardware
-from firstspike.errors import FirstspikeError
 from firstspike.host import link
 from firstspike_rtl.core.tables import Contents
 from firstspike_rtl.top.linked import NAME, LinkedTop
@@ -58,23 +58,26 @@ def compile_linked(hardware: Hardware, contents: Contents, build: Path, *, boot:
     env = toolchain.environment()
     settings = [*FLAGS, COMPILER_FLAGS, *toolchain.programs(env)]
     key = hashlib.sha256(b"\0".join([text.encode(), DRIVER.read_bytes(), *(x.encode() for x in settings)])).hexdigest()
-    shared_object, stamp, log = build / f"V{NAME}", build / "inputs.sha256", build / "build.log"
-    if shared_object.is_file() and stamp.is_file() and stamp.read_text() == key:
+    shared_object = build / f"V{NAME}"
+    if toolchain.up_to_date(build, key):
         return shared_object
-    if build.exists():
-        shutil.rmtree(build)
-    build.mkdir(parents=True)
-    source = build / f"{NAME}.v"
-    source.write_text(text)
-    commands = (
-        ["verilator", *FLAGS, "-CFLAGS", COMPILER_FLAGS, "--Mdir", str(build), str(source), str(DRIVER)],
-        ["make", "-C", str(build), "-f", f"V{NAME}.mk", "LDFLAGS=-fPIC -shared"],
-    )
-    with log.open("wb") as file:
+    with locked(build), toolchain.workshop() as scratch:
+        if toolchain.up_to_date(build, key):  # by another process meanwhile
+            return shared_object
+        env = toolchain.installed(env, scratch)
+        source = scratch / f"{NAME}.v"
+        source.write_text(text)
+        driver = shutil.copy(DRIVER, scratch)
+        commands = (
+            ["verilator", *FLAGS, "-CFLAGS", COMPILER_FLAGS, "--Mdir", str(scratch), str(source), str(driver)],
+            ["make", "-C", str(scratch), "-f", f"V{NAME}.mk", "LDFLAGS=-fPIC -shared"],
+        )
         for command in commands:
-            if subprocess.run(command, env=env, stdout=file, stderr=file, check=False).returncode:
-                raise FirstspikeError(f"compiling the Verilog failed in {command[0]}", f"see {log}")
-    stamp.write_text(key)
+            with (scratch / toolchain.LOG).open("ab") as file:
+                done = subprocess.run(command, env=env, stdout=file, stderr=file, check=False)
+            if done.returncode:
+                raise toolchain.failed(scratch, build, f"{command[0]} ended with status {done.returncode}")
+        toolchain.deliver(scratch, build, (shared_object.name,), key)
     return shared_object
 
 

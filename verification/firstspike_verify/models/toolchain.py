@@ -1,14 +1,23 @@
-"""Verilator and the C++ compiler: found, or named as missing."""
+"""Verilator and the C++ compiler: found, or named as missing; and a folder in which they can work."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shutil
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from firstspike.artefact import MARKER, new_folder, write_file
 from firstspike.errors import FirstspikeError
+
+#: A path that make, and the shell that it calls, take as it is.
+PLAIN = re.compile(r"[A-Za-z0-9_./+-]+")
+LOG = "build.log"
+STAMP = "inputs.sha256"
 
 #: A folder with another Verilator's ``verilator`` program; default: the one of the installed package.
 VERILATOR_SETTING = "FIRSTSPIKE_VERILATOR"
@@ -74,3 +83,87 @@ def programs(env: Mapping[str, str]) -> list[str]:
     """Paths of Verilator and the C++ compiler in an environment: what a compiled model depends on."""
     compiler = env.get("CXX", "g++").split()[0]
     return [str(shutil.which(program, path=env["PATH"])) for program in ("verilator", compiler)]
+
+
+@contextlib.contextmanager
+def workshop() -> Iterator[Path]:
+    """A folder to compile in, gone after the block: make takes its path, whatever the user's folders are called.
+
+    Raises
+    ------
+    FirstspikeError
+        if there is none.
+    """
+    places = [place for place in (tempfile.gettempdir(), "/tmp", "/var/tmp") if PLAIN.fullmatch(place)]
+    usable = [place for place in places if os.access(place, os.W_OK | os.X_OK)]
+    if not usable:
+        raise FirstspikeError(
+            "there is no folder for temporary files that make can work in",
+            "set TMPDIR to one whose path has letters of ASCII, digits and . _ + - alone",
+        )
+    with tempfile.TemporaryDirectory(prefix="firstspike-", dir=usable[0], ignore_cleanup_errors=True) as name:
+        yield Path(name)
+
+
+def plain(path: Path, folder: Path) -> Path:
+    """``path`` in a form that make takes: itself, or else a link to it in ``folder``."""
+    path = path.absolute()
+    if PLAIN.fullmatch(str(path)):
+        return path
+    link = folder / f"link-{path.name}" if PLAIN.fullmatch(path.name) else folder / "link"
+    link.symlink_to(path)
+    return link
+
+
+def installed(env: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """An environment of :func:`environment` for work in a :func:`workshop`, whose temporary files go there, too."""
+    root = verilator_folder().absolute().parent
+    found: dict[str, str] = {}
+    if (root / "include" / "verilated.mk").is_file():  # as in the package; elsewhere Verilator knows its own place
+        link = plain(root, folder)
+        found["VERILATOR_ROOT"] = str(link)
+        if link != root:  # which its script does not quote
+            found["VERILATOR_BIN"] = str(link / "bin" / "verilator_bin")
+    return dict(env) | {"TMPDIR": str(folder)} | found
+
+
+def up_to_date(build: Path, key: str) -> bool:
+    """Whether :func:`deliver` has put there what ``key`` stands for."""
+    try:
+        return (build / STAMP).read_text() == key
+    except OSError:
+        return False
+
+
+def deliver(folder: Path, build: Path, names: tuple[str, ...], key: str) -> None:
+    """Put what was compiled in a workshop into ``build``, whole or not at all, with the log and the stamp ``key``.
+
+    Raises
+    ------
+    FirstspikeError
+        if it cannot be written.
+    """
+    _clear(build)
+    with new_folder(build) as draft:
+        for name in (*names, LOG):
+            shutil.copy(folder / name, draft / name)
+        (draft / STAMP).write_text(key)
+
+
+def failed(folder: Path, build: Path, problem: str) -> FirstspikeError:
+    """The error of a compilation in a workshop, whose log is kept in ``build``.
+
+    Raises
+    ------
+    FirstspikeError
+        if it cannot be written.
+    """
+    _clear(build)
+    write_file(build / LOG, (folder / LOG).read_bytes())
+    return FirstspikeError(f"compiling the Verilog failed: {problem}", f"see {build / LOG}")
+
+
+def _clear(build: Path) -> None:
+    """Remove what a compilation has left that failed, or one of an older version."""
+    if (build / LOG).is_file() and not (build / MARKER).is_file():
+        shutil.rmtree(build, ignore_errors=True)

@@ -16,8 +16,8 @@ from cells import DESIGNS, SLOT_BITS, Cells
 from firstspike.errors import FirstspikeError
 from firstspike_rtl.boards.bitstream import synthesise
 from firstspike_verify.models import toolchain
+from firstspike_verify.models.compilation import FLAGS
 from firstspike_verify.models.netlist import OWN_MODELS, Netlist, render
-from firstspike_verify.models.verilated import FLAGS
 
 TESTS = Path(__file__).parent
 CLOCKS = 20_000

@@ -258,7 +258,7 @@ def test_compilation_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     verilator.chmod(0o755)
     monkeypatch.setenv("FIRSTSPIKE_VERILATOR", str(verilator.parent))
     design = pixels()
-    with pytest.raises(FirstspikeError, match="compiling the Verilog failed in verilator") as caught:
+    with pytest.raises(FirstspikeError, match="compiling the Verilog failed: verilator ended with status 1") as caught:
         compile_linked(design.hardware, images.contents(design.network, design.hardware), tmp_path / "build")
     assert caught.value.hint == f"see {tmp_path / 'build' / 'build.log'}"
 

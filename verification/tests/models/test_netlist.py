@@ -18,8 +18,9 @@ from firstspike_rtl.clocks.cycles import predict
 from firstspike_verify.benches.cocotb_runner import locked
 from firstspike_verify.checks.scoreboard import Mismatches, compare
 from firstspike_verify.models import frames, netlist
+from firstspike_verify.models.compilation import compile_core
 from firstspike_verify.models.netlist import Changes, Netlist
-from firstspike_verify.models.verilated import VerilatedCore, compile_core
+from firstspike_verify.models.verilated import VerilatedCore
 
 IMAGES = 100
 #: Synthesis of each design makes these cells besides those of logic. Between them: dense layers and convolutions, a

@@ -20,7 +20,8 @@ from firstspike.network.model import Network
 from firstspike_rtl.clocks.cycles import floor
 from firstspike_verify.checks.scoreboard import PARTS, compare
 from firstspike_verify.models import toolchain
-from firstspike_verify.models.verilated import VerilatedCore, compile_core
+from firstspike_verify.models.compilation import compile_core
+from firstspike_verify.models.verilated import VerilatedCore
 
 
 def check(core: VerilatedCore, network: Network, seed: int, repeat: str, count: int, **how: object) -> None:
