@@ -143,7 +143,7 @@ class VerilatedCore:
     def _stream(self, arguments: _Stream) -> int:
         """Run it in another thread: the main one would not hear of signals until it is over."""
         with ThreadPoolExecutor(1) as pool:
-            job = pool.submit(self._library.firstspike_stream, *self._model(), ctypes.byref(arguments))
+            job = pool.submit(lambda: self._library.firstspike_stream(*self._model(), ctypes.byref(arguments)))
             try:
                 return int(job.result())
             except BaseException:
