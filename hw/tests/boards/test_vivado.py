@@ -206,6 +206,7 @@ def test_packaged_interfaces(packager: str, steps: Callable[..., Run], rtl: Path
 def test_core_without_monitor_and_another_device(plain: Path, tmp_path: Path) -> None:
     """No interface that is not there, no board that this device is not on; its clock is the one asked for."""
     folder = vivado.write(plain, tmp_path / "out", part="xc7z020clg400-1", megahertz=62.5)
+    assert (folder / "top.json").read_bytes() == (plain / "top.json").read_bytes()
     ports = all_ports(plain, folder)
     packaged = run(folder / vivado.SCRIPT, "ip", ports)
     assert packaged.status == 0, packaged.error

@@ -9,7 +9,7 @@ from firstspike.experiment.outline import doubts, least_network
 from firstspike.flow.workspace import Workspace
 from firstspike.network import golden
 
-#: Images whose spikes the clocks of an untrained network are counted for; two at least, since clocks lie between them.
+#: Images whose spikes the clocks of an untrained network are counted for.
 SAMPLE = 100
 
 
@@ -45,9 +45,8 @@ def _check_hardware(workspace: Workspace, dataset: Dataset) -> None:
     if experiment.train.kernel_start is not None or experiment.conversion.optimise_kernels:
         # Kernels will be others, and with them the spikes of the input: no target in clocks is out of reach yet.
         workspace = workspace.folded(lanes=1) if experiment.hardware.clocks is not None else workspace
-    images = dataset.train_images[:SAMPLE].repeat(2 if len(dataset.train_images) == 1 else 1, axis=0)
     try:
-        workspace.hardware_for(least, lambda: golden.run(least, images))
+        workspace.hardware_for(least, lambda: golden.run(least, dataset.train_images[:SAMPLE]))
     except FirstspikeError as error:
         if workspace.experiment.hardware.clocks is None:
             raise

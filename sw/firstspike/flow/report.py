@@ -185,7 +185,8 @@ def board_rows(figures: Mapping[str, Any]) -> list[str]:
 
 def _routed(workspace: Workspace) -> dict[str, Any]:
     """Resources and fmax, if this core was placed and routed."""
-    return _fresh(workspace, workspace.bitstream / "figures.json", "bitstream") or {}
+    figures = _fresh(workspace, workspace.bitstream / "figures.json", "bitstream") or {}
+    return {name: value for name, value in figures.items() if name != "verilog"}
 
 
 def _fresh(workspace: Workspace, path: Path, verb: str) -> dict[str, Any] | None:

@@ -327,7 +327,7 @@ def test_a_report_of_stale_artefacts(done: Path) -> None:
     workspace = with_everything(opened(done))
     with pytest.raises(FirstspikeError, match=r"simulation\.json is of an older version"):
         reporting.write(workspace)
-    assert reporting._routed(workspace).keys() == {"network", "verilog"}
+    assert reporting._routed(workspace).keys() == {"network"}
     images.write(workspace.images, workspace.frozen, Hardware.for_network(workspace.frozen, lanes=1))
     with pytest.raises(FirstspikeError, match="images is of other RTL"):
         reporting.write(workspace)
