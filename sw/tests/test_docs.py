@@ -17,6 +17,7 @@ import pytest
 from commands import firstspike
 from networks import dense_layers
 from pages import PAGES, ROOT, blocks, masked, rows
+from PIL import Image
 
 from firstspike.comparison import table
 from firstspike.contract.hardware import Hardware
@@ -156,6 +157,16 @@ def test_own_data_as_documented(own: Own) -> None:
     assert outcome["accuracy"]["rtl"] > 0.9
 
 
+def test_the_report_as_documented(
+    own: Own, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (script,) = blocks((ROOT / "docs/report.md").read_text(), "python")
+    monkeypatch.chdir(own.folder)
+    exec(script.replace("build/digits", "build/own"), {})
+    outcome = json.loads((own.folder / "build/own/report.json").read_text())
+    assert capsys.readouterr().out == f"{outcome['accuracy']['golden']} {outcome['cycles']['interval_mean']}\n"
+
+
 def text_block(page: str, number: int = 0) -> str:
     return blocks((ROOT / page).read_text(), "text")[number]
 
@@ -249,6 +260,29 @@ def test_readme_snippet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     (snippet,) = blocks(README, "python")
     exec(snippet, {})
     assert capsys.readouterr().out == "[0 0] (2, 48)\n"
+
+
+@pytest.mark.smoke
+def test_the_picture_in_the_docs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (script,) = blocks((ROOT / "docs/boards.md").read_text(), "python")
+    exec(script, {})
+    with Image.open("seven.png") as picture:
+        assert (picture.size, picture.mode) == ((8, 8), "L")
+    assert text_block("docs/boards.md", 1) == "seven.png: class 7\n"
+
+
+@pytest.mark.smoke
+def test_no_example_is_forgotten() -> None:
+    """Each page with examples in Python; all run but that for PYNQ, whose imports must be right."""
+    found = {str(page.relative_to(ROOT)) for page in PAGES if blocks(page.read_text(), "python")}
+    run_here = {"README.md", "docs/boards.md", "docs/experiments.md", "docs/recipes.md", "docs/report.md"}
+    run_elsewhere = {"docs/python.md", "docs/link.md", "docs/early-firing.md"}
+    assert run_here < found <= run_here | run_elsewhere | {"docs/vivado.md"}
+    (pynq,) = blocks((ROOT / "docs/vivado.md").read_text(), "python")
+    lines = [line for line in pynq.splitlines() if line.startswith("from firstspike")]
+    assert len(lines) == 3
+    exec("\n".join(lines), {})
 
 
 @pytest.mark.smoke

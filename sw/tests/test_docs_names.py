@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import typer
 from pages import PAGES, ROOT, rows
+from test_rooms import HARDWARE, SOFTWARE
 
 from firstspike.flow.cli import app
 
@@ -93,6 +94,26 @@ def test_commands_that_are_named_exist(page: Path) -> None:
         assert target in targets, f"{page.name} names make {target}"
     for module in re.findall(r"python -m (firstspike[\w.]*)", text):
         assert importlib.util.find_spec(module), module
+
+
+@pytest.mark.smoke
+def test_rooms_are_listed_in_their_order() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    listed = [
+        f"{package.strip('`')}.{room}"
+        for package, rooms in rows(text, "package")
+        for room in re.findall(r"`(\w+)`", rooms)
+    ]
+    packages = (ROOT / "sw/firstspike", ROOT / "hw/firstspike_rtl", ROOT / "verification/firstspike_verify")
+    assert sorted(listed) == sorted(
+        f"{package.name}.{path.name}"
+        for package in packages
+        for path in package.iterdir()
+        if (path / "__init__.py").exists()
+    )
+    for order in (SOFTWARE, HARDWARE):
+        both = [room for room in order if room in listed]
+        assert both == [room for room in listed if room in order]
 
 
 def templates() -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""docs/python.md: every example runs, in order, and prints what the page says."""
+"""docs/python.md and the host's example in docs/link.md: they run, in order, and print what the page says."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 from pages import ROOT, examples, masked
+
+from firstspike_verify.models.linked import Board
 
 PAGE = (ROOT / "docs" / "python.md").read_text()
 
@@ -24,3 +26,8 @@ def test_every_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             exec(compile(code, "docs/python.md", "exec"), names)
         # Numbers with a point depend on the machine that trained.
         assert masked(printed.getvalue(), integers=False) == masked(expected, integers=False), code
+
+    ((code, _),) = examples((ROOT / "docs" / "link.md").read_text())
+    with Board(names["hardware"], names["model"]) as board:
+        exec(code.replace("/dev/ttyUSB0", board.path), names)
+    assert (names["records"].classes == names["result"].classes).all()
