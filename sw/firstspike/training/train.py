@@ -36,6 +36,7 @@ from firstspike.experiment.data import Dataset
 from firstspike.experiment.outline import populations
 from firstspike.network.kernels import Constant
 from firstspike.network.model import Network
+from firstspike.training import threads
 from firstspike.training.batches import ImageBatches, loader
 from firstspike.training.inference import IntegerNetwork
 from firstspike.training.lightning_parts import KeepSignals, WholeCheckpoints
@@ -205,8 +206,10 @@ def fit(
         lightning.seed_everything(recipe.seed, workers=True, verbose=False)
         training = Training(surrogate(experiment, dataset), experiment.train, images, stamp=_stamp(experiment, dataset))
         trainer = _trainer(recipe, out)
-        batches = loader(images, batch_size=_share(min(recipe.batch_size, len(images))), seed=recipe.seed)
-        trainer.fit(training, batches, ckpt_path=checkpoint, weights_only=True)
+        share = _share(min(recipe.batch_size, len(images)))
+        batches = loader(images, batch_size=share, seed=recipe.seed)
+        with threads.as_many_as_pay(training.model, share):
+            trainer.fit(training, batches, ckpt_path=checkpoint, weights_only=True)
     return training.model.cpu().eval(), training.history
 
 
