@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from firstspike import __version__
@@ -220,10 +219,6 @@ def _steps(report: Mapping[str, Any]) -> dict[str, str]:
 def show(workspace: Workspace, report: dict[str, Any], console: Console) -> None:
     """Print the summary."""
     cycles, accuracy, mismatches = report["cycles"], report["accuracy"], report["mismatches"]
-    title = Text(f"{report['name']}: {report['dataset']}, {report['network']}", "table.title")
-    table = Table(title=title, show_header=False, box=None)
-    table.add_column(style="bold")
-    table.add_column()
     rows = {
         "accuracy": "   ".join(f"{name} {100 * value:.2f} %" for name, value in accuracy.items()),
         **_steps(report),
@@ -254,11 +249,11 @@ def show(workspace: Workspace, report: dict[str, Any], console: Console) -> None
             f"floor {cycles['floor_mean']:.1f}, {100 * cycles['utilisation']:.0f} %)"
         )
     rows |= {board: "\n".join(board_rows(figures)) for board, figures in report["boards"].items()}
-    for name, value in rows.items():
-        table.add_row(Text(name), Text(value))
-    console.print(table)
-    # No row of the table, which would break long paths.
     paths = [workspace.network, workspace.images, workspace.rtl, workspace.raster, workspace.kernels, workspace.energy]
-    for path in filter(Path.exists, (*paths, workspace.report)):
-        name = "files" if path == workspace.network else ""
-        console.print(Text(f" {name:<{max(map(len, rows))}}  {path}"), soft_wrap=True)
+    rows["files"] = "\n".join(str(path) for path in (*paths, workspace.report) if path.exists())
+    width = max(map(len, rows))
+    # No table, which would break long lines where no terminal is, and paths everywhere.
+    console.print(Text(f"{report['name']}: {report['dataset']}, {report['network']}", "bold"))
+    for name, value in rows.items():
+        for number, line in enumerate(value.splitlines()):
+            console.print(Text.assemble((f" {'' if number else name:<{width}}", "bold"), f"  {line}"), soft_wrap=True)
