@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent
+CCACHE = Path(sys.executable).with_name("ccache")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--waves", action="store_true", help="write a VCD of every simulation to build/waves/")
     parser.addoption("--seed", type=int, default=None, help="seed of random stalls and images (printed on failure)")
+
+
+def pytest_configure() -> None:
+    """Verilator's makefiles compile what all models share once, and a model that is in two folders."""
+    if CCACHE.is_file():
+        os.environ.setdefault("OBJCACHE", str(CCACHE))
+        os.environ.setdefault("CCACHE_DIR", str(ROOT / "build" / "ccache"))
+        os.environ.setdefault("CCACHE_BASEDIR", tempfile.gettempdir())  # each is compiled in a folder of its own
 
 
 @pytest.fixture
