@@ -7,7 +7,7 @@ READY = $(VENV)/.ready-$(shell cat constraints.txt pyproject.toml | sha256sum | 
 PIP_FLAGS = --disable-pip-version-check -q -c constraints.txt
 WORKERS ?= $(shell nproc)
 
-.PHONY: setup demo mnist test smoke bench table netlist bitstream lint clean
+.PHONY: setup demo mnist test test-slow smoke bench table netlist bitstream lint clean
 
 setup: $(READY)
 
@@ -28,12 +28,19 @@ demo: $(READY)
 mnist: $(READY)
 	$(BIN)/firstspike run examples/mnist.toml
 
+# A file's tests share what they make, so they stay on one worker; the longest files begin (conftest.py).
+PYTEST = $(BIN)/pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
 test: $(READY)
-	$(BIN)/pytest -q -n $(WORKERS) --dist loadfile
+	$(PYTEST) -m 'not slow'
+
+# What takes long by its nature: whole recipes, place and route. With `make test` it is every test.
+test-slow: $(READY)
+	$(PYTEST) -m slow
 
 # The fast subset.
 smoke: $(READY)
-	$(BIN)/pytest -q -n $(WORKERS) --dist loadfile -m smoke
+	$(PYTEST) -m smoke
 
 # Format, style and types, by the hooks of pre-commit.
 lint: $(READY)

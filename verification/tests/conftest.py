@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from designs import DESIGNS, Design, folders
 
-from firstspike_verify.benches.cocotb_runner import compile_bench, locked
-from firstspike_verify.models.compilation import compile_core
+from firstspike_verify.benches.cocotb_runner import compile_bench
 from firstspike_verify.models.verilated import VerilatedCore
 
 #: Compiled models outlive a session: each holds the hash of what it was made from.
@@ -35,10 +34,8 @@ class Generated:
 
     def verilated(self, waves: Path | None = None) -> VerilatedCore:
         """The model as a Python object, fresh from reset."""
-        build = BUILDS / f"{self.name}-verilated"
-        with locked(build):
-            compile_core(self.rtl, build)
-        return VerilatedCore(self.rtl, build, waves=waves)
+        build = BUILDS / f"{self.name}-verilated{'-waves' if waves else ''}"
+        return VerilatedCore(self.rtl, build, waves=waves, fast=False)
 
 
 @pytest.fixture(scope="session")

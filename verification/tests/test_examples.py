@@ -59,6 +59,7 @@ def test_digits(tmp_path: Path) -> None:
     check_operations(tmp_path / "digits", report)
 
 
+@pytest.mark.slow
 @pytest.mark.mnist
 def test_mnist(tmp_path: Path) -> None:
     """All 10,000 images, every spike time and every membrane, through the Verilated RTL."""

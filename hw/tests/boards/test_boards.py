@@ -63,7 +63,7 @@ class Built:
         return (folder / "text").read_text()
 
 
-@pytest.fixture(scope="module", params=LANES)
+@pytest.fixture(scope="module", params=[pytest.param(board, marks=pytest.mark.slow) for board in LANES])
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Built:
     network = dense_layers(SIZES)
     hardware = Hardware.for_network(network, lanes=LANES[request.param], monitor=False)
@@ -257,6 +257,7 @@ def test_too_many_weights(no_room) -> None:
     assert tried == []
 
 
+@pytest.mark.slow
 def test_what_is_said_to_fit_does(tmp_path: Path) -> None:
     """A design that is too large for the smallest board, and fits with half the lanes, as the error says."""
     network = dense_layers((4, 66, 2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -102,8 +103,16 @@ class Synthesised:
         return sum(cell["type"] == self.family.multiplier for cell in cells.values())
 
 
+#: Synthesis for iCE40 takes long where memories become flip-flops; one core tells what the others would.
+LONG = {("ice40", "64-48-10"), ("ice40", "256-64-10")}
+
+
 @pytest.fixture(
-    scope="module", params=[(family, core) for family in FAMILIES for core in CORES], ids=lambda pair: "-".join(pair)
+    scope="module",
+    params=[
+        pytest.param(pair, id="-".join(pair), marks=[pytest.mark.slow] if pair in LONG else [])
+        for pair in itertools.product(FAMILIES, CORES)
+    ],
 )
 def core(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Synthesised:
     family, (network, options) = FAMILIES[request.param[0]], CORES[request.param[1]]

@@ -37,13 +37,14 @@ def train(workspace: Workspace, *, resume: bool = False, hardware: bool = False)
         if data, recipe or folder is wrong, what shall follow is known to fail, or the loss is not finite.
 
     """
-    from firstspike.training import train as training
-    from firstspike.training.distributed import wait_for_all
-
     with workspace.naming_file():
         for doubt in precheck.check(workspace, hardware=hardware):
             if processes.is_first():
                 print(f"note: {doubt}", file=sys.stderr)
+        # These take seconds to load: what is wrong is said before.
+        from firstspike.training import train as training
+        from firstspike.training.distributed import wait_for_all
+
         with workspace.timed("train"):
             try:
                 _, history = training.fit(workspace.experiment, workspace.loaded, workspace.training, resume=resume)
@@ -68,10 +69,10 @@ def quantize(workspace: Workspace) -> Path:
         if there is no finished training of this experiment.
 
     """
+    history = read_json(workspace.training / "history.json", "run 'firstspike train' first")
     from firstspike.training import train as training
     from firstspike.training.distributed import wait_for_all
 
-    history = read_json(workspace.training / "history.json", "run 'firstspike train' first")
     with workspace.timed("quantize"):
         # The checkpoint of the last epoch: no step of training is left to do.
         result = training.train(workspace.experiment, workspace.loaded, workspace.training, resume=True)

@@ -80,7 +80,7 @@ def infer(
             from firstspike_verify.models.verilated import VerilatedCore
 
             workspace.generated()  # whose memories hold this network
-            with VerilatedCore(workspace.rtl, workspace.verilated) as core:
+            with VerilatedCore(workspace.rtl, workspace.verilated, fast=False) as core:
                 result, counters, hardware = core.run(bytes_in, network).result, core.counters(), core.hardware
         else:
             result = golden.run(network, bytes_in)

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from firstspike_verify.models.verilated import Run
 
 
+#: Below that many clocks a fast model costs more to compile than it saves.
+MANY_CLOCKS = 1_000_000
+
+
 class MismatchError(Exception):
     """Surrogate, golden model and RTL do not agree: the run failed, by no fault of the input."""
 
@@ -93,14 +97,16 @@ def simulate(
         progress("synthesis")
         with workspace.timed("synthesis"):
             synthesis.write(synthesis.synthesised(workspace.rtl), workspace.rtl, folder)
+    expected = golden.run(network, pictures)
+    predicted = [cycles.predict(hardware, expected, one_at_a_time=single) for single in (False, True)]
+    fast = sum(int(clocks.finished[-1]) for clocks in predicted) > MANY_CLOCKS
     progress("compilation")
     with workspace.timed(f"compile{suffix}"):
-        compile_core(folder, build)
+        compile_core(folder, build, fast=fast, waves=waves)
     progress("simulation")
-    core = VerilatedCore(folder, build, waves=workspace.waves if waves else None)
+    core = VerilatedCore(folder, build, waves=workspace.waves if waves else None, fast=fast)
     if reload is not None:
         core.load(network)
-    expected = golden.run(network, pictures)
     with workspace.timed(f"simulate{suffix}"), core:
         streamed = core.run(pictures, network, stall=stall, seed=seed)
         counters = core.counters()
@@ -108,7 +114,6 @@ def simulate(
     spikes = {"spike_times"} if core.hardware.monitor else set()
     first = scoreboard.compare(expected, streamed.result, seed, parts=set(scoreboard.PARTS) - {"spike_times"} | spikes)
     second = scoreboard.compare(expected, alone.result, seed, parts={"classes", "decision_steps"} | spikes)
-    predicted = [cycles.predict(core.hardware, expected, one_at_a_time=single) for single in (False, True)]
     target = _simulation(workspace, reload, netlist)
     write_json(
         target,

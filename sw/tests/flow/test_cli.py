@@ -398,8 +398,13 @@ def test_nothing_to_simulate_is_no_success(ran: Path, monkeypatch: pytest.Monkey
         simulation.simulate(workspace, count=0)
 
 
-def test_bitstream(ran: Path) -> None:
+def test_a_device_that_is_unknown(ran: Path) -> None:
     refused(firstspike("bitstream", "tiny.toml", "--device", "abacus", cwd=ran), "unknown device 'abacus'", "ecp5-25k")
+    assert not (ran / "build/tiny/bitstream").exists()
+
+
+@pytest.mark.slow
+def test_bitstream(ran: Path) -> None:
     # The core by itself has more pins than the smallest device.
     refused(firstspike("bitstream", "tiny.toml", "--device", "ecp5-25k", cwd=ran), "TRELLIS_IO", "does not fit")
     assert not (ran / "build/tiny/bitstream").exists()

@@ -30,8 +30,8 @@ class ChannelRule:
         self._waiting: object | None = None
         self._in_reset = False
 
-    def step(self, reset: bool, valid: bool, ready: bool, payload: Callable[[], object]) -> bool:
-        """Look at the values before a clock edge; ``payload`` is read only while ``valid``.
+    def step(self, reset: bool, valid: bool, ready: Callable[[], bool], payload: Callable[[], object]) -> bool:
+        """Look at the values before a clock edge; ``ready`` and ``payload`` are read only while ``valid``.
 
         Returns
         -------
@@ -59,9 +59,10 @@ class ChannelRule:
             raise ProtocolError(
                 f"{self.name}, clock {self.clock}: payload changed before ready, from {self._waiting} to {now}"
             )
-        self._waiting = None if ready else now
-        self.transfers += ready
-        return ready
+        moves = ready()
+        self._waiting = None if moves else now
+        self.transfers += moves
+        return moves
 
     def restart(self) -> None:
         """Forget a transfer that waits: the channel was reset by other means."""
@@ -175,7 +176,10 @@ class Channel:
         """Whether a transfer takes place at this edge."""
         self.valid = bool(self._valid.value)
         return self.rule.step(
-            reset, self.valid, bool(self._ready.value), lambda: tuple(int(signal.value) for signal in self._payload)
+            reset,
+            self.valid,
+            lambda: bool(self._ready.value),
+            lambda: tuple(int(signal.value) for signal in self._payload),
         )
 
 

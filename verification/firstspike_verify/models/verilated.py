@@ -84,6 +84,8 @@ class VerilatedCore:
         For the compiled model.
     waves
         VCD file to write.
+    fast
+        As of :func:`compile_core`.
 
     Raises
     ------
@@ -91,12 +93,12 @@ class VerilatedCore:
         if the folder is damaged, the model cannot be compiled, or the VCD file cannot be written.
     """
 
-    def __init__(self, folder: Path | str, build: Path | str, *, waves: Path | None = None) -> None:
+    def __init__(self, folder: Path | str, build: Path | str, *, waves: Path | None = None, fast: bool = True) -> None:
         import pyverilator.pyverilator as library
 
         folder, build = Path(folder), Path(build).resolve()
         self.manifest, self.hardware = load_manifest(folder)
-        shared_object = compile_core(folder, build)
+        shared_object = compile_core(folder, build, fast=fast, waves=waves is not None)
         self.registers = register_map(self.hardware)
         self.clock = 0
         # Models of one library share Verilator's context: a trace would visit those that are gone. So each has a copy.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,17 @@ MODULES = ("streams", "reset", "registers", "load", "frames")
 CASES = {"streams": 31, "reset": 4, "registers": 6, "load": 5, "frames": 11}
 
 
-@pytest.mark.parametrize("module", MODULES)
-@pytest.mark.parametrize("design", ["window", "early", "events", "convolution"])
+#: Every mixture of stalls takes long where an image takes many clocks.
+LONG = {("convolution", "streams")}
+
+
+@pytest.mark.parametrize(
+    ("design", "module"),
+    [
+        pytest.param(*pair, marks=[pytest.mark.slow] if pair in LONG else [])
+        for pair in itertools.product(("window", "early", "events", "convolution"), MODULES)
+    ],
+)
 def test_bench(
     design: str, module: str, generated, seed: int, waves: Path | None, request: pytest.FixtureRequest
 ) -> None:

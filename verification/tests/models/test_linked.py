@@ -30,7 +30,6 @@ from firstspike.network.model import Network
 from firstspike_rtl.boards import flow as board_flow
 from firstspike_rtl.top import boot
 from firstspike_rtl.top.verilog import generate
-from firstspike_verify.benches.cocotb_runner import locked
 from firstspike_verify.models.linked import Board, Faults, compile_linked
 
 #: Chance of a fault a byte: about one on the way of an image to the device and back.
@@ -66,8 +65,7 @@ def board() -> Callable[..., tuple[Board, Design]]:
     def make(make_design: Callable[[], Design] = pixels, **faults: Faults) -> tuple[Board, Design]:
         design = make_design()
         folder = BUILDS / f"{make_design.__name__}-linked"
-        with locked(folder):
-            shared_object = compile_linked(design.hardware, images.contents(design.network, design.hardware), folder)
+        shared_object = compile_linked(design.hardware, images.contents(design.network, design.hardware), folder)
         return Board(design.hardware, shared_object, **faults), design
 
     return make
@@ -79,8 +77,7 @@ def booted() -> tuple[Callable[[], Board], Design]:
     design = pixels()
     rows = boot.power_up(design.hardware, images.contents(design.network, design.hardware))
     folder = BUILDS / "booted-linked"
-    with locked(folder):
-        shared_object = compile_linked(design.hardware, rows, folder, boot=True)
+    shared_object = compile_linked(design.hardware, rows, folder, boot=True)
     return lambda: Board(design.hardware, shared_object), design
 
 
@@ -107,6 +104,7 @@ def persist(call: Callable[[], None]) -> int:
     raise AssertionError("the link does not recover")
 
 
+@pytest.mark.slow
 def test_a_thousand_faults(board, seed: int) -> None:
     """Bytes lost, doubled, flipped, late, or without stop bit: no wrong answer, also across a load under faults."""
     down = Faults(random.Random(seed), RATE, 3 * TIMEOUT, framing=True)
@@ -267,7 +265,7 @@ def test_a_board_has_its_network_at_power_up(booted, seed: int) -> None:
     """The digest is there before anything was loaded, nothing is loaded, and the answers are right."""
     make, design = booted
     loaded: list[float] = []
-    with make() as simulated, Device.open(simulated.path, design.hardware, timeout=TIMEOUT) as device:
+    with make() as simulated, Device.open(simulated.path, design.hardware) as device:
         assert device.digest() == design.network.digest
         device.use(design.network, loaded.append)
         shown = pictures(design.network, seed, 20)
@@ -278,7 +276,7 @@ def test_a_board_has_its_network_at_power_up(booted, seed: int) -> None:
 def test_a_reset_leaves_what_the_host_loaded(booted, seed: int) -> None:
     """Power-up happens once: neither a whole network nor half of one is overwritten after a reset."""
     make, design = booted
-    with make() as simulated, Device.open(simulated.path, design.hardware, timeout=TIMEOUT) as device:
+    with make() as simulated, Device.open(simulated.path, design.hardware) as device:
         device.load(design.other)
         simulated.reset()
         device.connect()

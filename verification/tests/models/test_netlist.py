@@ -15,10 +15,8 @@ from designs import Design, parts, pictures
 from firstspike.network import golden
 from firstspike.network.model import Network
 from firstspike_rtl.clocks.cycles import predict
-from firstspike_verify.benches.cocotb_runner import locked
 from firstspike_verify.checks.scoreboard import Mismatches, compare
 from firstspike_verify.models import frames, netlist
-from firstspike_verify.models.compilation import compile_core
 from firstspike_verify.models.netlist import Changes, Netlist
 from firstspike_verify.models.verilated import VerilatedCore
 
@@ -50,9 +48,7 @@ class Synthesised:
         """The netlist as a core, with changes if wanted."""
         build = BUILDS / f"{name}-netlist"
         netlist.write(self.netlist.changed(changes or {}), self.generated.rtl, folder)
-        with locked(build):
-            compile_core(folder, build, fast=False)
-        return VerilatedCore(folder, build)
+        return VerilatedCore(folder, build, fast=False)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from firstspike.network import golden
 from firstspike.network.model import Network
 from firstspike_rtl.clocks.cycles import floor
 from firstspike_verify.checks.scoreboard import PARTS, compare
-from firstspike_verify.models import toolchain
+from firstspike_verify.models import toolchain, verilated
 from firstspike_verify.models.compilation import compile_core
 from firstspike_verify.models.verilated import VerilatedCore
 
@@ -305,8 +305,9 @@ def test_unwritable_waves(generated, tmp_path: Path) -> None:
         generated("ties").verilated(tmp_path / "file" / "core.vcd")
 
 
-def test_missing_results_are_an_error(generated) -> None:
+def test_missing_results_are_an_error(generated, monkeypatch: pytest.MonkeyPatch) -> None:
     """A core that is asked for more results than it has images says how many came."""
+    monkeypatch.setattr(verilated, "PATIENCE_CLOCKS", 20_000)
     made = generated("ties")
     core = made.verilated()
     rows = core.frames_of(pictures(made.design.network, 0, 2), made.design.network)
