@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Any
 
 from amaranth.build import Platform
 from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Module, ResetSignal, Signal
@@ -125,7 +126,7 @@ class BoardTop(Elaboratable):
         self._board, self._setting = board, setting
         self._linked = LinkedTop(hardware, contents, clock_hz=int(setting.output_hz), baud=baud, boot=True)
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.domains.sync = ClockDomain()
         m.domains.awake = ClockDomain(reset_less=True)
@@ -148,10 +149,10 @@ class BoardTop(Elaboratable):
 
         m.submodules.linked = linked = self._linked
         uart = platform.request("uart", dir="-")
-        m.submodules.rx = rx = io.Buffer("i", uart.rx)
-        m.submodules.tx = tx = io.Buffer("o", uart.tx)
+        m.submodules.rx = rx = io.Buffer(io.Direction.Input, uart.rx)
+        m.submodules.tx = tx = io.Buffer(io.Direction.Output, uart.tx)
         m.d.comb += [linked.rx.eq(rx.i), tx.o.eq(linked.tx)]
         for index, state in enumerate((linked.ready, ~linked.rx | ~linked.tx)):
-            m.submodules[f"led{index}"] = led = io.Buffer("o", platform.request("led", index, dir="-"))
+            m.submodules[f"led{index}"] = led = io.Buffer(io.Direction.Output, platform.request("led", index, dir="-"))
             m.d.comb += led.o.eq(state)
         return m

@@ -177,8 +177,9 @@ class Ice40(HexFamily):
         """Column and row of the cell."""
         if cell["type"] != self.cells["block RAMs"]:
             return None
-        column, row = re.fullmatch(r"X(\d+)/Y(\d+)/.*", cell["attributes"]["NEXTPNR_BEL"]).groups()
-        return f"{column} {row}"
+        place = re.fullmatch(r"X(\d+)/Y(\d+)/.*", cell["attributes"]["NEXTPNR_BEL"])
+        assert place is not None
+        return " ".join(place.groups())
 
     def columns(self, bits: Bits) -> Iterator[Table]:
         """As icebram finds them: rows of fewer bits share one of 16, their bits taking turns."""
@@ -262,7 +263,8 @@ class Gowin(Family):
             bits = blocks.get(self.number(cell) or "")
             if bits is None:
                 continue
-            shapes = list(self.columns(np.arange(len(bits))))
+            numbers: Any = np.arange(len(bits))
+            shapes = list(self.columns(numbers))
             for places in (place for shape in shapes for place in shape):
                 index = wanted.get(np.packbits(bits[places]).tobytes())
                 if index is not None:

@@ -114,13 +114,13 @@ def locate(family: Family, blocks: Mapping[str, Bits], hardware: Hardware) -> li
                 key = wanted.get(column.tobytes())
                 if key is None:
                     continue
-                memory, bit, first = key
+                name, bit, first = key
                 if key in places:
-                    raise RuntimeError(f"bit {bit} of memory {memory} is in two block memories from row {first} on")
-                places[key] = Place(block=block, shape=shape, column=index, memory=memory, bit=bit, first=first)
-    for memory, bit, first in wanted.values():
-        if (memory, bit, first) not in places:
-            raise RuntimeError(f"bit {bit} of memory {memory} is in no block memory from row {first} on")
+                    raise RuntimeError(f"bit {bit} of memory {name} is in two block memories from row {first} on")
+                places[key] = Place(block=block, shape=shape, column=index, memory=name, bit=bit, first=first)
+    for name, bit, first in wanted.values():
+        if (name, bit, first) not in places:
+            raise RuntimeError(f"bit {bit} of memory {name} is in no block memory from row {first} on")
     return list(places.values())
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from amaranth.hdl import Const, Instance, Module
-from amaranth.lib import io, wiring
+from amaranth.lib import io
 from amaranth.lib.wiring import Out
 
 from firstspike.errors import FirstspikeError
+from firstspike_rtl.core.component import Component
 
 MEGA = 1_000_000
 
@@ -63,7 +64,7 @@ class IceSetting(Setting):
         return self.compared_hz * self.multiply
 
 
-class Pll(wiring.Component):
+class Pll(Component):
     """A loop of one family: ``clk`` from the board's oscillator.
 
     Parameters
@@ -138,10 +139,10 @@ class EcpPll(Pll):
                 for post in range(1, min(128, top * divide // (reference_hz * multiply)) + 1):
                     yield Setting(reference_hz=reference_hz, divide=divide, multiply=multiply, post=post)
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         setting = self._setting
-        m.submodules.pin = pin = io.Buffer("i", self._port)
+        m.submodules.pin = pin = io.Buffer(io.Direction.Input, self._port)
         m.submodules.pll = Instance(
             "EHXPLLL",
             a_FREQUENCY_PIN_CLKI=f"{setting.reference_hz / MEGA:g}",
@@ -204,7 +205,7 @@ class IcePll(Pll):
         """FILTER_RANGE, as icepll chooses it."""
         return 1 + sum(setting.compared_hz >= limit * MEGA for limit in cls.FILTERS)
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         setting = self._setting
         m.submodules.pll = Instance(
@@ -238,10 +239,10 @@ class GowinPll(Pll):
                 for post in cls.POSTS:
                     yield Setting(reference_hz=reference_hz, divide=divide, multiply=multiply, post=post)
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         setting = self._setting
-        m.submodules.pin = pin = io.Buffer("i", self._port)
+        m.submodules.pin = pin = io.Buffer(io.Direction.Input, self._port)
         m.submodules.pll = Instance(
             "rPLL",
             p_FCLKIN=f"{setting.reference_hz / MEGA:g}",

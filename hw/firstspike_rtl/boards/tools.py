@@ -75,7 +75,7 @@ class Tool:
             ) as process,
         ):  # fmt: skip
             try:
-                for line in process.stderr:
+                for line in process.stderr or ():
                     lines.append(line)
                     watch(line)
             except BaseException:

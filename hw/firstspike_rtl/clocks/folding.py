@@ -8,7 +8,7 @@ make another faster are wasted. A folding is balanced if a step fewer lanes in a
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -122,7 +122,8 @@ def _cost(ram: Ram, shape: tuple[int, int], price: int, emulated: int) -> tuple[
 
 def work(hardware: Hardware, result: Result) -> NDArray[np.float64]:
     """Places that spikes reach in each layer, a mean over the images, shape (layers,): clocks if lanes = channels."""
-    return floor(hardware, result).mean(axis=0) / [layer.groups for layer in hardware.layers]
+    mean: NDArray[np.float64] = floor(hardware, result).mean(axis=0)
+    return mean / [layer.groups for layer in hardware.layers]
 
 
 def interval(hardware: Hardware, result: Result) -> float:
@@ -161,8 +162,9 @@ def fold(
     channels = [len(layer.weight) for layer in network.layers]
     fastest = Hardware.for_network(network, lanes=channels, test_clocks=1, **settings)
     load = work(fastest, result)
-    if clocks is None:
+    if blocks is not None:
         return _into_blocks(network, load, blocks, settings)
+    assert clocks is not None
 
     def balanced(limit: float) -> Hardware:
         most = [max(_within(n, each, limit), default=1) for n, each in zip(channels, load, strict=True)]
@@ -204,12 +206,13 @@ def _into_blocks(network: Network, load: NDArray[np.float64], limit: int, settin
         for index, chosen in enumerate(groups):
             taken[index][chosen] = _blocks(hardware, index)
 
+    def fewest(blocks: dict[int, int], groups: Iterable[int]) -> int:
+        return min(groups, key=lambda g: (blocks[g], -g))
+
     def smallest(clocks: float) -> list[int]:
         """Groups with which each layer takes the fewest blocks, and of these the fewest lanes."""
-        return [
-            min(_within(n, each, clocks), key=lambda g, by_groups=by_groups: (by_groups[g], -g))
-            for n, each, by_groups in zip(channels, load, taken, strict=True)
-        ]
+        layers = zip(channels, load, taken, strict=True)
+        return [fewest(blocks, _within(n, each, clocks)) for n, each, blocks in layers]
 
     def total(clocks: float) -> int:
         return _blocks(base, None) + sum(x[g] for x, g in zip(taken, smallest(clocks), strict=True))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Value
-from amaranth.lib import stream, wiring
+from typing import Any
+
+from amaranth.hdl import Cat, Module
+from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from firstspike.contract.hardware import Hardware
+from firstspike_rtl.core.component import Component
 from firstspike_rtl.core.encoder import EventInput, PixelEncoder, Sorter
 from firstspike_rtl.core.integrator import Integrator
 from firstspike_rtl.core.layouts import WORD, LoadSignature, event_layout
@@ -17,7 +20,7 @@ from firstspike_rtl.core.readout import Readout
 from firstspike_rtl.core.tables import Contents
 
 
-class Core(wiring.Component):
+class Core(Component):
     """Input stage, layers and readout joined by streams; all layers work at once, on images in a row.
 
     Latency and throughput follow from the parts; :mod:`firstspike_rtl.clocks.cycles` computes them.
@@ -59,9 +62,10 @@ class Core(wiring.Component):
             members["monitor"] = Out(stream.Signature(monitor_layout(spiking)))
         super().__init__(members)
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         hardware, contents = self._hardware, self._contents
+        source: PixelEncoder | EventInput
         if hardware.input == "pixels":
             m.submodules.pixel_encoder = source = PixelEncoder(hardware, contents)
             connect(m, flipped(self.load), source.load)
@@ -102,7 +106,7 @@ class Core(wiring.Component):
             events = end.o
         connect(m, end.o, flipped(self.o))
 
-        def ends(population) -> Value:
+        def ends(population: Any) -> Any:
             event, final = population.payload, hardware.layers[0].input_codes - 1
             return population.valid & population.ready & event.mark & (event.step == final)
 

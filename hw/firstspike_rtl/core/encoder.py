@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, ValueLike
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, stream
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from firstspike.contract.hardware import PIXELS_PER_WORD, Hardware
+from firstspike_rtl.core.component import Component
 from firstspike_rtl.core.layouts import EVENT_WORD, WORD, LoadSignature, event_layout, number
 from firstspike_rtl.core.serialiser import Serialiser
-from firstspike_rtl.core.tables import Contents, add_table
+from firstspike_rtl.core.tables import Contents, Table, add_table
 
 
 def advanced(m: Module, hardware: Hardware, index: Value, count: int, multiple: int = 1) -> Value:
@@ -38,7 +41,7 @@ def _digit(m: Module, digit: Value, more: ValueLike, base: int) -> tuple[Value, 
     return kept, carry
 
 
-class PixelEncoder(wiring.Component):
+class PixelEncoder(Component):
     """Spikes from pixels, four pixels a clock: each byte of a word is looked up; words with a spike wait in a queue.
 
     A frame is one image: ``ceil(N/4)`` words, pixel 0 in the lowest byte, ``last`` in the last word. The final
@@ -94,7 +97,7 @@ class PixelEncoder(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         queue = self._look_up(m)
         self._serialise(m, queue)
@@ -122,8 +125,8 @@ class PixelEncoder(wiring.Component):
         valid_s1 = Signal()
         valid_s2 = Signal()
         whole_s1 = Signal()
-        word_s1 = Signal(self._queued)
-        entry = Signal(self._queued)
+        word_s1: Any = Signal(self._queued)
+        entry: Any = Signal(self._queued)
         m.submodules.queue = queue = SyncFIFOBuffered(width=self._queued.size, depth=self.QUEUE)
         surplus = words * PIXELS_PER_WORD - hardware.sizes[0]
         exists = Mux(whole_s1, (1 << PIXELS_PER_WORD - surplus) - 1, (1 << PIXELS_PER_WORD) - 1)
@@ -176,7 +179,7 @@ class PixelEncoder(wiring.Component):
         connect(m, serialiser.o, flipped(self.o))
 
 
-class EventInput(wiring.Component):
+class EventInput(Component):
     """Spikes from words: one event a word (``EVENT_WORD``, fields ``index``, ``step`` and ``mark``).
 
     A frame is one image, ``last`` in its last word; a word with ``mark`` carries no spike (an image without spikes is
@@ -197,7 +200,7 @@ class EventInput(wiring.Component):
         self._hardware = hardware
         super().__init__({"i": In(stream.Signature(WORD)), "o": Out(stream.Signature(event_layout(hardware, 0)))})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         codes = self._hardware.layers[0].input_codes
         event = data.View(EVENT_WORD, self.i.payload.data)
@@ -233,7 +236,7 @@ class EventInput(wiring.Component):
 
     def _exists(self, index: Value) -> Value:
         """Whether there is a neuron of this index."""
-        exists = Const(1)
+        exists: Value = Const(1)
         rest = index
         for size, stride in zip(self._hardware.layers[0].map, self._hardware.strides(0), strict=True):
             bits = stride.bit_length() - 1
@@ -242,7 +245,7 @@ class EventInput(wiring.Component):
         return exists
 
 
-class Sorter(wiring.Component):
+class Sorter(Component):
     """Events of an image in order of time, with a watermark after every step.
 
     A bucket sort: each step has a linked list of neurons, threaded through one memory of N entries. It stores a whole
@@ -271,12 +274,13 @@ class Sorter(wiring.Component):
         signature = stream.Signature(event_layout(hardware, 0))
         super().__init__({"i": In(signature), "o": Out(signature)})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         index_bits, steps = self._index_bits, self._steps
-        m.submodules.head = head = Memory(shape=index_bits, depth=max(2, steps), init=[])
-        m.submodules.tail = tail = Memory(shape=index_bits, depth=max(2, steps), init=[])
-        m.submodules.next = following = Memory(shape=index_bits, depth=1 << index_bits, init=[])
+        head: Table = Memory(shape=index_bits, depth=max(2, steps), init=[])
+        tail: Table = Memory(shape=index_bits, depth=max(2, steps), init=[])
+        following: Table = Memory(shape=index_bits, depth=1 << index_bits, init=[])
+        m.submodules.head, m.submodules.tail, m.submodules.next = head, tail, following
         head_read, tail_read, next_read = (
             head.read_port(domain="comb"),
             tail.read_port(domain="comb"),

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth.hdl import Array, Const, Module, Signal, Value
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from firstspike.contract.hardware import Hardware
+from firstspike_rtl.core.component import Component
 from firstspike_rtl.core.layouts import TEST, LoadSignature, event_layout
 from firstspike_rtl.core.membranes import AddSignature
 from firstspike_rtl.core.tables import Contents, add_table, fields
 from firstspike_rtl.core.walk import Walk
 
 
-class Integrator(wiring.Component):
+class Integrator(Component):
     """Adds W * K[step] of each spike to the membranes it reaches, ``lanes`` of them a clock.
 
     ===== ============================================================
@@ -66,7 +69,7 @@ class Integrator(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         hardware, shape = self._hardware, self._hardware.layers[self._index]
         m.submodules.walk = walk = Walk(hardware, self._index)
@@ -95,7 +98,7 @@ class Integrator(wiring.Component):
         m.d.comb += given.eq((issued & due) << bank)
         m.d.sync += [taken.eq((taken & ~self.release) | given), bank.eq(bank ^ (issued & final))]
 
-        test_s1 = Signal(data.StructLayout({"due": 1, "test": TEST}))
+        test_s1: Any = Signal(data.StructLayout({"due": 1, "test": TEST}))
         m.d.sync += [
             test_s1.due.eq(issued & due),
             test_s1.test.final.eq(final),

@@ -5,6 +5,8 @@ RTL, simulations and benches pack and unpack with these layouts.
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import Out
@@ -79,7 +81,7 @@ def output_index_bits(hardware: Hardware, layer: int) -> int:
 WORD = data.StructLayout({"data": WORD_BITS, "last": 1})
 
 #: An event as the outside sees it (event input, monitor): fields of a 32-bit word.
-EVENT_WORD = data.StructLayout(words.EVENT_WORD)
+EVENT_WORD: Any = data.StructLayout(words.EVENT_WORD)
 
 #: The last word of a result record. ``step`` is that of the earliest output spike, T if there is none.
 RESULT_WORD = data.StructLayout(words.RESULT_WORD)

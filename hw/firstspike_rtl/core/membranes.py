@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from firstspike.contract.layer_shape import LayerShape
+from firstspike_rtl.core.component import Component
 from firstspike_rtl.core.layouts import number
-from firstspike_rtl.core.tables import has_lookup_memory
+from firstspike_rtl.core.tables import Table, has_lookup_memory
 
 #: Bits of a bank up to which it is worth no block RAM, where there is no look-up memory: it lies in registers.
 REGISTER_BITS = 256
@@ -59,7 +62,7 @@ class ScanSignature(wiring.Signature):
         )
 
 
-class Membranes(wiring.Component):
+class Membranes(Component):
     """Two banks of membranes without their bias, ``lanes`` side by side in a row.
 
     Adding reads a row, and writes the sum one clock later; a sum that was just written is seen by the next read, so
@@ -95,11 +98,11 @@ class Membranes(wiring.Component):
         """Whether the rows lie in look-up memory; where a device has none, a single row lies in registers."""
         return shape.shallow if has_lookup_memory(platform) else shape.membrane_rows == 1
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         lanes = data.ArrayLayout(signed(self.shape.membrane_bits), self.shape.lanes)
-        old = Signal(lanes)
-        new = Signal(lanes)
+        old: Any = Signal(lanes)
+        new: Any = Signal(lanes)
         if self.shallow(self.shape, platform):
             self._one_memory(m, old.as_value(), new.as_value())
         else:
@@ -112,7 +115,8 @@ class Membranes(wiring.Component):
         rows = self.shape.membrane_rows
         places = 2 << len(scan.row)
         empty = places // 2 + rows if rows < places // 2 else places
-        m.submodules.rows = memory = Memory(shape=len(old), depth=empty + 1, init=[])
+        memory: Table = Memory(shape=len(old), depth=empty + 1, init=[])
+        m.submodules.rows = memory
         writer = memory.write_port()
         adder, reader = memory.read_port(domain="comb"), memory.read_port(domain="comb")
 
@@ -143,19 +147,21 @@ class Membranes(wiring.Component):
         add_row = Signal.like(add.row)
         m.d.sync += [add_bank.eq(add.bank), add_row.eq(add.row)]
 
-        added, scanned = [], []
+        added: list[Value] = []
+        scanned: list[Value] = []
         for bank in (0, 1):
             scanning = Signal(name=f"scanning{bank}")
             adding = Signal(name=f"adding{bank}")
             m.d.comb += scanning.eq(scan.active & (scan.bank == bank))
             m.d.sync += adding.eq(add.valid & (add.bank == bank))
-            written = Signal(layout, name=f"written{bank}")
+            written: Any = Signal(layout, name=f"written{bank}")
             m.d.comb += [written.values.eq(new), written.holds.eq(~scan.clear[bank])]
             # Plain bits: the layout is only a view, so that the Verilog has one vector.
             rows = self.shape.membrane_rows
             small = not has_lookup_memory(platform) and rows * layout.size <= REGISTER_BITS
             style = {"ram_style": "logic"} if small else {}
-            m.submodules[f"bank{bank}"] = memory = Memory(shape=layout.size, depth=rows, init=[], attrs=style)
+            memory: Table = Memory(shape=layout.size, depth=rows, init=[], attrs=style)
+            m.submodules[f"bank{bank}"] = memory
             writer = memory.write_port()
             reader = memory.read_port(transparent_for=(writer,))
             m.d.comb += [

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth.hdl import Module, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
 from firstspike.contract.hardware import Hardware
+from firstspike_rtl.core.component import Component
 from firstspike_rtl.core.layouts import EVENT_WORD, event_layout
 
 
@@ -18,7 +21,7 @@ def monitor_layout(populations: int) -> data.StructLayout:
     return data.StructLayout({"slots": data.ArrayLayout(EVENT_WORD, populations), "keep": populations, "last": 1})
 
 
-class Fork(wiring.Component):
+class Fork(Component):
     """Two copies of a stream; an item moves on when both have taken it.
 
     Latency: 0. Throughput: 1 clock an item. A copy that is always ready does not slow the other.
@@ -33,7 +36,7 @@ class Fork(wiring.Component):
         signature = stream.Signature(layout)
         super().__init__({"i": In(signature), "o": Out(signature), "tap": Out(signature)})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         outputs = (self.o, self.tap)
         done = [Signal(name=f"done{n}") for n in range(len(outputs))]
@@ -45,7 +48,7 @@ class Fork(wiring.Component):
         return m
 
 
-class Monitor(wiring.Component):
+class Monitor(Component):
     """Events of all populations on one stream.
 
     Latency: 1 clock. Throughput: one event of every population a clock. While its output is ready it never holds an
@@ -67,7 +70,7 @@ class Monitor(wiring.Component):
             | {"o": Out(stream.Signature(monitor_layout(len(self._layouts))))}
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         step = Signal()
         inputs = [getattr(self, f"i{p}") for p in range(len(self._layouts))]

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from firstspike.contract.hardware import Hardware
+from firstspike_rtl.core.component import Component
 from firstspike_rtl.core.layouts import TEST, LoadSignature, event_layout, number
 from firstspike_rtl.core.membranes import ScanSignature
 from firstspike_rtl.core.scanner import Scanner
 from firstspike_rtl.core.serialiser import Serialiser
-from firstspike_rtl.core.tables import Contents, add_table
+from firstspike_rtl.core.tables import Contents, Table, add_table
 
 
 def reaches(membrane: Value, threshold: Value) -> Value:
@@ -37,12 +38,12 @@ class Found(NamedTuple):
 
     spikes: list[tuple[Value, Value]]
     valid: Value
-    slice: data.View
+    slice: Any
     last: Value
     waiting: Value
 
 
-class Neurons(wiring.Component):
+class Neurons(Component):
     """Spikes of a hidden layer, as ``docs/numerics.md`` defines them, from membranes that a :class:`Scanner` reads.
 
     Two fire units find the same spikes. ``stepped`` compares all neurons with TH[k], for one step k after another, and
@@ -90,7 +91,7 @@ class Neurons(wiring.Component):
         """Clocks from a slice to the stage that holds its spikes: 1 if stepped, a bit of the step each to search."""
         return hardware.steps.bit_length() if hardware.layers[index].fire == "search" else 1
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         hardware, shape, w = self._hardware, self._shape, self._shape.fire_lanes
         search = shape.fire == "search"
@@ -126,7 +127,8 @@ class Neurons(wiring.Component):
         threshold = self._thresholds.read_port(domain="comb")
         m.d.comb += threshold.addr.eq(slice_.step)
         slices = shape.slices
-        m.submodules.fired = fired = Memory(shape=shape.fire_lanes, depth=max(2, slices), init=[])
+        fired: Table = Memory(shape=shape.fire_lanes, depth=max(2, slices), init=[])
+        m.submodules.fired = fired
         reader, writer = fired.read_port(domain="comb"), fired.write_port()
         position = Signal(number(slices))
         before = Signal(shape.fire_lanes)

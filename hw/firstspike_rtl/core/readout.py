@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from amaranth.hdl import Module, Mux, Signal, Value, ValueLike, signed
-from amaranth.lib import stream, wiring
+from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from firstspike.contract.hardware import Hardware
+from firstspike_rtl.core.component import Component
 from firstspike_rtl.core.layouts import RESULT_WORD, TEST, WORD, LoadSignature, number
 from firstspike_rtl.core.membranes import ScanSignature
 from firstspike_rtl.core.neurons import reaches
@@ -21,7 +23,7 @@ def beats(membrane: Value, best: Value) -> Value:
     return membrane > best
 
 
-class Readout(wiring.Component):
+class Readout(Component):
     """One result record an image: the output membranes if asked for, then the class (``RESULT_WORD``).
 
     Membrane readout: after the window the neurons are read once, one a clock; the class is the first of the largest.
@@ -64,7 +66,7 @@ class Readout(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         shape, steps = self._shape, self._hardware.steps
         m.submodules.scanner = scanner = Scanner(self._hardware, self._index, self._contents, passes=shape.fires)
@@ -114,7 +116,7 @@ class Readout(wiring.Component):
             with m.Elif(seen & reached(best) & ~decided):
                 m.d.sync += [decided.eq(1), decision.eq(best_index), decision_step.eq(k)]
 
-        result = Signal(RESULT_WORD)
+        result: Any = Signal(RESULT_WORD)
         m.d.comb += [
             result.index.eq(Mux(decided, decision, best_index)),
             result.step.eq(Mux(decided, decision_step, Mux(reached(best), k, steps))),

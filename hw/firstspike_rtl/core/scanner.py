@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from amaranth.hdl import Array, Module, Mux, Signal, Value, signed
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, stream
 from amaranth.lib.memory import ReadPort
 from amaranth.lib.wiring import In, Out
 
 from firstspike.contract.hardware import Hardware
+from firstspike_rtl.core.component import Component
 from firstspike_rtl.core.layouts import TEST, LoadSignature, number, slice_layout
 from firstspike_rtl.core.membranes import ScanSignature
 from firstspike_rtl.core.tables import Contents, add_table, fields
@@ -37,7 +40,7 @@ class _Position:
 
     group: Signal
     last_group: Signal
-    member: data.View  # of the window
+    member: Any  # of the window
     slice_: Signal
     ends: list[Value]  # for columns and rows of a window, slices, columns, rows: it, and all inside it, is at its end
     end_pass: Signal
@@ -55,7 +58,7 @@ class _Row:
     leaving: Signal
 
 
-class Scanner(wiring.Component):
+class Scanner(Component):
     """Every neuron of a layer, in slices of ``fire_lanes`` neighbouring channels, once for each step that is tested.
 
     A slice of the membranes of one place is read in a clock, and the bias added. Of a pooling window's membranes the
@@ -120,7 +123,7 @@ class Scanner(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         bias = add_table(m, self._bias, self._contents, self.load).read_port()
         state = self._state(m)
@@ -156,7 +159,7 @@ class Scanner(wiring.Component):
         last_group = Signal()
         m.d.comb += last_group.eq(group == shape.groups - 1)
         member = data.StructLayout({"j": number(shape.pool), "i": number(shape.pool)})
-        at = Signal(member)
+        at: Any = Signal(member)
         slice_ = Signal(number(shape.group_slices[0]))
         column = Signal(number(columns))
         line = Signal(number(rows))
@@ -218,14 +221,14 @@ class Scanner(wiring.Component):
                 m.d.sync += [signal.eq(0) for signal in zeros]
         return place, bias_row
 
-    def _tag(self, m: Module, state: _State, at: _Position, place: Signal) -> list[data.View]:
+    def _tag(self, m: Module, state: _State, at: _Position, place: Signal) -> list[Any]:
         """What goes with a slice from stage to stage: a tag for each."""
         tag = data.StructLayout(
             {
                 "valid": 1, "index": place.shape(), "step": state.k.shape(), "last": 1, "end": 1, "first": 1, "emit": 1,
             }
         )  # fmt: skip
-        tags = [Signal(tag, name=f"tag_{stage}") for stage in "abcde"]
+        tags: list[Any] = [Signal(tag, name=f"tag_{stage}") for stage in "abcde"]
         tag_a = tags[0]
         _, end_member, *_ = at.ends
         m.d.comb += [
@@ -242,7 +245,7 @@ class Scanner(wiring.Component):
         return tags
 
     def _read(
-        self, m: Module, state: _State, at: _Position, tags: list[data.View], bias: ReadPort, bias_row: Signal
+        self, m: Module, state: _State, at: _Position, tags: list[Any], bias: ReadPort[int, Value], bias_row: Signal
     ) -> _Row:
         """Stage B: the membranes have been asked for the row, and the table for its bias."""
         ready, tag_b = self.ready, tags[1]
@@ -284,7 +287,7 @@ class Scanner(wiring.Component):
         with m.If(row.leaving & row.release & state.final):
             m.d.sync += self.scan.bank.eq(~self.scan.bank)
 
-    def _slice_with_bias(self, m: Module, row: _Row) -> data.View:
+    def _slice_with_bias(self, m: Module, row: _Row) -> Any:
         """Stages C and D: the slice out of the row, in two steps, and the bias on it."""
         shape, ready = self._shape, self.ready
         value = self._slice_layout()
@@ -306,7 +309,7 @@ class Scanner(wiring.Component):
                 m.d.sync += total.eq(part + b)
         return value_d
 
-    def _maximum(self, m: Module, state: _State, tags: list[data.View], value_d: data.View) -> None:
+    def _maximum(self, m: Module, state: _State, tags: list[Any], value_d: Any) -> None:
         """Stage E: the largest membrane of each channel of the window, on the output."""
         *_, tag_d, tag_e = tags
         largest = Signal(self._slice_layout())
@@ -324,7 +327,7 @@ class Scanner(wiring.Component):
             self.last.eq(tag_e.last),
         ]
 
-    def _accept(self, m: Module, state: _State, at: _Position, tags: list[data.View]) -> None:
+    def _accept(self, m: Module, state: _State, at: _Position, tags: list[Any]) -> None:
         """A test begins when the stages are empty; its last pass, or its only one, ends the scan."""
         waiting = [stage.valid for stage in tags[1:]]
         m.d.comb += self.test.ready.eq(~state.clearing & ~state.scanning & ~_any(waiting) & self.idle)
@@ -362,7 +365,7 @@ class Scanner(wiring.Component):
         return [columns - (pool - 1), -corner, pool - corner, down, group]
 
 
-def _choose(parts: list[Value], index: Value) -> Value:
+def _choose(parts: Sequence[Value], index: Value) -> Value:
     return Array(parts)[index] if len(parts) > 1 else parts[0]
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from amaranth.hdl import Module, Mux, Signal, Value, unsigned
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out, connect, flipped
 
+from firstspike_rtl.core.component import Component
 from firstspike_rtl.core.skid import SkidBuffer
 
 #: Index of a lane's neuron, from the first lane's.
 LaneIndex = Callable[[Module, Value, int], Value]
 
 
-class Serialiser(wiring.Component):
+class Serialiser(Component):
     """Events of up to ``lanes`` spikes that come together, lowest lane first, then their watermark.
 
     Latency: 2 clocks. Throughput: ``spikes`` clocks, 1 more for a watermark; a clock if there is neither.
@@ -67,12 +69,12 @@ class Serialiser(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         # The next part's ready must not reach through this one to all that waits for it.
         m.submodules.skid = skid = SkidBuffer(self._layout)
         connect(m, skid.o, flipped(self.o))
-        held = Signal(self._held)
+        held: Any = Signal(self._held)
         lowest = Signal(self._lanes)
         some = Signal()
         m.d.comb += [

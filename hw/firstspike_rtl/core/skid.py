@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
+from firstspike_rtl.core.component import Component
 
-class SkidBuffer(wiring.Component):
+
+class SkidBuffer(Component):
     """Registers between two streams. ``i.ready`` is a register too; an item that came when it should have fallen waits.
 
     Latency: 1 clock. Throughput: 1 clock an item.
@@ -25,7 +29,7 @@ class SkidBuffer(wiring.Component):
     def __init__(self, layout: data.StructLayout) -> None:
         super().__init__({"i": In(stream.Signature(layout)), "o": Out(stream.Signature(layout))})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         i, o = self.i, self.o
         spare = Signal.like(i.payload)

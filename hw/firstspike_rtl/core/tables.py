@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 from amaranth.hdl import Module, Value
 from amaranth.lib import memory as lib_memory
-from amaranth.lib.wiring import PureInterface
 from amaranth.vendor import LatticeICE40Platform
 
 from firstspike.contract.memory import Memory
 
 Contents = Mapping[str, Sequence[int]]
+Table: TypeAlias = "lib_memory.Memory[int, Value]"
+
+#: For synthesis: what is read of a row in the clock in which it is written does not matter.
+NO_RW_CHECK: dict[str, Any] = {"no_rw_check": 1}
 
 #: Memories for block RAM, also where synthesis would take look-up tables, of which there are fewer to spare.
 BLOCK_ROLES = ("weight", "encoder")
@@ -22,7 +26,7 @@ def has_lookup_memory(platform: object) -> bool:
     return not isinstance(platform, LatticeICE40Platform)
 
 
-def add_table(m: Module, spec: Memory, contents: Contents, load: PureInterface) -> lib_memory.Memory:
+def add_table(m: Module, spec: Memory, contents: Contents, load: Any) -> Table:
     """Add the memory ``spec`` to ``m``, filled with ``contents[spec.name]`` and written by ``load``.
 
     A row may be read one clock after it was loaded. Weights may have more rows than the memory needs, up to whole
@@ -40,11 +44,11 @@ def add_table(m: Module, spec: Memory, contents: Contents, load: PureInterface) 
         if row < 0 or row >> spec.row_bits:
             raise ValueError(f"memory {spec.name}: row {index} is {row:#x}, outside {spec.row_bits} bits")
     # A memory of one row would have an address of no bits, which Verilog cannot write.
-    # A core that is being loaded reads nothing: synthesis need not care for a read of what is just written.
-    attributes: dict[str, str | int] = {"no_rw_check": 1}
+    # A core that is being loaded reads nothing, therefore without a check.
+    attributes = {**NO_RW_CHECK}
     if spec.role in BLOCK_ROLES:
         attributes["ram_style"] = "block"
-    memory = lib_memory.Memory(shape=spec.row_bits, depth=max(2, len(rows)), init=rows, attrs=attributes)
+    memory: Table = lib_memory.Memory(shape=spec.row_bits, depth=max(2, len(rows)), init=rows, attrs=attributes)
     m.submodules[spec.name] = memory
     write = memory.write_port()
     m.d.comb += [

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth.hdl import Array, Module, Signal, Value
-from amaranth.lib import stream, wiring
+from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
 from firstspike.contract.hardware import Hardware
+from firstspike_rtl.core.component import Component
 from firstspike_rtl.core.layouts import event_layout, number
 
 
-class Walk(wiring.Component):
+class Walk(Component):
     """Addresses of all membranes that a spike reaches, without a division or a multiplication by a variable.
 
     A spike (channel, row, column) of a map reaches the outputs whose kernel covers it: a rectangle of places, walked
@@ -53,7 +56,7 @@ class Walk(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         shape = self._shape
         taps, places = shape.taps, shape.places
@@ -134,7 +137,7 @@ class Walk(wiring.Component):
         line = index[column_bits : column_bits + row_bits]
         channel = index[column_bits + row_bits :]
         if shape.kind == "dense":
-            self._reaches = 1
+            self._reaches: Any = 1
             return index, Value.cast(0), Value.cast(0), Value.cast(0)
         kernel_rows, kernel_columns = shape.kernel
         row_reach, column_reach = shape.reach(0), shape.reach(1)

@@ -6,18 +6,21 @@ be anything that synthesis likes; their contents come as a list of register writ
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import accumulate
+from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import memory as lib_memory
-from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
 from firstspike.contract.hardware import Hardware
 from firstspike.contract.images import Contents, load_words
 from firstspike.contract.memory import WORD_BITS, Memory
 from firstspike.contract.registers import register_map
+from firstspike_rtl.core.component import Component
 from firstspike_rtl.core.layouts import number
+from firstspike_rtl.core.tables import Table
 from firstspike_rtl.top.bus import OKAY, LiteSignature
 
 NAME = "boot"
@@ -65,7 +68,7 @@ def power_up(hardware: Hardware, contents: Contents) -> Contents:
     return contents | empty | {NAME: rows(hardware, contents)}
 
 
-class Boot(wiring.Component):
+class Boot(Component):
     """Replays the list once after configuration of the device; a reset in the middle begins it again, a later one not.
 
     A write that is refused ends it: then the core holds no digest, and a host loads it.
@@ -87,17 +90,19 @@ class Boot(wiring.Component):
 
     CLOCKS_PER_ROW = 4
 
-    def __init__(self, hardware: Hardware, init: list[int]) -> None:
+    def __init__(self, hardware: Hardware, init: Sequence[int]) -> None:
         self._hardware, self._init = hardware, init
         self._depth = depth(hardware)
         if len(init) < self._depth:
             raise ValueError(f"{len(init)} rows for a list of {self._depth}")
         super().__init__({"bus": Out(LiteSignature()), "done": Out(1)})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         bus, registers = self.bus, register_map(self._hardware)
-        rows = lib_memory.Memory(shape=ROW_BITS, depth=len(self._init), init=self._init, attrs={"ram_style": "block"})
+        rows: Table = lib_memory.Memory(
+            shape=ROW_BITS, depth=len(self._init), init=self._init, attrs={"ram_style": "block"}
+        )
         m.submodules[NAME] = rows
         read = rows.read_port()
         position = Signal(number(len(self._init)))

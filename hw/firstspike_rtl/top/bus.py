@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from firstspike.contract import registers
 from firstspike.contract.hardware import Hardware
 from firstspike.contract.memory import WORD_BITS
+from firstspike_rtl.core.component import Component
 from firstspike_rtl.core.layouts import LoadSignature, number
 from firstspike_rtl.core.tables import Contents, add_table
 
@@ -30,7 +33,7 @@ class LiteSignature(wiring.Signature):
         )  # fmt: skip
 
 
-class Registers(wiring.Component):
+class Registers(Component):
     """The register map of :mod:`firstspike.contract.registers` on AXI4-Lite.
 
     A read of an address without a register, a write to one that cannot be written or with less than four bytes, and
@@ -68,7 +71,7 @@ class Registers(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         bus, table = self.bus, registers.register_map(self._hardware)
         clear = Signal()
@@ -78,7 +81,7 @@ class Registers(wiring.Component):
         with m.If(~self.enable):
             m.d.sync += in_core.eq(0)
 
-        def counter(name: str, increment) -> Signal:
+        def counter(name: str, increment: Value) -> Signal:
             value = Signal(WORD_BITS, name=name)
             m.d.sync += value.eq(Mux(clear, 0, value + increment))
             return value
@@ -88,7 +91,7 @@ class Registers(wiring.Component):
         address = Signal(len(bus.araddr) - 2)
         reading = Signal()
         m.d.comb += [digest.addr.eq(bus.araddr[2:]), digest.en.eq(bus.arvalid & bus.arready)]
-        values = {
+        values: dict[str, list[Value]] = {
             "identity": [Const(registers.IDENTITY, WORD_BITS)],
             "version": [Const(registers.INTERFACE_VERSION, WORD_BITS)],
             "shape": [Const(registers.shape_word(self._hardware), WORD_BITS)],

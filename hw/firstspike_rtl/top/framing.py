@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, stream
 from amaranth.lib.crc.catalog import CRC32_ETHERNET
 from amaranth.lib.wiring import In, Out
 
 from firstspike.contract.memory import WORD_BITS
 from firstspike.host import link
+from firstspike_rtl.core.component import Component
 from firstspike_rtl.core.layouts import WORD, number
 
 #: The two words before the payload.
 HEADER = data.StructLayout(link.HEADER)
 
 
-class FrameReceiver(wiring.Component):
+class FrameReceiver(Component):
     """Takes frames apart. The payload is written into a memory as it comes, and is of worth only after ``good``.
 
     Good is a frame that is properly escaped, as long as its header says, and has the right CRC. All else is dropped
@@ -51,7 +54,7 @@ class FrameReceiver(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         around = link.HEADER_WORDS + link.CRC_WORDS
         most = (self._payload_words + around) * link.WORD_BYTES
@@ -103,7 +106,7 @@ class FrameReceiver(wiring.Component):
         return m
 
 
-class FrameSender(wiring.Component):
+class FrameSender(Component):
     """Makes frames: END, the words escaped, their CRC, END.
 
     Throughput: 2 clocks a byte, 1 more for an escaped one, 2 more a frame.
@@ -118,7 +121,7 @@ class FrameSender(wiring.Component):
     def __init__(self) -> None:
         super().__init__({"i": In(stream.Signature(WORD)), "o": Out(stream.Signature(8)), "idle": Out(1)})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.submodules.checksum = crc = CRC32_ETHERNET().create()
         place = Signal(range(link.WORD_BYTES))

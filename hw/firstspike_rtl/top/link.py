@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import stream
 from amaranth.lib.memory import Memory, ReadPort, WritePort
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -14,7 +15,9 @@ from firstspike.contract.memory import WORD_BITS
 from firstspike.contract.registers import register_map
 from firstspike.host import link
 from firstspike.host.link import Status, Type
+from firstspike_rtl.core.component import Component
 from firstspike_rtl.core.layouts import WORD, number
+from firstspike_rtl.core.tables import NO_RW_CHECK, Table
 from firstspike_rtl.top.bus import OKAY, LiteSignature
 from firstspike_rtl.top.framing import HEADER, FrameReceiver, FrameSender
 
@@ -23,7 +26,7 @@ from firstspike_rtl.top.framing import HEADER, FrameReceiver, FrameSender
 class _Request:
     """The request; of its payload ``word`` is the one at ``position``, once that is ``fresh``."""
 
-    header: data.View
+    header: Any
     position: Signal
     last_position: Signal
     word: Signal
@@ -40,8 +43,8 @@ class _Request:
 class _Reply:
     """The reply to the last request that was executed; sent again on demand."""
 
-    note: WritePort
-    recall: ReadPort
+    note: WritePort[int, Value]
+    recall: ReadPort[int, Value]
     noted: Signal
     kind: Signal
     status: Signal
@@ -63,13 +66,13 @@ class _Work:
     address: Signal  # of a register
     stopping: Signal
     offering: Signal
-    offered: data.View  # a word of the image, or of the reply
+    offered: Any  # a word of the image, or of the reply
     shown: Signal  # the whole image
     seen: Signal  # the whole result
     waited: Signal  # clocks
 
 
-class Link(wiring.Component):
+class Link(Component):
     """Executes requests (``docs/link.md``) on the registers and streams of a core.
 
     One request at a time; what comes before its reply is out is ignored. A request with the tag of the last one is a
@@ -105,7 +108,7 @@ class Link(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.submodules.receiver = receiver = FrameReceiver(link.request_words(self._hardware))
         m.submodules.sender = sender = FrameSender()
@@ -126,7 +129,8 @@ class Link(wiring.Component):
 
     def _payload(self, m: Module, receiver: FrameReceiver) -> _Request:
         capacity = link.request_words(self._hardware)
-        m.submodules.request = request = Memory(shape=WORD_BITS, depth=capacity, init=[], attrs={"no_rw_check": 1})
+        request: Table = Memory(shape=WORD_BITS, depth=capacity, init=[], attrs=NO_RW_CHECK)
+        m.submodules.request = request
         store, fetch = request.write_port(), request.read_port()
         word = Signal(WORD_BITS)
         stale = Signal(2)
@@ -153,7 +157,8 @@ class Link(wiring.Component):
 
     def _reply(self, m: Module) -> _Reply:
         capacity = link.reply_words(self._hardware)
-        m.submodules.reply = reply = Memory(shape=WORD_BITS, depth=capacity, init=[])
+        reply: Table = Memory(shape=WORD_BITS, depth=capacity, init=[])
+        m.submodules.reply = reply
         note, recall = reply.write_port(), reply.read_port()
         noted = Signal(range(capacity + 1))
         m.d.comb += note.addr.eq(noted)
@@ -169,7 +174,7 @@ class Link(wiring.Component):
         address = Signal.like(self.bus.araddr)
         stopping = Signal()
         offering = Signal()
-        offered = Signal(WORD)
+        offered: Any = Signal(WORD)
         shown, seen = Signal(), Signal()
         waited = Signal(range(link.patience_clocks(self._hardware) + 1))
         return _Work(address, stopping, offering, offered, shown, seen, waited)
@@ -313,7 +318,7 @@ class Link(wiring.Component):
         """The reply: its header, and what was noted."""
         index = Signal(range(link.HEADER_WORDS + link.reply_words(self._hardware)))  # of a word of it
         with m.State("SEND"):
-            answer = Signal(HEADER)
+            answer: Any = Signal(HEADER)
             stranger, header = reply.stranger, request.header
             m.d.comb += [
                 answer.length.eq(Mux(stranger, 0, reply.noted)),

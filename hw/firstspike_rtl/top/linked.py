@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth.hdl import Module
-from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out, connect
+from amaranth.lib.wiring import Out, connect
 
 from firstspike.contract.hardware import Hardware
+from firstspike_rtl.core.component import Component
 from firstspike_rtl.core.layouts import WORD
 from firstspike_rtl.core.skid import SkidBuffer
 from firstspike_rtl.core.tables import Contents
 from firstspike_rtl.top import boot
 from firstspike_rtl.top.link import Link
 from firstspike_rtl.top.pins import add_core
-from firstspike_rtl.top.uart import UartReceiver, UartTransmitter, divisor
+from firstspike_rtl.top.uart import RX, TX, UartReceiver, UartTransmitter, divisor
 
 NAME = "linked_top"
 
 
-class LinkedTop(wiring.Component):
+class LinkedTop(Component):
     """A core with the host link on it, in the clock domain ``sync``: ``clk`` and ``rst`` of the Verilog.
 
     The monitor, if there is one, is not used. After a reset memories hold what they held before. With ``boot``, a
@@ -50,9 +52,9 @@ class LinkedTop(wiring.Component):
         self._hardware, self._contents, self._boot = hardware, contents, boot
         self._divisor = divisor(clock_hz, baud)
         self._link = Link(hardware, clock_hz, self._divisor)
-        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1)} | ({"ready": Out(1)} if boot else {}))
+        super().__init__({"rx": RX, "tx": TX} | ({"ready": Out(1)} if boot else {}))
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         registers, core = add_core(m, self._hardware, self._contents)
         m.submodules.link = link = self._link
@@ -76,7 +78,7 @@ class LinkedTop(wiring.Component):
             m.d.comb += core.monitor.ready.eq(1)
         return m
 
-    def _connect_bus(self, m: Module, host, bus) -> None:
+    def _connect_bus(self, m: Module, host: Any, bus: Any) -> None:
         if not self._boot:
             connect(m, host, bus)
             return

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth.hdl import Cat, ClockDomain, Module, ResetInserter
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Member, Out, connect
 
 from firstspike.contract.hardware import Hardware
 from firstspike.contract.memory import WORD_BITS
+from firstspike_rtl.core.component import Component
 from firstspike_rtl.core.datapath import Core
 from firstspike_rtl.core.tables import Contents
 from firstspike_rtl.top.bus import LiteSignature, Registers
@@ -55,7 +57,7 @@ def add_core(m: Module, hardware: Hardware, contents: Contents) -> tuple[Registe
     return registers, core
 
 
-class Top(wiring.Component):
+class Top(Component):
     """AXI4-Stream in and out, AXI4-Lite registers, and the event-monitor stream.
 
     One clock ``aclk``, synchronous reset ``aresetn`` (low). After reset the core is disabled: set ``enable`` in the
@@ -76,9 +78,10 @@ class Top(wiring.Component):
         self._hardware, self._contents = hardware, contents
         super().__init__(ports(hardware))
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
-        m.domains.sync = sync = ClockDomain("sync")
+        sync: Any = ClockDomain("sync")
+        m.domains.sync = sync
         registers, core = add_core(m, self._hardware, self._contents)
         m.d.comb += [
             sync.clk.eq(self.aclk),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth.hdl import Cat, Const, Module, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import stream
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
 from firstspike.errors import FirstspikeError
+from firstspike_rtl.core.component import Component
 
 BYTE_BITS = 8
 #: Start, data, stop.
@@ -16,6 +19,9 @@ FRAME_BITS = BYTE_BITS + 2
 LEAST_DIVISOR = 4
 #: Of the rate; as much again is left to the other end.
 TOLERANCE = 0.02
+
+#: Wires, high without a byte.
+RX, TX = In(1, init=1), Out(1, init=1)  # type: ignore[call-arg]  # amaranth-stubs know the name of before 0.5
 
 
 def divisor(clock_hz: int, baud: int) -> int:
@@ -39,7 +45,7 @@ def divisor(clock_hz: int, baud: int) -> int:
     return clocks
 
 
-class UartReceiver(wiring.Component):
+class UartReceiver(Component):
     """Bytes from a wire, each bit read once, in its middle.
 
     A start bit that is gone at its middle is a glitch, and ignored. A byte without a stop bit is dropped, and the next
@@ -61,9 +67,9 @@ class UartReceiver(wiring.Component):
 
     def __init__(self, divisor: int) -> None:
         self._divisor = divisor
-        super().__init__({"rx": In(1, init=1), "o": Out(stream.Signature(BYTE_BITS, always_ready=True))})
+        super().__init__({"rx": RX, "o": Out(stream.Signature(BYTE_BITS, always_ready=True))})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         line = Signal(init=1)
         m.submodules.synchroniser = FFSynchronizer(self.rx, line, init=1)
@@ -101,7 +107,7 @@ class UartReceiver(wiring.Component):
         return m
 
 
-class UartTransmitter(wiring.Component):
+class UartTransmitter(Component):
     """Bytes to a wire.
 
     Latency: 1 clock from a byte to its start bit. Throughput: a byte in 10 bits and 1 clock.
@@ -119,9 +125,9 @@ class UartTransmitter(wiring.Component):
 
     def __init__(self, divisor: int) -> None:
         self._divisor = divisor
-        super().__init__({"i": In(stream.Signature(BYTE_BITS)), "tx": Out(1, init=1)})
+        super().__init__({"i": In(stream.Signature(BYTE_BITS)), "tx": TX})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         bits = Signal(FRAME_BITS, init=(1 << FRAME_BITS) - 1)
         left = Signal(range(FRAME_BITS + 1))

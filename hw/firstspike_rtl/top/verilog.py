@@ -16,16 +16,18 @@ from typing import Any
 from amaranth.back import verilog
 from amaranth.hdl import Shape
 from amaranth.lib import data
-from amaranth.lib.wiring import Component, Out
+from amaranth.lib.wiring import Out
 
 import firstspike
 from firstspike.artefact import new_folder
 from firstspike.contract import images
 from firstspike.contract.hardware import Hardware
+from firstspike.contract.image_formats import TEXT_FORMATS
 from firstspike.contract.memory import Memory
 from firstspike.contract.registers import IDENTITY, INTERFACE_VERSION, register_map
 from firstspike.errors import FirstspikeError
 from firstspike.network.model import Network
+from firstspike_rtl.core.component import Component
 from firstspike_rtl.core.encoder import EventInput, PixelEncoder, Sorter
 from firstspike_rtl.core.integrator import Integrator
 from firstspike_rtl.core.layouts import EVENT_WORD, RESULT_WORD
@@ -137,7 +139,7 @@ def generate(network: Network, hardware: Hardware, folder: Path) -> Path:
     text = convert(hardware, contents)
     with new_folder(folder) as draft:
         for memory in hardware.memories:
-            text_image = images.TEXT_FORMATS["mem"].render(memory, contents[memory.name])
+            text_image = TEXT_FORMATS["mem"].render(memory, contents[memory.name])
             (draft / f"{memory.name}.mem").write_text(text_image)
         (draft / f"{NAME}.v").write_text(text)
         manifest = describe(network, hardware)

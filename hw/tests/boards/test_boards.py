@@ -7,12 +7,14 @@ import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from networks import dense_layers
+from uart import loaded
 
 from firstspike.contract import images
 from firstspike.contract.hardware import Hardware
@@ -203,6 +205,18 @@ def test_pins_are_the_boards(name: str) -> None:
         "led_0": pin("led", 0),
         "led_1": pin("led", 1),
     }
+
+
+@pytest.mark.parametrize("baud", [None, 460_800])
+@pytest.mark.parametrize("name", boards.BOARDS)
+def test_rate_is_the_one_asked_for(name: str, baud: int | None) -> None:
+    """The board's own, or the user's: in the plan, which the host follows, and in the timers of both wires."""
+    hardware = Hardware.for_network(dense_layers((9, 5, 3)), lanes=2, monitor=False)
+    planned = plan(Order(board=name, hardware=hardware, baud=baud))
+    assert planned.baud == (baud or boards.BOARDS[name].baud)
+    clocks = round(Fraction(planned.clock_hz, planned.baud))
+    timers = loaded(planned.files[f"{TOP}.debug.v"].decode())
+    assert timers == {"transmitter": {clocks - 1}, "receiver": {clocks - 1, (clocks - 1) // 2 - 1}}
 
 
 FULL = "Info: \t ICESTORM_LC: {}/ 5280 \nInfo: \t ICESTORM_RAM: {}/ 30 \nERROR: Unable to place cell\n"

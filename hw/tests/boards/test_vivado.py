@@ -16,11 +16,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from uart import loaded
 
 from firstspike.contract import images
 from firstspike.contract.hardware import Hardware
 from firstspike.contract.registers import ADDRESS_BITS
 from firstspike.errors import FirstspikeError
+from firstspike.host.link import DEFAULT_BAUD
 from firstspike.network import kernels
 from firstspike.network.model import Network, dense
 from firstspike_rtl.boards import vivado
@@ -320,10 +322,13 @@ def test_verilog_is_clean(folder: Path) -> None:
 
 
 def test_board_takes_the_linked_core(rtl: Path, folder: Path) -> None:
-    """The core with its host link has the pins that the board's top connects, and reads every memory's image."""
+    """It has the pins that the board's top connects, and the host's rate, and reads every memory's image."""
     file = folder / "src" / f"{vivado.LINKED}.v"
     images_read = re.findall(r"\$readmemh\(\"([\w.]+)\"", file.read_text())
     assert sorted(images_read) == sorted(memory["image"] for memory in manifest_of(rtl)["memories"])
+    clocks = round(vivado.BOARD_MEGAHERTZ * 1e6 / DEFAULT_BAUD)
+    timers = loaded(file.read_text())
+    assert timers == {"transmitter": {clocks - 1}, "receiver": {clocks - 1, (clocks - 1) // 2 - 1}}
     assert ports_of([file], vivado.LINKED) == {"clk": 1, "rst": 1, "rx": 1, "tx": 1}
     assert set(ports_of([folder / "src" / f"{vivado.BOARD}.v", file], vivado.BOARD)) > {"clk", "rst", "rx", "tx"}
 

@@ -134,8 +134,11 @@ class Case:
         return out
 
 
-def random_case(rng: random.Random, core: Hardware, images: int, spikes: int) -> Case:
-    """Weights and K, their extremes among them; images as the layer before sends them, watermarks in their places."""
+def random_case(rng: random.Random, core: Hardware, images: int, spikes: int, *, least: int = 0) -> Case:
+    """Weights and K, their extremes among them; images as the layer before sends them, watermarks in their places.
+
+    Before each watermark come ``least`` to ``spikes`` spikes.
+    """
     shape = core.layers[0]
     low, high, largest = -(1 << shape.weight_bits - 1), (1 << shape.weight_bits - 1) - 1, (1 << shape.kernel_bits) - 1
     weights = [
@@ -155,7 +158,7 @@ def random_case(rng: random.Random, core: Hardware, images: int, spikes: int) ->
             codes = [mark] if core.ordered[0] else range(shape.input_codes)
             # One neuron several times: the same rows are added to in consecutive clocks.
             favourite = rng.randrange(shape.inputs)
-            for _ in range(rng.randint(0, spikes)):
+            for _ in range(rng.randint(least, spikes)):
                 image.append((rng.choice([favourite, rng.randrange(shape.inputs)]), rng.choice(codes)))
             final = mark == shape.input_codes - 1
             image.append((None, mark, rng.randrange(2) if final else 0))
@@ -274,7 +277,8 @@ def test_a_test_waits_for_the_one_before(waves) -> None:
 def test_integrator_clocks(shape, seed, waves) -> None:
     """A row a clock; the test comes LATENCY_TEST clocks after its watermark; the next image follows without a gap."""
     core = parts.followed(shape)
-    case = random_case(random.Random(seed), core, images=2, spikes=12)
+    # So many spikes that no test has to wait for the one before.
+    case = random_case(random.Random(seed), core, images=2, spikes=12, least=6)
     taken, trace = case.run(waves=waves)
     visits = (shape.visits * shape.groups).tolist()
     clocks = [1 if e[0] is None else max(1, visits[e[0]]) for image in case.images for e in image]

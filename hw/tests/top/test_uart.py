@@ -7,15 +7,12 @@ import random
 import pytest
 from amaranth.hdl import Module
 from simulation import PERIOD, Stalls, Trace, Transfers, send, simulate
+from uart import bits
 
 from firstspike.errors import FirstspikeError
 from firstspike_rtl.top.uart import FRAME_BITS, LEAST_DIVISOR, UartReceiver, UartTransmitter, divisor
 
 QUIET = 3 * FRAME_BITS
-
-
-def bits(byte: int, stop: int = 1) -> list[int]:
-    return [0, *(byte >> n & 1 for n in range(8)), stop]
 
 
 class Wire:
@@ -190,6 +187,8 @@ def test_both_ends(seed: int, waves) -> None:
 def test_divisors() -> None:
     assert divisor(25_000_000, 115_200) == 217
     assert divisor(12_000_000, 3_000_000) == 4
+    assert divisor(16_000_000, 115_200) == 139  # of 138.9
+    assert divisor(48_000_000, 921_600) == 52  # of 52.1
     for clock_hz, baud, message in (
         (12_000_000, 4_000_000, "needs a clock of 16000000 Hz or more"),
         (25_000_000, 3_000_000, "makes 3125000 baud, too far from 3000000"),
