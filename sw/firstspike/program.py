@@ -17,6 +17,8 @@ from firstspike.errors import FirstspikeError
 
 #: Errors of the machine: no fault of the input, and no bug either.
 MACHINE = (*artefact.FULL, errno.EROFS, errno.EIO, errno.ENFILE, errno.EMFILE)
+#: Variables that say where libraries keep what they do not want to make again.
+CACHES = ("XDG_CACHE_HOME", "MPLCONFIGDIR", "YOWASP_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR")
 #: Where Lightning looks for the number of this process, whoever has set it.
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 
@@ -62,16 +64,22 @@ def _surroundings() -> Iterator[None]:
                 os.environ.pop(name, None)
         if not all(map(_can_be_made, _library_folders())):
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="firstspike-", ignore_cleanup_errors=True))
-            os.environ.update(XDG_CACHE_HOME=folder, MPLCONFIGDIR=folder, YOWASP_CACHE_DIR=folder)
+            os.environ.update(dict.fromkeys(CACHES, folder))
+            if not _home().is_absolute():
+                os.environ["HOME"] = folder
         yield
 
 
+def _home() -> Path:
+    """The user's home; ``~`` where nobody knows it."""
+    return Path(os.path.expanduser("~"))  # noqa: PTH111
+
+
 def _library_folders() -> list[Path]:
-    """Where libraries keep what they do not want to make again."""
-    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - as it is where nobody knows the user's
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
-    config = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config") / "matplotlib"
-    folders = [Path(os.environ.get("MPLCONFIGDIR") or config), cache / "matplotlib", cache / "wasmtime"]
+    """Where libraries keep such things."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or _home() / ".cache")
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or _home() / ".config")
+    folders = [Path(os.environ.get("MPLCONFIGDIR") or config / "matplotlib"), cache / "matplotlib", cache / "wasmtime"]
     return [*folders, Path(os.environ.get("YOWASP_CACHE_DIR") or cache / "YoWASP")]
 
 

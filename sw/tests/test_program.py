@@ -64,7 +64,7 @@ def test_names_that_the_encoding_lacks_are_printed(monkeypatch: pytest.MonkeyPat
     assert out.getvalue() == b"\\xfc \\udcff\n"
 
 
-VARIABLES = ("MPLBACKEND", "XDG_CACHE_HOME", "MPLCONFIGDIR", "YOWASP_CACHE_DIR", "RANK", "SLURM_PROCID")
+VARIABLES = ("MPLBACKEND", "HOME", "XDG_CACHE_HOME", "MPLCONFIGDIR", "YOWASP_CACHE_DIR", "RANK", "SLURM_PROCID")
 
 
 def inside() -> dict[str, str | None]:
@@ -83,7 +83,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_home_is_used_as_it_is(home: Path) -> None:
-    assert inside() == dict.fromkeys(VARIABLES, None) | {"MPLBACKEND": "agg"}
+    assert inside() == dict.fromkeys(VARIABLES, None) | {"MPLBACKEND": "agg", "HOME": str(home)}
     assert list(home.iterdir()) == []
 
 
@@ -105,7 +105,8 @@ def test_folders_that_cannot_be_made_have_others_in_their_place(
 def test_a_user_without_a_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(home)
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as for a number that has no entry
-    assert inside()["XDG_CACHE_HOME"] is not None
+    found = inside()
+    assert found["HOME"] == found["XDG_CACHE_HOME"] is not None
 
 
 def test_an_old_cache_of_another_user(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

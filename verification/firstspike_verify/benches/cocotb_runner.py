@@ -53,7 +53,7 @@ def compile_bench(verilog: Path, build: Path, *, top: str = "top", waves: bool =
     parts = [verilog.read_bytes(), top.encode(), env["PATH"].encode(), b"%d" % waves]
     key = hashlib.sha256(b"\0".join(parts)).hexdigest()
     with locked(build):
-        if toolchain.up_to_date(build, key):
+        if toolchain.up_to_date(build / top, key):
             return
         with toolchain.workshop() as scratch, _libraries(scratch), mock.patch.dict(os.environ, env):
             os.environ.update(toolchain.installed(env, scratch))

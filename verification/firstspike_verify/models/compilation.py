@@ -56,7 +56,7 @@ def compile_core(folder: Path, build: Path, *, fast: bool = True, waves: bool = 
     shared_object = build / f"V{NAME}"
 
     def ready() -> bool:
-        return any(toolchain.up_to_date(build, key) for key in keys)
+        return any(toolchain.up_to_date(shared_object, key) for key in keys)
 
     if ready():
         return shared_object

@@ -62,10 +62,10 @@ def compile_linked(hardware: Hardware, contents: Contents, build: Path, *, boot:
     settings = [*FLAGS, COMPILER_FLAGS, MAKE_VARIABLES, *toolchain.programs(env)]
     key = hashlib.sha256(b"\0".join([text.encode(), DRIVER.read_bytes(), *(x.encode() for x in settings)])).hexdigest()
     shared_object = build / f"V{NAME}"
-    if toolchain.up_to_date(build, key):
+    if toolchain.up_to_date(shared_object, key):
         return shared_object
     with locked(build), toolchain.workshop() as scratch:
-        if toolchain.up_to_date(build, key):  # by another process meanwhile
+        if toolchain.up_to_date(shared_object, key):  # by another process meanwhile
             return shared_object
         env = toolchain.installed(env, scratch)
         source = scratch / f"{NAME}.v"

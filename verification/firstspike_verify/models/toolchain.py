@@ -127,10 +127,10 @@ def installed(env: Mapping[str, str], folder: Path) -> dict[str, str]:
     return dict(env) | {"TMPDIR": str(folder)} | found
 
 
-def up_to_date(build: Path, key: str) -> bool:
+def up_to_date(product: Path, key: str) -> bool:
     """Whether :func:`deliver` has put there what ``key`` stands for."""
     try:
-        return (build / STAMP).read_text() == key
+        return product.is_file() and product.with_name(STAMP).read_text() == key
     except OSError:
         return False
 

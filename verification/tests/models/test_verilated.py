@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import shutil
+import signal
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +18,7 @@ from designs import DESIGNS, IMAGES, parts, pictures
 from mutants import CORE
 from naive_operations import expected, seen, tally
 
+from firstspike import signals
 from firstspike.energy.operations import Counters, count
 from firstspike.errors import FirstspikeError
 from firstspike.network import golden
@@ -303,6 +309,37 @@ def test_unwritable_waves(generated, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(FirstspikeError, match="cannot write"):
         generated("ties").verilated(tmp_path / "file" / "core.vcd")
+
+
+def test_a_signal_stops_a_simulation(generated) -> None:
+    """While the clock loop runs, which would take minutes."""
+    made = generated("ties")
+    core = made.verilated()
+    shown = pictures(made.design.network, 0, 200_000)
+    rows = core.frames_of(shown, made.design.network)
+    begin = time.monotonic()
+    with signals.handled():
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        with pytest.raises(signals.Stopped):
+            core.run_frames(rows, stall=0.9)
+    assert time.monotonic() - begin < 30
+
+
+def test_a_full_disk_stops_a_simulation_with_waves(generated, tmp_path: Path) -> None:
+    made = generated("ties")
+    core = made.verilated(tmp_path / "core.vcd")
+    shown = pictures(made.design.network, 0, 100)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limit[1]))
+    try:
+        with pytest.raises(FirstspikeError, match=r"cannot write the waves: .*File too large") as caught:
+            core.run(shown, made.design.network)
+        with pytest.raises(FirstspikeError, match="cannot write the waves"):
+            core.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert caught.value.hint == "make room, or simulate fewer images"
+    core.close()
 
 
 def test_missing_results_are_an_error(generated, monkeypatch: pytest.MonkeyPatch) -> None:
