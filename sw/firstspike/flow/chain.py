@@ -38,16 +38,21 @@ def train(workspace: Workspace, *, resume: bool = False, hardware: bool = False)
 
     """
     with workspace.naming_file():
-        for doubt in precheck.check(workspace, hardware=hardware):
-            if processes.is_first():
+        doubts = precheck.check(workspace, hardware=hardware)
+
+        def say() -> None:
+            for doubt in doubts if processes.is_first() else ():
                 print(f"note: {doubt}", file=sys.stderr)
+
         # These take seconds to load: what is wrong is said before.
         from firstspike.training import train as training
         from firstspike.training.distributed import wait_for_all
 
         with workspace.timed("train"):
             try:
-                _, history = training.fit(workspace.experiment, workspace.loaded, workspace.training, resume=resume)
+                _, history = training.fit(
+                    workspace.experiment, workspace.loaded, workspace.training, resume=resume, begin=say
+                )
             except Stopped as stop:
                 if (workspace.training / training.CHECKPOINT).is_file():
                     stop.hint = "go on after the last whole epoch with --resume"

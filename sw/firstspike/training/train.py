@@ -10,7 +10,7 @@ import os
 import platform
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -176,9 +176,16 @@ def train(experiment: Experiment, dataset: Dataset, out: Path | str, resume: boo
 
 
 def fit(
-    experiment: Experiment, dataset: Dataset, out: Path | str, resume: bool = False
+    experiment: Experiment,
+    dataset: Dataset,
+    out: Path | str,
+    resume: bool = False,
+    *,
+    begin: Callable[[], None] = lambda: None,
 ) -> tuple[Surrogate, list[dict[str, Any]]]:
     """The training of :func:`train` without what follows: the model, on the CPU and in evaluation mode, and history.
+
+    ``begin`` is called when nothing is left that could be refused.
 
     Raises
     ------
@@ -208,6 +215,7 @@ def fit(
         trainer = _trainer(recipe, out)
         share = _share(min(recipe.batch_size, len(images)))
         batches = loader(images, batch_size=share, seed=recipe.seed)
+        begin()
         with threads.as_many_as_pay(training.model, share):
             trainer.fit(training, batches, ckpt_path=checkpoint, weights_only=True)
     return training.model.cpu().eval(), training.history

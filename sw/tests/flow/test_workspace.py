@@ -166,6 +166,17 @@ def test_a_checkpoint_is_of_its_settings(done: Path) -> None:
     chain.quantize(opened(done, ("batch_size = 4", "batch_size = 4\n[conversion]\npercentile = 99")))
 
 
+def test_one_line_for_what_is_refused(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is doubtful is said when a training begins, and not beside an error."""
+    doubtful = opened(done, ("hidden = [4]", "hidden = [4, 3]"))
+    with pytest.raises(FirstspikeError, match="is of another experiment"):
+        chain.train(doubtful, resume=True)
+    assert capsys.readouterr().err == ""
+    chain.train(doubtful)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("note: the last layer of [network] hidden has 3 neurons")
+
+
 def test_a_checkpoint_of_an_older_version(done: Path) -> None:
     import torch
 
