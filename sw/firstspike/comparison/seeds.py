@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from firstspike import program
+from firstspike.artefact import locked
 from firstspike.comparison import parallel
 from firstspike.errors import FirstspikeError
 from firstspike.experiment.config import Experiment
@@ -72,12 +73,13 @@ def main(
     workers: Annotated[int, typer.Option(min=1, help="trainings side by side; each takes one core")] = 1,
 ) -> None:
     """Train each experiment with several seeds; prints and writes accuracy and spikes of each."""
-    for file in files:
-        experiment = Experiment.load(file)
-        result = measure(experiment, seeds, out / experiment.name, workers)
-        write_json(out / f"{experiment.name}.json", result)
-        shown = ", ".join(f"{100 * accuracy:.2f}" for accuracy in result["accuracy"])
-        print(f"{experiment.name}: {shown} % with seeds 1 to {seeds}: {out / experiment.name}.json", flush=True)
+    with locked(out):
+        for file in files:
+            experiment = Experiment.load(file)
+            result = measure(experiment, seeds, out / experiment.name, workers)
+            write_json(out / f"{experiment.name}.json", result)
+            shown = ", ".join(f"{100 * accuracy:.2f}" for accuracy in result["accuracy"])
+            print(f"{experiment.name}: {shown} % with seeds 1 to {seeds}: {out / experiment.name}.json", flush=True)
 
 
 if __name__ == "__main__":
