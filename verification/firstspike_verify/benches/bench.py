@@ -31,7 +31,7 @@ from firstspike.network.model import Network
 from firstspike_rtl.core.layouts import EVENT_WORD
 from firstspike_rtl.top.verilog import load_manifest
 from firstspike_verify.benches import cocotb_runner
-from firstspike_verify.checks.protocol import LiteChecker, StreamChecker
+from firstspike_verify.checks.protocol import LiteChecker, StreamChecker, watch
 from firstspike_verify.checks.scoreboard import Scoreboard
 from firstspike_verify.models import frames
 
@@ -118,13 +118,9 @@ class Bench:
         self.monitor = AxiStreamSink(AxiStreamBus.from_prefix(dut, "m_axis_monitor"), self.clock, **reset)
         self.lite = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), self.clock, **reset)
         self.stall(stalls)
-        checked = (dut, self.clock, dut.aresetn)
-        self.streams = [
-            StreamChecker(checked[0], prefix, *checked[1:]) for prefix in ("s_axis", "m_axis", "m_axis_monitor")
-        ]
-        self.lite_checker = LiteChecker(checked[0], "s_axil", *checked[1:])
-        for checker in (*self.streams, self.lite_checker):
-            checker.start(cocotb.start_soon)
+        self.streams = [StreamChecker(dut, prefix) for prefix in ("s_axis", "m_axis", "m_axis_monitor")]
+        self.lite_checker = LiteChecker(dut, "s_axil")
+        cocotb.start_soon(watch(self.clock, dut.aresetn, (*self.streams, self.lite_checker)))
         cocotb.start_soon(self._noise())
         cocotb.start_soon(self._read_records())
         cocotb.start_soon(self._read_monitor())

@@ -10,7 +10,7 @@ import pytest
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge
 
-from firstspike_verify.checks.protocol import Checker, LiteChecker, ProtocolError, StreamChecker
+from firstspike_verify.checks.protocol import Checker, LiteChecker, ProtocolError, StreamChecker, watch
 
 Clocks = Sequence[dict[str, int]]
 
@@ -75,7 +75,7 @@ async def drive(dut: Any, checker: Checker, clocks: Clocks) -> None:
 
     async def guarded() -> None:
         try:
-            await checker._run()
+            await watch(dut.aclk, dut.aresetn, (checker,))
         except ProtocolError as error:
             found.append(error)
 
@@ -103,20 +103,20 @@ async def expect(dut: Any, checker: Checker, message: str, clocks: Clocks) -> No
 @cocotb.parametrize(case=list(STREAMS))
 async def stream(dut: Any, case: str) -> None:
     """AXI4-Stream."""
-    await expect(dut, StreamChecker(dut, "o", dut.aclk, dut.aresetn), *STREAMS[case])
+    await expect(dut, StreamChecker(dut, "o"), *STREAMS[case])
 
 
 @cocotb.test()
 @cocotb.parametrize(case=list(LITES))
 async def lite(dut: Any, case: str) -> None:
     """AXI4-Lite."""
-    await expect(dut, LiteChecker(dut, "o", dut.aclk, dut.aresetn), *LITES[case])
+    await expect(dut, LiteChecker(dut, "o"), *LITES[case])
 
 
 @cocotb.test()
 async def pause(dut: Any) -> None:
     """A paused checker forgives a channel that is reset by other means, and starts anew."""
-    checker = StreamChecker(dut, "o", dut.aclk, dut.aresetn)
+    checker = StreamChecker(dut, "o")
     checker.paused = True
     with pytest.raises(ProtocolError, match="no transfer"):
         await drive(dut, checker, [WAIT, IDLE])
@@ -125,9 +125,9 @@ async def pause(dut: Any) -> None:
 @cocotb.test(expect_error=ProtocolError)
 async def failing_checker_fails_the_test(dut: Any) -> None:
     """In the background, as in every bench, a broken rule ends the test; nobody has to ask the checker."""
-    checker = StreamChecker(dut, "o", dut.aclk, dut.aresetn)
-    checker.start(cocotb.start_soon)
-    quiet = StreamChecker(dut, "o", dut.aclk, dut.aresetn)
+    checker = StreamChecker(dut, "o")
+    cocotb.start_soon(watch(dut.aclk, dut.aresetn, (checker,)))
+    quiet = StreamChecker(dut, "o")
     quiet.paused = True
     await drive(dut, quiet, [WAIT, IDLE, IDLE])
     await ClockCycles(dut.aclk, 1000)

@@ -109,33 +109,10 @@ class LiteRule:
 
 
 class Checker:
-    """What checkers of signals have in common: a task at every rising edge, and a pause.
+    """What checkers of signals have in common: a look at every rising edge (:func:`watch`), and a pause."""
 
-    A failing rule fails the running cocotb test at once.
-
-    Parameters
-    ----------
-    clock, reset_n
-        Clock, and reset that is active while low.
-    """
-
-    def __init__(self, clock: Any, reset_n: Any) -> None:
-        self._clock, self._reset_n = clock, reset_n
+    def __init__(self) -> None:
         self.paused = False
-        self.task: Any = None
-
-    def start(self, run: Callable[..., Any]) -> None:
-        """Begin; ``run`` is ``cocotb.start_soon``."""
-        self.task = run(self._run())
-
-    async def _run(self) -> None:
-        edge = RisingEdge(self._clock)
-        while True:
-            await edge
-            if self.paused:
-                self.restart()
-            else:
-                self.step(not self._reset_n.value)
 
     def step(self, reset: bool) -> None:
         """Look at one clock edge."""
@@ -154,6 +131,27 @@ class Checker:
             if there was no transfer.
         """
         raise NotImplementedError
+
+
+async def watch(clock: Any, reset_n: Any, checkers: Sequence[Checker]) -> None:
+    """Task in which checkers look at every rising edge; a rule that fails, fails the running cocotb test at once.
+
+    Parameters
+    ----------
+    clock, reset_n
+        Clock, and reset that is active while low.
+    checkers
+        Of signals in this clock domain.
+    """
+    edge = RisingEdge(clock)
+    while True:
+        await edge
+        reset = not reset_n.value
+        for checker in checkers:
+            if checker.paused:
+                checker.restart()
+            else:
+                checker.step(reset)
 
 
 class Channel:
@@ -194,8 +192,8 @@ class StreamChecker(Checker):
         For example ``m_axis``.
     """
 
-    def __init__(self, entity: Any, prefix: str, clock: Any, reset_n: Any) -> None:
-        super().__init__(clock, reset_n)
+    def __init__(self, entity: Any, prefix: str) -> None:
+        super().__init__()
         payload = [
             getattr(entity, f"{prefix}_{name}")
             for name in ("tdata", "tkeep", "tlast", "tid", "tdest", "tuser")
@@ -236,8 +234,8 @@ class LiteChecker(Checker):
         "r": ("rdata", "rresp"),
     }
 
-    def __init__(self, entity: Any, prefix: str, clock: Any, reset_n: Any) -> None:
-        super().__init__(clock, reset_n)
+    def __init__(self, entity: Any, prefix: str) -> None:
+        super().__init__()
 
         def signal(name: str) -> Any:
             return getattr(entity, f"{prefix}_{name}")
