@@ -51,7 +51,7 @@ def test_a_message_is_one_line_and_literal(text: str) -> None:
 
 
 def test_no_other_file_makes_a_console() -> None:
-    folder = Path(__file__).parents[2]
+    folder = Path(__file__).parents[3]
     files = [path for room in ("sw/firstspike", "hw/firstspike_rtl", "verification/firstspike_verify")
              for path in (folder / room).rglob("*.py")]  # fmt: skip
     makers = {path.name for path in files if "Console(" in path.read_text()}
