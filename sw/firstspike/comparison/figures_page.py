@@ -7,6 +7,7 @@ recorded, with their date.
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -166,7 +167,8 @@ def _folded(workspace: Workspace) -> Measurement:
 def _printed(show: Callable[[Console], None]) -> list[str]:
     """Lines, as a wide terminal shows them."""
     text = io.StringIO()
-    show(Console(file=text, markup=False, emoji=False, highlight=False, soft_wrap=True, width=200))
+    with contextlib.redirect_stdout(text):
+        show(console(width=200))
     return [line.rstrip() for line in text.getvalue().splitlines() if line.strip()]
 
 
