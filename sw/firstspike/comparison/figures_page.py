@@ -22,6 +22,7 @@ from firstspike import program
 from firstspike.artefact import write_file
 from firstspike.comparison import measured
 from firstspike.comparison.measured import Measurement
+from firstspike.console import console
 from firstspike.flow import chain, report
 from firstspike.flow.workspace import BUILD, Workspace, read_json, write_json
 
@@ -160,7 +161,7 @@ def _folded(workspace: Workspace) -> Measurement:
     table = chain.folding_table(workspace.folded(clocks=TARGET))
     name, network = workspace.experiment.name, workspace.frozen.digest
     command = f"firstspike generate examples/{name}.toml --clocks {TARGET}"
-    output = _printed(lambda console: console.print(table))
+    output = _printed(lambda page: page.print(table))
     return measured.measurement("output", name, command, workspace.report, [], network=network, output=output)
 
 
