@@ -18,12 +18,12 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, connect, flipped
 
 from firstspike_rtl.core import datapath as core
-from firstspike_rtl.core import integrator, membranes, neurons, readout, scanner, serialiser, walk
+from firstspike_rtl.core import encoder, integrator, membranes, monitor, neurons, readout, scanner, serialiser, walk
 from firstspike_rtl.core.datapath import Core
 from firstspike_rtl.core.monitor import Fork
 from firstspike_rtl.top import pins as top
 
-RTL = (core, integrator, membranes, neurons, readout, scanner, serialiser, top, walk)
+RTL = (core, encoder, integrator, membranes, monitor, neurons, readout, scanner, serialiser, top, walk)
 
 
 @contextlib.contextmanager
@@ -208,3 +208,55 @@ CORE: dict[str, Mutant] = {
 BENCH: dict[str, Mutant] = {
     name: CORE[name] for name in ("greater", "dropped_event", "wrong_final_step", "first_of_a_window")
 } | {"no_backpressure": Mutant(_STEPPED, top, "Core", HastyCore)}
+
+_PIXELS, _PIXELS_SORTED, _EVENTS, _SORTED = "pixels", "pixels_sorted", "events", "events_sorted"
+
+#: Those that the flags of malformed frames must tell; ``design`` is one of the cores for these.
+FLAGS: dict[str, Mutant] = {
+    # Pixels.
+    "short_frame_unseen": Mutant(_PIXELS, encoder, "~(self.i.payload.last & end)", "~self.i.payload.last"),
+    "long_frame_unseen": Mutant(_PIXELS, encoder, "~(self.i.payload.last & end)", "~end"),
+    "not_looked_up": Mutant(_PIXELS, encoder, "entry.fault.eq(word_s1.fault)", "entry.fault.eq(0)"),
+    "not_queued": Mutant(_PIXELS, encoder, "serialiser.fault.eq(held.fault)", "serialiser.fault.eq(0)"),
+    "rest_of_a_frame_is_the_next": Mutant(_PIXELS, encoder, "dropping.eq(~self.i.payload.last)", "dropping.eq(0)"),
+    # Events.
+    "unknown_step_unseen": Mutant(_EVENTS, encoder, "self._exists(event.index) & (event.step < codes)",
+                                  "self._exists(event.index)"),
+    "unknown_index_unseen": Mutant(_EVENTS, encoder, "self._exists(event.index) & (event.step < codes)",
+                                   "event.step < codes"),
+    "only_the_last_event_counts": Mutant(_EVENTS, encoder, "fault.eq(fault | (~inside", "fault.eq((~inside"),
+    "events_not_told": Mutant(_EVENTS, encoder, "self.o.payload.fault.eq(fault)", "self.o.payload.fault.eq(0)"),
+    "told_of_the_next_too": Mutant(_EVENTS, encoder, "\n                    fault.eq(0),", ""),
+    # Sorter.
+    "too_many_unseen": Mutant(_SORTED, encoder, "fault.eq(i.fault | too_many)", "fault.eq(i.fault)"),
+    "too_many_not_counted": Mutant(_SORTED, encoder, "too_many.eq(1)", "too_many.eq(0)"),
+    "too_many_a_neuron_late": Mutant(_SORTED, encoder, "with m.If(left == self._neurons):",
+                                     "with m.If(left == self._neurons + 1):"),
+    "too_many_for_ever": Mutant(_SORTED, encoder, "fault.eq(i.fault | too_many), too_many.eq(0)",
+                                "fault.eq(i.fault | too_many)"),
+    "sorter_forgets": Mutant(_SORTED, encoder, "fault.eq(i.fault | too_many)", "fault.eq(too_many)"),
+    "sorter_forgets_pixels": Mutant(_PIXELS_SORTED, encoder, "fault.eq(i.fault | too_many)", "fault.eq(too_many)"),
+    "stored_fault_lost": Mutant(_SORTED, encoder, "wrong = fault | pending", "wrong = pending"),
+    "list_without_end_unseen": Mutant(_SORTED, encoder, "wrong = fault | pending", "wrong = fault"),
+    "list_without_end_forgotten": Mutant(_SORTED, encoder, "fault.eq(fault | pending)", "fault.eq(fault)"),
+    "rest_unseen": Mutant(_SORTED, encoder, "| pending | (left != 0)", "| pending"),
+    "rest_kept": Mutant(_SORTED, encoder, "used.eq(0), left.eq(0)", "used.eq(0)"),
+    "flag_in_every_watermark": Mutant(_SORTED, encoder, "o.fault.eq(wrong & (k == steps - 1))", "o.fault.eq(wrong)"),
+    # Layers.
+    "walk": Mutant(_EVENTS, walk, "self.fault.eq(event.fault)", "self.fault.eq(0)"),
+    "integrator": Mutant(_EVENTS, integrator, "test.fault.eq(walk.fault)", "test.fault.eq(0)"),
+    "test_taken": Mutant(_PIXELS, scanner, "state.fault.eq(self.test.payload.fault)", "state.fault.eq(0)"),
+    "scan": Mutant(_PIXELS, scanner, "self.slice.fault.eq(state.fault)", "self.slice.fault.eq(0)"),
+    "neurons": Mutant(_PIXELS, neurons, "serialiser.fault.eq(slice_.fault & last)", "serialiser.fault.eq(0)"),
+    "neurons_hasty": Mutant(_SORTED, neurons, "serialiser.fault.eq(slice_.fault & last)",
+                            "serialiser.fault.eq(slice_.fault)"),
+    "serialiser": Mutant(_PIXELS, serialiser, "event.fault.eq(~some & held.fault)", "event.fault.eq(0)"),
+    "serialiser_hasty": Mutant(_PIXELS, serialiser, "event.fault.eq(~some & held.fault)", "event.fault.eq(held.fault)"),
+    # What is told of it.
+    "readout": Mutant(_PIXELS, readout, "result.fault.eq(fault)", "result.fault.eq(0)"),
+    "readout_stage": Mutant(_PIXELS, readout, "fault.eq(slice_.fault)", "fault.eq(0)"),
+    "not_counted": Mutant(_PIXELS, core, "ends(inputs) & inputs.payload.fault", "ends(inputs) & 0"),
+    "counted_before_the_sorter": Mutant(_SORTED, core, "ends(inputs) & inputs.payload.fault",
+                                        "ends(source.o) & source.o.payload.fault"),
+    "monitor": Mutant(_PIXELS, monitor, '"mark", "fault", "step"', '"mark", "step"'),
+}  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import inspect
+import random
 from functools import cache, partial
 from pathlib import Path
 from unittest import mock
@@ -13,7 +14,8 @@ import numpy as np
 import pytest
 from benches import run
 from designs import DESIGNS, Design
-from mutants import BENCH, CORE, changed
+from malformed import CORES, expected, frames_for, said
+from mutants import BENCH, CORE, FLAGS, changed
 from simulation import simulate
 
 from firstspike.network import golden
@@ -95,6 +97,23 @@ def test_core_comparison_finds(name: str, waves: Path | None) -> None:
     assert outcome.total > 0
     assert not outcome.ok
     assert "expected" in outcome.describe()
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <coroutine object:pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <async_generator:pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("name", FLAGS)
+def test_flags_tell(name: str, seed: int, waves: Path | None) -> None:
+    """A flag is missing, or there is one too many, in a record, a watermark or the count; or no record comes."""
+    mutant = FLAGS[name]
+    hardware = CORES[mutant.design]
+    shown = frames_for(hardware, random.Random(seed))
+    with mutant():
+        try:
+            actual = said(hardware, shown, waves=waves)
+        except (TimeoutError, AssertionError):
+            gc.collect()
+            return
+    assert actual != expected(hardware, shown)
 
 
 @pytest.mark.smoke

@@ -348,6 +348,8 @@ def test_sorter_clocks(shape, steps, seed, waves) -> None:
         pytest.param([(5, 2), (3, 2), (5, 2)], 1, id="list_cut"),
         pytest.param([(5, 1), (5, 1)], 1, id="same_step"),
         pytest.param([(n % 3, n % 4) for n in range(60)], 1, id="more_than_neurons"),
+        # As many go out as there are neurons, and every list ends well: only the count of those that came tells.
+        pytest.param([*((n, n % 4) for n in range(10)), (9, 1)], 1, id="one_more_than_neurons"),
         pytest.param([(5, 1), (5, 2)], 0, id="not_noticed"),
     ],
 )
