@@ -62,6 +62,7 @@ def assert_within_noise(history: list[dict[str, Any]], accuracy: float) -> None:
     assert within_noise("tau", history[-1]["kernels"][0][0])
 
 
+@pytest.mark.slow
 def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
     file = tmp_path / "quick.toml"
     file.write_text(RECIPE)

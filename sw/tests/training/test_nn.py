@@ -191,7 +191,11 @@ def test_evaluation_is_the_golden_model_at_scale(readout: str, fire_start: int, 
 
 @pytest.mark.parametrize(
     ("shape", "architecture"),
-    [((1, 28, 28), "mnist-cnn"), ((3, 32, 32), "vgg16"), ((2, 8, 8), "A2-6C3p1-P2-D0.5-A2-7")],
+    [
+        ((1, 28, 28), "mnist-cnn"),
+        pytest.param((3, 32, 32), "vgg16", marks=pytest.mark.slow),
+        ((2, 8, 8), "A2-6C3p1-P2-D0.5-A2-7"),
+    ],
     ids=["mnist-cnn", "vgg16", "average"],
 )
 def test_named_networks_are_the_golden_model(shape: tuple[int, ...], architecture: str) -> None:

@@ -28,8 +28,8 @@ BLOCKS = {
     "events": {"DP16KD", "TRELLIS_DPR16X4", "MULT18X18D"},
     "convolution_early": {"DP16KD", "TRELLIS_DPR16X4", "MULT18X18D"},
 }
-#: The smallest of them.
-SMALL = "events"
+#: The smallest of them, and the largest.
+SMALL, LARGE = "events", "convolution_early"
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def outcome(core: VerilatedCore, network: Network, seed: int) -> Mismatches:
     return found
 
 
-@pytest.mark.parametrize("name", BLOCKS)
+@pytest.mark.parametrize("name", [pytest.param(x, marks=pytest.mark.slow) if x == LARGE else x for x in BLOCKS])
 def test_netlist_is_the_golden_model(
     name: str, synthesised: Callable[..., Synthesised], tmp_path: Path, seed: int
 ) -> None:
