@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -26,6 +27,10 @@ def pytest_configure() -> None:
         os.environ.setdefault("OBJCACHE", str(CCACHE))
         os.environ.setdefault("CCACHE_DIR", str(ROOT / "build" / "ccache"))
         os.environ.setdefault("CCACHE_BASEDIR", tempfile.gettempdir())  # each is compiled in a folder of its own
+    # A shell ignores these for what it starts in the background, and so would every program that the tests stop.
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
