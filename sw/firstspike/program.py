@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
 
+from threadpoolctl import threadpool_limits
+
 from firstspike import artefact, processes, signals
 from firstspike.errors import FirstspikeError
 
@@ -53,12 +55,17 @@ def run(main: Callable[[], object]) -> None:
 
 @contextlib.contextmanager
 def _surroundings() -> Iterator[None]:
-    """Environment variables that hold for this program: pictures go to files, and libraries find a cache folder."""
+    """What holds for this program: pictures go to files, libraries find a cache folder, and threads wait asleep."""
     try:
         tempfile.gettempdir()
     except FileNotFoundError as error:
         raise FirstspikeError("no folder for temporary files can be written", "set TMPDIR to one") from error
     with mock.patch.dict(os.environ, {"MPLBACKEND": "agg"}), contextlib.ExitStack() as stack:
+        # Threads that wait for others do not keep a processor busy: beside another program they would wait for long.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is loaded
+        if not any(name in os.environ for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")):
+            # numpy's; torch has threads of its own.
+            stack.enter_context(threadpool_limits(1, user_api="blas"))  # type: ignore[no-untyped-call]
         if not processes.started_by_torchrun():
             for name in RANKS:
                 os.environ.pop(name, None)

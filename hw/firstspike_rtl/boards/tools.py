@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -48,7 +49,9 @@ class Tool:
         stdout: Path | None = None,
         watch: Callable[[str], None] = lambda line: None,
     ) -> str:
-        """Run it in ``folder``; returns what it said on stderr, of which ``watch`` gets each line at once.
+        """Run it in ``folder``, where its temporary files go, too; returns what it said on stderr.
+
+        ``watch`` gets each line of that at once.
 
         Raises
         ------
@@ -71,7 +74,8 @@ class Tool:
             stdout.open("wb") if stdout else tempfile.TemporaryFile() as sink,
             subprocess.Popen(
                 [sys.executable, "-c", call, *arguments],
-                cwd=folder, stdin=source, stdout=sink, stderr=subprocess.PIPE, text=True,
+                cwd=folder, stdin=source, stdout=sink, stderr=subprocess.PIPE, text=True, errors="replace",
+                env=os.environ | {"TMPDIR": str(folder)},
             ) as process,
         ):  # fmt: skip
             try:

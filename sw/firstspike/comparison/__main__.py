@@ -1,7 +1,14 @@
 """``python -m firstspike.comparison``."""
 
 from firstspike import program
-from firstspike.comparison.command import app
+
+
+def main() -> None:
+    """Load what the table needs, in surroundings that are set."""
+    from firstspike.comparison.command import app
+
+    app()
+
 
 if __name__ == "__main__":
-    program.run(app)
+    program.run(main)

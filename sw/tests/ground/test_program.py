@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from firstspike import processes, program
 from firstspike.errors import FirstspikeError
@@ -167,3 +168,28 @@ def test_half_of_torchruns_environment(home: Path, monkeypatch: pytest.MonkeyPat
             with pytest.raises(FirstspikeError, match=f"but {name} is '-1x'"):
                 processes.check()
         monkeypatch.setenv(name, value)
+
+
+def test_threads_wait_asleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch's OpenMP says so when it is loaded; numpy's threads are as many as before afterwards. Users may choose."""
+    load = "from firstspike import program\ndef main():\n    import torch\nprogram.run(main)\n"
+    shown = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    shown |= {"OMP_DISPLAY_ENV": "TRUE"}
+    for given, policy in (({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")):
+        done = subprocess.run(
+            [sys.executable, "-c", load], env=shown | given, check=True, capture_output=True, text=True
+        )
+        assert f"OMP_WAIT_POLICY = '{policy}'" in done.stderr
+
+    def count() -> int:
+        return max(pool["num_threads"] for pool in threadpool_info() if pool["filepath"].count("numpy"))
+
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    inside: list[int] = []
+    with threadpool_limits(3, user_api="blas"):
+        program.run(lambda: inside.append(count()))
+        assert (inside, count()) == ([1], 3)
+        monkeypatch.setenv("OMP_NUM_THREADS", "3")
+        program.run(lambda: inside.append(count()))
+        assert inside == [1, 3]
