@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 import pytest
@@ -57,6 +58,24 @@ def test_digits(tmp_path: Path) -> None:
     assert report["images"] == {"test": 360, "rtl": 360}
     assert report["accuracy"]["rtl"] >= 0.97
     check_operations(tmp_path / "digits", report)
+
+
+def test_digits_early(tmp_path: Path) -> None:
+    """The example's row of docs/early-firing.md, as far as it depends on seed and machine within four deviations."""
+    report = run("digits-early", tmp_path / "digits-early")
+    assert (report["fire_start"], report["readout"], report["latency_steps"]) == (2, "first_spike", 2 * 2 + 8)
+    source = json.loads((EXAMPLES.parent / "docs" / "early-firing.json").read_text())[0]
+    assert (source["network"], source["lanes"]) == (report["network"], report["hardware"]["lanes"])
+    (row,) = (r for r in source["rows"] if (r["readout"], r["fire_start"]) == ("first_spike", 2))
+    found = {
+        "accuracy": report["accuracy"]["rtl"],
+        "decision": report["decision"]["latency_mean"],
+        "alone": report["cycles"]["mean"],
+        "back_to_back": report["cycles"]["interval_mean"],
+    }
+    for what, value in found.items():
+        assert abs(value - fmean(row[what])) <= 4 * stdev(row[what]), what
+    assert report["decision"]["latency_mean"] == 2 * 2 + report["decision"]["step_mean"]
 
 
 @pytest.mark.slow
