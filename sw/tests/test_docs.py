@@ -20,6 +20,7 @@ from pages import PAGES, ROOT, blocks, masked, rows
 from PIL import Image
 
 from firstspike.comparison import table
+from firstspike.comparison.figures_page import shown
 from firstspike.contract.hardware import Hardware
 from firstspike.energy.estimate import HOROWITZ
 from firstspike.experiment import config
@@ -124,6 +125,27 @@ def test_the_tables_are_those_of_the_committed_results() -> None:
         for one in results["front"]
     ]
     assert rows(text, "budget") == front
+
+
+def figure(section: str, of: str, what: str) -> str:
+    (found,) = [one for one in FIGURES[section, of]["figures"] if one["what"] == what]
+    return shown(found["value"], found["unit"])
+
+
+@pytest.mark.smoke
+def test_figures_of_the_readme_are_those_of_the_page() -> None:
+    expected = [
+        figure("seeds", "mnist", "accuracy"),
+        figure("runs", "mnist", "values that differ"),
+        figure("runs", "mnist", "clocks an image, back to back"),
+        figure("energy", "mnist", "core"),
+        figure("boards", "mnist, ulx3s-25f", "highest clock"),
+    ]
+    assert [value for _, value in rows(README, "what")] == expected
+    for (section, _), one in FIGURES.items():
+        adding = [x["value"] for x in one["figures"] if x["what"] == "the slowest layer adds in"]
+        if section == "runs":
+            assert all(part > 90 for part in adding), "the README says so of every run with S = T"
 
 
 # Output of commands.
