@@ -8,6 +8,9 @@ import json
 import math
 import re
 import runpy
+import shutil
+import subprocess
+import sys
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
@@ -187,6 +190,29 @@ def test_the_report_as_documented(
     exec(script.replace("build/digits", "build/own"), {})
     outcome = json.loads((own.folder / "build/own/report.json").read_text())
     assert capsys.readouterr().out == f"{outcome['accuracy']['golden']} {outcome['cycles']['interval_mean']}\n"
+
+
+def test_figures_of_a_run_are_recorded(own: Own) -> None:
+    """Into the source and onto the page; what was recorded of other runs stays."""
+    for folder in ("examples", "docs"):
+        (own.folder / folder).mkdir()
+    for name in ("own.toml", "own.npz"):
+        shutil.copy(own.folder / name, own.folder / "examples")
+    shutil.copy(ROOT / "docs/figures.json", own.folder / "docs")
+    done = subprocess.run(
+        [sys.executable, "-m", "firstspike.comparison.figures_page", "--record", "--times"],
+        cwd=own.folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    recorded = {(one["section"], one["of"]): one for one in json.loads((own.folder / "docs/figures.json").read_text())}
+    assert {key: one for key, one in recorded.items() if key in FIGURES} == FIGURES
+    assert recorded.keys() - FIGURES.keys() == {("runs", "own"), ("energy", "own"), ("times", "own")}
+    outcome = json.loads((own.folder / "build/own/report.json").read_text())
+    values = {one["what"]: one["value"] for one in recorded["runs", "own"]["figures"]}
+    assert values["accuracy, rtl"] == round(100 * outcome["accuracy"]["rtl"], 2)
+    assert values["test images through the RTL"] == {"value": 100, "of": 100}
+    assert recorded["runs", "own"]["network"] == outcome["digest"]
+    assert f"(network `{outcome['digest'][:16]}…`)" in (own.folder / "docs/figures.md").read_text()
 
 
 def text_block(page: str, number: int = 0) -> str:
