@@ -8,6 +8,9 @@ import json
 import math
 import re
 import runpy
+import shutil
+import subprocess
+import sys
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
@@ -20,6 +23,7 @@ from pages import PAGES, ROOT, blocks, masked, rows
 from PIL import Image
 
 from firstspike.comparison import table
+from firstspike.comparison.figures_page import shown
 from firstspike.contract.hardware import Hardware
 from firstspike.energy.estimate import HOROWITZ
 from firstspike.experiment import config
@@ -126,6 +130,27 @@ def test_the_tables_are_those_of_the_committed_results() -> None:
     assert rows(text, "budget") == front
 
 
+def figure(section: str, of: str, what: str) -> str:
+    (found,) = [one for one in FIGURES[section, of]["figures"] if one["what"] == what]
+    return shown(found["value"], found["unit"])
+
+
+@pytest.mark.smoke
+def test_figures_of_the_readme_are_those_of_the_page() -> None:
+    expected = [
+        figure("seeds", "mnist", "accuracy"),
+        figure("runs", "mnist", "values that differ"),
+        figure("runs", "mnist", "clocks an image, back to back"),
+        figure("energy", "mnist", "core"),
+        figure("boards", "mnist, ulx3s-25f", "highest clock"),
+    ]
+    assert [value for _, value in rows(README, "what")] == expected
+    for (section, _), one in FIGURES.items():
+        adding = [x["value"] for x in one["figures"] if x["what"] == "the slowest layer adds in"]
+        if section == "runs":
+            assert all(part > 90 for part in adding), "the README says so of every run with S = T"
+
+
 # Output of commands.
 
 
@@ -165,6 +190,29 @@ def test_the_report_as_documented(
     exec(script.replace("build/digits", "build/own"), {})
     outcome = json.loads((own.folder / "build/own/report.json").read_text())
     assert capsys.readouterr().out == f"{outcome['accuracy']['golden']} {outcome['cycles']['interval_mean']}\n"
+
+
+def test_figures_of_a_run_are_recorded(own: Own) -> None:
+    """Into the source and onto the page; what was recorded of other runs stays."""
+    for folder in ("examples", "docs"):
+        (own.folder / folder).mkdir()
+    for name in ("own.toml", "own.npz"):
+        shutil.copy(own.folder / name, own.folder / "examples")
+    shutil.copy(ROOT / "docs/figures.json", own.folder / "docs")
+    done = subprocess.run(
+        [sys.executable, "-m", "firstspike.comparison.figures_page", "--record", "--times"],
+        cwd=own.folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    recorded = {(one["section"], one["of"]): one for one in json.loads((own.folder / "docs/figures.json").read_text())}
+    assert {key: one for key, one in recorded.items() if key in FIGURES} == FIGURES
+    assert recorded.keys() - FIGURES.keys() == {("runs", "own"), ("energy", "own"), ("times", "own")}
+    outcome = json.loads((own.folder / "build/own/report.json").read_text())
+    values = {one["what"]: one["value"] for one in recorded["runs", "own"]["figures"]}
+    assert values["accuracy, rtl"] == round(100 * outcome["accuracy"]["rtl"], 2)
+    assert values["test images through the RTL"] == {"value": 100, "of": 100}
+    assert recorded["runs", "own"]["network"] == outcome["digest"]
+    assert f"(network `{outcome['digest'][:16]}…`)" in (own.folder / "docs/figures.md").read_text()
 
 
 def text_block(page: str, number: int = 0) -> str:
