@@ -10,7 +10,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from unittest import mock
 
 from threadpoolctl import threadpool_limits
 
@@ -60,7 +59,8 @@ def _surroundings() -> Iterator[None]:
         tempfile.gettempdir()
     except FileNotFoundError as error:
         raise FirstspikeError("no folder for temporary files can be written", "set TMPDIR to one") from error
-    with mock.patch.dict(os.environ, {"MPLBACKEND": "agg"}), contextlib.ExitStack() as stack:
+    with _own_environment(), contextlib.ExitStack() as stack:
+        os.environ["MPLBACKEND"] = "agg"
         # Threads that wait for others do not keep a processor busy: beside another program they would wait for long.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is loaded
         if not any(name in os.environ for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")):
@@ -75,6 +75,17 @@ def _surroundings() -> Iterator[None]:
             if not _home().is_absolute():
                 os.environ["HOME"] = folder
         yield
+
+
+@contextlib.contextmanager
+def _own_environment() -> Iterator[None]:
+    """What is set in the block holds in the block alone."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _home() -> Path:

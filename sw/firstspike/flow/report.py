@@ -126,7 +126,8 @@ def boards(workspace: Workspace, result: golden.Result | None) -> dict[str, dict
 
     ``resources``, ``clock_mhz``, ``fmax_mhz``, ``seed``, ``lanes``, ``seconds``; ``interval``: clocks from one image to
     the next, a mean over the images of ``result``, predicted; ``images_per_s`` that follow, ``at_clock`` and
-    ``at_fmax``, and those that the serial port lets through (``over_link``). Without ``result`` these two are missing.
+    ``at_fmax``, and those that the serial port lets through (``over_link``). These two are missing without ``result``,
+    or if it has a single image.
 
     Raises
     ------
@@ -152,7 +153,7 @@ def boards(workspace: Workspace, result: golden.Result | None) -> dict[str, dict
             "lanes": [layer.lanes for layer in hardware.layers],
             "seconds": figures["seconds"],
         }
-        if result is not None:
+        if result is not None and len(result.classes) > 1:
             interval = float(cycles.predict(hardware, result).intervals.mean())
             found[path.parent.name] |= {
                 "interval": interval,

@@ -479,6 +479,8 @@ def test_a_board(ran: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     assert figures["images_per_s"]["at_fmax"] == pytest.approx(36e6 / interval)
     # Up: END, 8 + 64 + 4, END; down: END, 8 + 44 + 4, END.
     assert figures["images_per_s"]["over_link"] == 1_000_000 / (10 * (78 + 58))
+    # After a single image no other one comes: there is no interval.
+    assert set(figures) - set(reporting.boards(workspace, result[:1])["icebreaker"]) == {"interval", "images_per_s"}
 
 
 def test_a_convolutional_network_of_colours(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ CASES = {"streams": 31, "reset": 4, "registers": 6, "load": 5, "frames": 11}
 
 
 #: Where an image takes many clocks, so do many images.
-LONG = {("convolution", "streams"), ("convolution", "frames")}
+LONG = {("convolution", "streams"), ("convolution", "frames"), ("convolution", "load"), ("convolution", "reset")}
 
 
 @pytest.mark.parametrize(
