@@ -225,6 +225,7 @@ def run(
     _stage(simulation.simulate, workspace, count=count, waves=waves, stall=stall, seed=seed)
     if waves:
         print(f"waves: {workspace.waves}")
+    print()
     _report(workspace)
     simulation.check_simulation(workspace, experiment)
 
@@ -279,7 +280,6 @@ def _report(workspace: Workspace) -> None:
     outcome = reporting.write(workspace)
     for problem in freshness.stale(workspace).values():
         print(f"note: {problem.one_line()}", file=sys.stderr)
-    print()
     reporting.show(workspace, outcome, console())
 
 
