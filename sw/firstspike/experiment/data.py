@@ -116,13 +116,17 @@ class Dataset:
                 f"each of {self.classes} classes"
             )
         for part in ("train", "test"):
-            brightest = int(getattr(self, f"{part}_images").max())
-            if 0 < brightest <= arrays.DIM:
+            dim = arrays.dim(getattr(self, f"{part}_images"))
+            if dim:
                 found.append(
-                    f"data set {self.name}: the brightest pixel of {part}_images is {brightest} of 255, so that hardly "
-                    "any spikes: scale the images to 0..255"
+                    f"data set {self.name}: the brightest pixel of {part}_images {dim}: scale the images to 0..255"
                 )
         return found
+
+    @property
+    def border(self) -> int | None:
+        """How bright the training images are around what they show; None for images without rows and columns."""
+        return arrays.border(self.train_images) if self.train_images.ndim in (3, 4) else None
 
     @property
     def summary(self) -> dict[str, Any]:

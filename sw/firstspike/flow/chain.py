@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from firstspike import processes
 from firstspike.contract import images
-from firstspike.errors import FirstspikeError
 from firstspike.flow import precheck
 from firstspike.flow.workspace import Workspace, write_json
 from firstspike.signals import Stopped

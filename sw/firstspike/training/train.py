@@ -183,7 +183,8 @@ def finished(experiment: Experiment, dataset: Dataset, out: Path | str) -> Train
     done, epochs = len(content["history"]), experiment.train.epochs
     if done < epochs:
         raise FirstspikeError(
-            f"{path} is of epoch {done} of {epochs}: training was not finished", "go on with 'firstspike train --resume'"
+            f"{path} is of epoch {done} of {epochs}: training was not finished",
+            "go on with 'firstspike train --resume'",
         )
     with isolate_rng():
         model = surrogate(experiment, dataset)
@@ -192,9 +193,7 @@ def finished(experiment: Experiment, dataset: Dataset, out: Path | str) -> Train
     return _result(model.eval(), content["history"], experiment, dataset)
 
 
-def _result(
-    model: Surrogate, history: list[dict[str, Any]], experiment: Experiment, dataset: Dataset
-) -> TrainResult:
+def _result(model: Surrogate, history: list[dict[str, Any]], experiment: Experiment, dataset: Dataset) -> TrainResult:
     network = _network(model, experiment, dataset)
     classes = classify(network, dataset.test_images)
     return TrainResult(
@@ -354,6 +353,7 @@ def _provenance(experiment: Experiment, dataset: Dataset) -> dict[str, Any]:
     return {
         "experiment": experiment.to_json(),
         "dataset": dataset.summary,
+        "image_border": dataset.border,
         "seed": experiment.train.seed,
         "versions": {
             "firstspike": __version__,

@@ -27,9 +27,9 @@ def test_digits() -> None:
 
 def arrays() -> dict[str, np.ndarray]:
     return {
-        "train_images": np.zeros((6, 3, 5), np.uint8),
+        "train_images": np.full((6, 3, 5), 200, np.uint8),
         "train_labels": np.array([0, 1, 2, 0, 1, 2]),
-        "test_images": np.zeros((2, 3, 5), np.uint8),
+        "test_images": np.full((2, 3, 5), 200, np.uint8),
         "test_labels": np.array([2, 0], np.uint8),
     }
 
@@ -154,6 +154,8 @@ def test_images_that_are_no_bytes(tmp_path: Path, images: np.ndarray, message: s
         ({"train_labels": np.array([0, 1, 3, 0, 1, 3])}, ["no training image of class 2,"]),
         ({"train_images": np.full((6, 3, 5), 1, np.uint8)}, ["the brightest pixel of train_images is 1 of 255"]),
         ({"test_images": np.full((2, 3, 5), 16, np.uint8)}, ["the brightest pixel of test_images is 16 of 255"]),
+        ({"test_images": np.full((2, 3, 5), 63, np.uint8)}, ["is 63 of 255, so that hardly any spikes"]),
+        ({"train_images": np.zeros((6, 3, 5), np.uint8)}, ["train_images is 0 of 255, so that nothing spikes"]),
     ],
 )
 def test_doubts(tmp_path: Path, change: dict[str, np.ndarray], doubts: list[str]) -> None:

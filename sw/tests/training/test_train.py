@@ -82,6 +82,7 @@ def test_digits_surrogate_is_the_integer_network(digits: data.Dataset, tmp_path:
     assert result.network.shape_name == "64-24-10"
     provenance = Network.load(result.network.save(tmp_path / "network")).provenance
     assert provenance["experiment"]["train"]["seed"] == provenance["seed"] == 3
+    assert provenance["image_border"] == digits.border == 0
     assert provenance["dataset"] == {
         "name": "digits",
         "sha256": digits.digest,
