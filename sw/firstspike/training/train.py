@@ -226,15 +226,15 @@ def fit(
     out = Path(out)
     recipe = experiment.train
     stages, _ = populations(experiment, dataset)
-    if len(stages) > 1 and isinstance(experiment.network.spiking_hidden, Constant):
+    kernel = experiment.network.spiking_hidden
+    if len(stages) > 1 and (isinstance(kernel, Constant) or len(set(kernel.table())) == 1 < kernel.steps):
         raise FirstspikeError(
-            "[network] kernel 'constant' cannot be trained: its spikes carry one value, which has no gradient",
-            "use another kind for kernel; constant is possible as input_kernel",
+            f"[network] kernel {kernel.kind!r} cannot be trained: its spikes carry one value, which has no gradient",
+            "use another kind or a smaller tau for kernel; one value is possible as input_kernel",
         )
     if recipe.method == "relu":
         check_convertible(experiment)
     processes.check()
-    _make_writable(out)
     checkpoint = out / CHECKPOINT if resume else None
     if checkpoint is not None:
         again = "train without resuming"
@@ -247,6 +247,7 @@ def fit(
     with isolate_rng(), _quiet_lightning():
         lightning.seed_everything(recipe.seed, workers=True, verbose=False)
         training = Training(surrogate(experiment, dataset), experiment.train, images, stamp=_stamp(experiment, dataset))
+        _make_writable(out)
         trainer = _trainer(recipe, out)
         share = _share(min(recipe.batch_size, len(images)))
         batches = loader(images, batch_size=share, seed=recipe.seed)
