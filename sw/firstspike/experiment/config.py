@@ -108,6 +108,12 @@ class NetworkConfig(Section):
         super().__post_init__()
         if isinstance(self.hidden, int):
             raise self.wrong("hidden", f"is {as_written(self.hidden)}", "a list, such as [128]")
+        if not isinstance(self.hidden, str) and any(isinstance(part, str) for part in self.hidden):
+            raise self.wrong(
+                "hidden",
+                f"is {as_written(self.hidden)}",
+                'a list of numbers, such as [16, 8], or a text, such as "16-8"',
+            )
         if self._layers:
             try:
                 parse(self._layers, output=False)

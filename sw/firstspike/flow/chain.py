@@ -142,4 +142,6 @@ def folding_table(workspace: Workspace) -> Table:
     """
     from firstspike_rtl.clocks import folding
 
-    return folding.table(workspace.hardware, workspace.sample)
+    table = folding.table(workspace.hardware, workspace.sample)
+    table.title = f"{table.title}, for the first {len(workspace.sample)} training images"
+    return table

@@ -131,6 +131,7 @@ def test_the_examples_are_there() -> None:
         ("[train]\nweight_bits = 9", "[train] weight_bits is 9", "2..8"),
         ("[train]\nweight_clip = 0.0", "[train] weight_clip is 0.0", "0.01..1"),
         ("[network]\nhidden = 128", "[network] hidden is 128", "a list"),
+        ('[network]\nhidden = ["16", "8"]', "[network] hidden is ['16', '8']", 'a text, such as "16-8"'),
         ("[network]\nhidden = [0]", "[network] hidden is [0]", "1..65536"),
         ('[network]\nhidden = "P2-8C3"', "[network] hidden: 'P2' in 'P2-8C3' (max pooling) does not", "P2 (max)"),
         ('[network]\nhidden = "8C3--16"', "[network] hidden: '' in '8C3--16' is no layer", "joined by -"),
