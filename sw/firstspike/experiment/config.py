@@ -45,7 +45,7 @@ class DataConfig(Section):
             raise FirstspikeError("[data] set is 'npz', but path is not given", 'add path = "own.npz"')
         if self.set != "npz" and self.path is not None:
             raise self.wrong("path", f"is '{self.path}' for set {self.set!r}", 'it with set = "npz", and only there')
-        if self.path == "":
+        if self.path is not None and not str(self.path):
             raise self.wrong("path", "is empty", "the path of an npz file")
         if self.path is not None:
             object.__setattr__(self, "path", Path(self.path))
@@ -90,8 +90,8 @@ class NetworkConfig(Section):
     steps: int = field(
         default=8,
         metadata=allow(
-            f"an integer in 1..1024, with a power_of_two kernel at most {kernels.PowerOfTwo.most_steps(1)} for each of "
-            "its steps_per_octave",
+            f"an integer in 1..1024, at most {kernels.PowerOfTwo.most_steps(1)} for a power_of_two kernel with "
+            "steps_per_octave = 1",
             int,
             low=1,
             high=1024,

@@ -159,7 +159,7 @@ def test_the_examples_are_there() -> None:
         ("name = true", "name is true", "letters"),
         ("[[train]]\nepochs = 3", "train is [{ epochs = 3 }]", "[train]"),
         ("[network]\nsteps = 1000", "kernel steps is 1000, not at most 25 with steps_per_octave = 1", ""),
-        ("[network]\nsteps = 1025", "[network] steps is 1025", "1..1024, with a power_of_two kernel at most 25"),
+        ("[network]\nsteps = 1025", "[network] steps is 1025", "1..1024, at most 25 for a power_of_two kernel with"),
         ("[train]\nseed = 1\nseed = 2\nshift = 1", "is not TOML: seed in line 3 is there already", "examples"),
         ("[train]\nseed = 1\nseed = 2", "is not TOML: seed in line 3 is there already", "examples"),
         ("[train]\nseed = 1\n[train]", "is not TOML: [train] in line 3 is there already", "examples"),
