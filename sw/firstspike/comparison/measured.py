@@ -131,16 +131,17 @@ def _significant(value: float) -> float:
 
 def _board(figures: Mapping[str, Any]) -> list[Figure]:
     """What place and route took, and images a second that follow from the predicted clocks."""
-    rates = figures["images_per_s"]
     uses = figures["resources"].items()
-    return [
+    found = [
         figure("lanes", figures["lanes"]),
         *(figure(name, {"value": use["used"], "of": use["available"]}) for name, use in uses),
         figure("clock", round(figures["clock_mhz"], 1), "MHz"),
         figure("highest clock", round(figures["fmax_mhz"], 1), "MHz"),
-        figure("images/s at the clock", round(rates["at_clock"])),
-        figure("images/s over the serial port", round(rates["over_link"])),
     ]
+    if rates := figures.get("images_per_s"):  # missing for a single image
+        found.append(figure("images/s at the clock", round(rates["at_clock"])))
+        found.append(figure("images/s over the serial port", round(rates["over_link"])))
+    return found
 
 
 def of_bench(path: Path, bench: Mapping[str, Any]) -> Iterator[Measurement]:

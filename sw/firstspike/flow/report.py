@@ -225,7 +225,7 @@ def show(workspace: Workspace, report: dict[str, Any], console: Console) -> None
     rows = {
         "accuracy": "   ".join(f"{name} {100 * value:.2f} %" for name, value in accuracy.items()) + of_images,
         **_steps(report),
-        "images": f"{report['images']['rtl']} of {report['images']['test']} test images through the RTL",
+        "images": f"{simulated} of {report['images']['test']} test images through the RTL",
         "mismatches": "   ".join(
             f"{name.replace('_', ' ')} {'not observed' if mismatches[name] is None else mismatches[name]}"
             for name in ("spike_times", "membranes", "classes", "surrogate_classes")

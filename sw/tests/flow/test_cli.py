@@ -17,6 +17,7 @@ import report_page
 from commands import firstspike, refused
 from PIL import Image
 
+from firstspike.comparison import measured
 from firstspike.errors import FirstspikeError
 from firstspike.flow import cli, simulation
 from firstspike.flow import report as reporting
@@ -503,7 +504,17 @@ def test_a_board(ran: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     # Up: END, 8 + 64 + 4, END; down: END, 8 + 44 + 4, END.
     assert figures["images_per_s"]["over_link"] == 1_000_000 / (10 * (78 + 58))
     # After a single image no other one comes: there is no interval.
-    assert set(figures) - set(reporting.boards(workspace, result[:1])["icebreaker"]) == {"interval", "images_per_s"}
+    single = reporting.boards(workspace, result[:1])["icebreaker"]
+    assert set(figures) - set(single) == {"interval", "images_per_s"}
+    shown = [
+        [figure["what"] for figure in made["figures"]]
+        for entry in (figures, single)
+        for made in measured.of_report(workspace.report, report | {"boards": {"icebreaker": entry}}, [])
+        if made["section"] == "boards"
+    ]
+    assert [what for what in shown[0] if what not in shown[1]] == [
+        "images/s at the clock", "images/s over the serial port",
+    ]  # fmt: skip
 
 
 def test_a_convolutional_network_of_colours(tmp_path: Path) -> None:
