@@ -10,6 +10,7 @@ import pytest
 
 from firstspike.contract.layer_shape import SHALLOW_ROWS
 from firstspike.contract.registers import ADDRESS_BITS, IDENTITY, register_map
+from firstspike_rtl.core.buffers import SkidBuffer
 from firstspike_rtl.core.encoder import EventInput, PixelEncoder, Sorter
 from firstspike_rtl.core.integrator import Integrator
 from firstspike_rtl.core.layouts import EVENT_WORD, RESULT_WORD
@@ -17,7 +18,6 @@ from firstspike_rtl.core.membranes import Membranes
 from firstspike_rtl.core.monitor import Monitor
 from firstspike_rtl.core.readout import Readout
 from firstspike_rtl.core.scanner import Scanner
-from firstspike_rtl.core.skid import SkidBuffer
 from firstspike_rtl.core.walk import Walk
 from firstspike_rtl.top.bus import Registers
 from firstspike_rtl.top.verilog import LINT_EXCEPTIONS

@@ -137,4 +137,5 @@ def synthesise(rtl: Path, folder: Path, name: str = NAME) -> Path:
         shutil.copy(path, folder)
     script = f"read_verilog {name}.v; synth_ecp5 -top {name} -json {name}.json"
     YOSYS(folder, "-q", "-p", script)
+    Ecp5().improve(folder / f"{name}.json")
     return folder / f"{name}.json"

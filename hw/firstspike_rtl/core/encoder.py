@@ -125,12 +125,19 @@ class PixelEncoder(Component):
         valid_s1 = Signal()
         valid_s2 = Signal()
         whole_s1 = Signal()
+        whole_s2 = Signal()
         word_s1: Any = Signal(self._queued)
+        word_s2: Any = Signal(self._queued)
         entry: Any = Signal(self._queued)
+        # Without a reset, so that they can be the output registers of block memories.
+        rows = [Signal.like(row, name=f"row{lane}", reset_less=True) for lane, row in enumerate(lookups)]
         m.submodules.queue = queue = SyncFIFOBuffered(width=self._queued.size, depth=self.QUEUE)
         surplus = words * PIXELS_PER_WORD - hardware.sizes[0]
-        exists = Mux(whole_s1, (1 << PIXELS_PER_WORD - surplus) - 1, (1 << PIXELS_PER_WORD) - 1)
+        exists = Mux(whole_s2, (1 << PIXELS_PER_WORD - surplus) - 1, (1 << PIXELS_PER_WORD) - 1)
         m.d.comb += [
+            entry.eq(word_s2),
+            entry.hits.eq(Cat(row[-1] for row in rows) & exists),
+            *(part.eq(row[:-1]) for part, row in zip(entry.steps, rows, strict=True)),
             queue.w_data.eq(entry),
             queue.w_en.eq(valid_s2 & (entry.hits.any() | entry.mark)),
             step.eq(queue.w_rdy),
@@ -138,11 +145,9 @@ class PixelEncoder(Component):
         ]
         with m.If(step):
             m.d.sync += [
-                entry.hits.eq(Cat(row[-1] for row in lookups) & exists),
-                *(part.eq(row[:-1]) for part, row in zip(entry.steps, lookups, strict=True)),
-                entry.index.eq(word_s1.index),
-                entry.mark.eq(word_s1.mark),
-                entry.fault.eq(word_s1.fault),
+                *(held.eq(row) for held, row in zip(rows, lookups, strict=True)),
+                word_s2.eq(word_s1),
+                whole_s2.eq(whole_s1),
                 valid_s2.eq(valid_s1),
                 valid_s1.eq(accept),
                 whole_s1.eq(end),

@@ -113,8 +113,9 @@ class Integrator(Component):
         visit_s1 = Signal()
         bank_s1 = Signal.like(self.add.bank)
         row_s1 = Signal.like(self.add.row)
-        weights_s2 = Signal.like(weights.data)
-        kernel_s2 = Signal.like(kernel.data)
+        # Without a reset, so that they can be the output registers of block memories.
+        weights_s2 = Signal.like(weights.data, reset_less=True)
+        kernel_s2 = Signal.like(kernel.data, reset_less=True)
         m.d.sync += [
             visit_s1.eq(self.adding),
             bank_s1.eq(bank),

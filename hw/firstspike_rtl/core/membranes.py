@@ -41,8 +41,7 @@ class ScanSignature(wiring.Signature):
     ========= ====================================================================================
     active    from the first address to the last data: the bank belongs to the reader
     bank, row address
-    step      the address is taken; before, the data of the last one stay
-    values    data of the last address
+    values    data of the address one clock before
     clear     banks of which ``clear_row`` is set to zero at the end of the clock
     ========= ====================================================================================
     """
@@ -54,7 +53,6 @@ class ScanSignature(wiring.Signature):
                 "active": Out(1),
                 "bank": Out(1),
                 "row": Out(row),
-                "step": Out(1),
                 "values": In(data.ArrayLayout(signed(shape.membrane_bits), shape.lanes)),
                 "clear": Out(2),
                 "clear_row": Out(row),
@@ -136,8 +134,7 @@ class Membranes(Component):
             writer.addr.eq(add_place),
             writer.en.eq(add.valid),
         ]
-        with m.If(scan.step):
-            m.d.sync += reader.addr.eq(Mux(Array(kept)[scan_place], scan_place, empty))
+        m.d.sync += reader.addr.eq(Mux(Array(kept)[scan_place], scan_place, empty))
         m.d.comb += [writer.data.eq(new), old.eq(adder.data), scan.values.as_value().eq(reader.data)]
 
     def _two_banks(self, m: Module, old: Value, new: Value, platform: object) -> None:
@@ -169,7 +166,6 @@ class Membranes(Component):
                 writer.addr.eq(Mux(scan.clear[bank], scan.clear_row, add_row)),
                 writer.data.eq(written),
                 reader.addr.eq(Mux(scanning, scan.row, add.row)),
-                reader.en.eq(scan.step | ~scanning),
             ]
             row = data.View(layout, reader.data)
             for chosen, values in ((add_bank, added), (scan.bank, scanned)):

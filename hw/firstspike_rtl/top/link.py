@@ -132,7 +132,7 @@ class Link(Component):
         request: Table = Memory(shape=WORD_BITS, depth=capacity, init=[], attrs=NO_RW_CHECK)
         m.submodules.request = request
         store, fetch = request.write_port(), request.read_port()
-        word = Signal(WORD_BITS)
+        word = Signal(WORD_BITS, reset_less=True)
         stale = Signal(2)
         fresh, last_word = Signal(), Signal()
         made = _Request(

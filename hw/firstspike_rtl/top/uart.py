@@ -131,12 +131,16 @@ class UartTransmitter(Component):
         m = Module()
         bits = Signal(FRAME_BITS, init=(1 << FRAME_BITS) - 1)
         left = Signal(range(FRAME_BITS + 1))
-        timer = Signal(range(self._divisor))
-        m.d.comb += [self.i.ready.eq(left == 0), self.tx.eq(bits[0])]
-        m.d.sync += timer.eq(timer - 1)
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [bits.eq(Cat(Const(0, 1), self.i.payload, Const(1, 1))), left.eq(FRAME_BITS)]
+        timer = Signal(range(self._divisor), init=self._divisor - 1)
+        # Known a clock before, since from here ready goes far.
+        idle = Signal(init=1)
+        expired = Signal()
+        m.d.comb += [self.i.ready.eq(idle), self.tx.eq(bits[0])]
+        m.d.sync += [timer.eq(timer - 1), expired.eq(timer == 1)]
+        with m.If(idle | expired):
             m.d.sync += timer.eq(self._divisor - 1)
-        with m.Elif((left != 0) & (timer == 0)):
-            m.d.sync += [bits.eq(Cat(bits[1:], Const(1, 1))), left.eq(left - 1), timer.eq(self._divisor - 1)]
+        with m.If(idle & self.i.valid):
+            m.d.sync += [bits.eq(Cat(Const(0, 1), self.i.payload, Const(1, 1))), left.eq(FRAME_BITS), idle.eq(0)]
+        with m.Elif(~idle & expired):
+            m.d.sync += [bits.eq(Cat(bits[1:], Const(1, 1))), left.eq(left - 1), idle.eq(left == 1)]
         return m
