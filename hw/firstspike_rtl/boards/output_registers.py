@@ -1,4 +1,4 @@
-"""Registers behind block memories, taken into the memories: an ECP5's have one of their own, and yosys leaves it unused.
+"""Registers behind block memories, taken into the memories: an ECP5's have their own, which yosys leaves unused.
 
 From the clock to the data of a block memory without it takes most of a clock; with it no longer than from a flip-flop.
 """

@@ -78,8 +78,8 @@ class Scanner(Component):
     E     the largest of the window so far, on the output
     ===== ==============================================
 
-    Only stage A waits, while ``room`` is low: a slice that is on its way cannot be stopped, and nothing that reaches all
-    stages has to say so. A test is accepted when the stages, and the reader of the slices, are empty.
+    Only stage A waits, while ``room`` is low: a slice on its way cannot be stopped, so that no signal has to reach all
+    stages. A test is accepted when the stages, and the reader of the slices, are empty.
 
     Latency: ``pool**2`` + :attr:`LATENCY` clocks from a test to the first slice.
     Throughput: ``pool**2`` clocks a slice, without a gap from step to step. After reset ``membrane_rows`` clocks to
