@@ -192,7 +192,7 @@ def describe(network: Network, hardware: Hardware) -> dict[str, Any]:
             "walk": Walk.LATENCY,
             "test": Integrator.LATENCY_TEST,
             "slice": [layer.pool**2 + Scanner.LATENCY for layer in hardware.layers],
-            "spikes": [Neurons.stages(hardware, i) + 1 for i in range(len(hardware.layers) - 1)],
+            "spikes": [Neurons.stages(hardware, i) + Neurons.LATENCY for i in range(len(hardware.layers) - 1)],
             "readout": Readout.LATENCY,
             "monitor": Monitor.LATENCY,
             "registers": Registers.LATENCY,
