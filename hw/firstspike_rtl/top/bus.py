@@ -92,9 +92,6 @@ class Registers(Component):
         reading = Signal()
         m.d.comb += [digest.addr.eq(bus.araddr[2:]), digest.en.eq(bus.arvalid & bus.arready)]
         values: dict[str, list[Value]] = {
-            "identity": [Const(registers.IDENTITY, WORD_BITS)],
-            "version": [Const(registers.INTERFACE_VERSION, WORD_BITS)],
-            "shape": [Const(registers.shape_word(self._hardware), WORD_BITS)],
             "control": [Cat(self.enable, self.send_membranes)],
             "status": [in_core != 0],
             "load_memory": [self.load.memory],
@@ -104,8 +101,9 @@ class Registers(Component):
             "digest": [digest.data] * table["digest"].count,
             "spikes": [counter(f"spikes{p}", bit) for p, bit in enumerate(self.spikes)],
             "active": [counter(f"active{n}", bit) for n, bit in enumerate(self.active)],
-            "sizes": [Const(size, WORD_BITS) for size in self._hardware.sizes],
         }
+        for name, numbers in registers.constants(self._hardware).items():
+            values[name] = [Const(number, WORD_BITS) for number in numbers]
 
         m.d.comb += bus.arready.eq(~reading & ~bus.rvalid)
         m.d.sync += [reading.eq(bus.arvalid & bus.arready), address.eq(bus.araddr[2:])]

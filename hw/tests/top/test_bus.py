@@ -17,7 +17,7 @@ from networks import networks
 from parts import some_core
 from simulation import Stalls, protocol_checker, simulate
 
-from firstspike.contract import images, registers
+from firstspike.contract import images, registers, words
 from firstspike.contract.hardware import Hardware
 from firstspike.network.model import dense
 from firstspike_rtl.core.layouts import LoadSignature
@@ -104,13 +104,8 @@ def test_every_address(kind, stall, seed, waves) -> None:
     core = some_core(input=kind, fire_start=2)
     digest = [random.Random(seed + n).getrandbits(32) for n in range(8)]
     contents = parts.contents(core, digest=[[word] for word in digest])
-    constants = {
-        "identity": [registers.IDENTITY],
-        "version": [registers.INTERFACE_VERSION],
-        "shape": [registers.shape_word(core)],
-        "digest": digest,
-        "sizes": list(core.sizes),
-    }
+    constants = registers.constants(core) | {"digest": digest}
+    assert constants["hardware"] == words.hash_words(core.fingerprint)
 
     async def bench(ctx, dut, master, table) -> None:
         expected = {}
@@ -292,16 +287,18 @@ def test_loading_reaches_every_row_in_order(convolutional: bool, data: st.DataOb
     hardware = Hardware.for_network(network, lanes=[-(-len(layer.weight) // 2) for layer in network.layers])
     contents = images.contents(network, hardware)
     # The encoder and a long direct kernel are 256 words each; the first rows tell as much.
-    words = {m.name: images.load_words(contents, hardware)[m.name][:24] for m in hardware.memories}
+    few = {m.name: images.load_words(contents, hardware)[m.name][:24] for m in hardware.memories}
 
     async def bench(ctx, dut, master, table) -> None:
-        for address, value in registers.load_writes(hardware, words):
+        for address, value in registers.load_writes(hardware, few):
             assert await master.write(ctx, address, value) == OKAY
         assert ctx.get(dut.enable) == 1
 
-    expected = [
-        (m.index, row, contents[m.name][row]) for m in hardware.memories for row in range(len(words[m.name]) // m.words)
-    ]
+    digest, *others = hardware.memories
+    expected = [(digest.index, row, 0) for row in range(digest.depth)]
+    for memory in (*others, digest):
+        rows = contents[memory.name][: len(few[memory.name]) // memory.words]
+        expected += [(memory.index, row, value) for row, value in enumerate(rows)]
     masks = [(1 << memory.row_bits) - 1 for memory in hardware.memories]
     written = [(index, row, data & masks[index]) for index, row, data in run(hardware, bench)]
     assert written == expected
