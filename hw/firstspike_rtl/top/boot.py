@@ -17,7 +17,7 @@ from amaranth.lib.wiring import Out
 from firstspike.contract.hardware import Hardware
 from firstspike.contract.images import Contents, load_words
 from firstspike.contract.memory import WORD_BITS, Memory
-from firstspike.contract.registers import register_map
+from firstspike.contract.registers import load_order, register_map
 from firstspike_rtl.core.component import Component
 from firstspike_rtl.core.layouts import number
 from firstspike_rtl.core.tables import Table
@@ -30,9 +30,8 @@ ROW_BITS = WORD_BITS
 
 
 def booted(hardware: Hardware) -> list[Memory]:
-    """The memories that are loaded at power-up, the digest last: it tells that the others are complete."""
-    small = [memory for memory in hardware.memories if memory.role != "weight"]
-    return sorted(small, key=lambda memory: memory.role == "digest")
+    """The memories that are loaded at power-up, in the order of every load; the digest holds zeros until then."""
+    return [memory for memory in load_order(hardware) if memory.role != "weight"]
 
 
 def _bounds(hardware: Hardware) -> list[int]:

@@ -40,7 +40,18 @@ class Registers(Component):
     ``load_data`` while enabled or after the memory's last word are answered with SLVERR and change nothing. Counters
     count modulo 2**32.
 
-    Latency: 2 clocks from address (and data) to the answer. Throughput: a read and a write every 3 clocks.
+    Address and data of a request are held in registers until it is executed: ``ready`` comes from registers alone, and
+    the address of a write may come before its data, or after it. While an answer waits the next request is held.
+
+    ::
+
+        clock     0    1    2    3    4
+        awvalid   A    B    B                 wvalid likewise, in the same clocks or in others
+        awready   1    0    1    0    1
+        write          A         B            executed, if no answer waits
+        bvalid              A         B
+
+    Latency: 2 clocks from address (and data) to the answer. Throughput: a read and a write every 2 clocks.
 
     Members
     -------
@@ -52,7 +63,7 @@ class Registers(Component):
     """
 
     LATENCY = 2
-    INTERVAL = 3
+    INTERVAL = 2
 
     def __init__(self, hardware: Hardware, contents: Contents) -> None:
         self._hardware, self._contents = hardware, contents
@@ -92,9 +103,6 @@ class Registers(Component):
         reading = Signal()
         m.d.comb += [digest.addr.eq(bus.araddr[2:]), digest.en.eq(bus.arvalid & bus.arready)]
         values: dict[str, list[Value]] = {
-            "identity": [Const(registers.IDENTITY, WORD_BITS)],
-            "version": [Const(registers.INTERFACE_VERSION, WORD_BITS)],
-            "shape": [Const(registers.shape_word(self._hardware), WORD_BITS)],
             "control": [Cat(self.enable, self.send_membranes)],
             "status": [in_core != 0],
             "load_memory": [self.load.memory],
@@ -104,15 +112,17 @@ class Registers(Component):
             "digest": [digest.data] * table["digest"].count,
             "spikes": [counter(f"spikes{p}", bit) for p, bit in enumerate(self.spikes)],
             "active": [counter(f"active{n}", bit) for n, bit in enumerate(self.active)],
-            "sizes": [Const(size, WORD_BITS) for size in self._hardware.sizes],
         }
+        for name, numbers in registers.constants(self._hardware).items():
+            values[name] = [Const(number, WORD_BITS) for number in numbers]
 
-        m.d.comb += bus.arready.eq(~reading & ~bus.rvalid)
-        m.d.sync += [reading.eq(bus.arvalid & bus.arready), address.eq(bus.araddr[2:])]
+        m.d.comb += bus.arready.eq(~reading)
+        with m.If(bus.arready):
+            m.d.sync += [reading.eq(bus.arvalid), address.eq(bus.araddr[2:])]
         with m.If(bus.rvalid & bus.rready):
             m.d.sync += bus.rvalid.eq(0)
-        with m.If(reading):
-            m.d.sync += [bus.rvalid.eq(1), bus.rdata.eq(0), bus.rresp.eq(SLVERR)]
+        with m.If(reading & ~bus.rvalid):
+            m.d.sync += [reading.eq(0), bus.rvalid.eq(1), bus.rdata.eq(0), bus.rresp.eq(SLVERR)]
             with m.Switch(address):
                 for name, words in values.items():
                     for index, word in enumerate(words):
@@ -124,7 +134,7 @@ class Registers(Component):
 
     def _writes(self, m: Module, table: dict[str, registers.Register], clear: Signal) -> None:
         bus, load = self.bus, self.load
-        take = Signal()
+        held = Signal(2)  # address, data
         write = Signal()
         whole = Signal()
         address = Signal(len(bus.awaddr) - 2)
@@ -134,17 +144,16 @@ class Registers(Component):
         full = Signal()
         last = Signal()
         last_row = Signal()
-        m.d.comb += [
-            take.eq(bus.awvalid & bus.wvalid & ~write & ~bus.bvalid),
-            bus.awready.eq(take),
-            bus.wready.eq(take),
-        ]
-        m.d.sync += [write.eq(take), whole.eq(bus.wstrb.all()), address.eq(bus.awaddr[2:]), word_in.eq(bus.wdata)]
+        m.d.comb += [bus.awready.eq(~held[0]), bus.wready.eq(~held[1]), write.eq(held.all() & ~bus.bvalid)]
+        with m.If(bus.awready):
+            m.d.sync += [held[0].eq(bus.awvalid), address.eq(bus.awaddr[2:])]
+        with m.If(bus.wready):
+            m.d.sync += [held[1].eq(bus.wvalid), whole.eq(bus.wstrb.all()), word_in.eq(bus.wdata)]
         m.d.sync += [clear.eq(0), load.valid.eq(0)]
         with m.If(bus.bvalid & bus.bready):
             m.d.sync += bus.bvalid.eq(0)
         with m.If(write):
-            m.d.sync += [bus.bvalid.eq(1), bus.bresp.eq(SLVERR)]
+            m.d.sync += [held.eq(0), bus.bvalid.eq(1), bus.bresp.eq(SLVERR)]
         with m.If(write & whole), m.Switch(address):
             with m.Case(table["control"].address() >> 2):
                 m.d.sync += [
@@ -163,7 +172,7 @@ class Registers(Component):
                     bus.bresp.eq(OKAY),
                 ]
                 m.d.sync += [word.eq(Mux(last, 0, word + 1)), row.eq(row + last), full.eq(last & last_row)]
-        # Registers, which are right again before the next write comes.
+        # Registers, which are right again when the next write is executed: two clocks later, or more.
         with m.Switch(load.memory):
             for memory in self._hardware.memories:
                 with m.Case(memory.index):

@@ -41,7 +41,7 @@ from firstspike_rtl.top.linked import NAME as LINKED
 from firstspike_rtl.top.linked import LinkedTop
 from firstspike_rtl.top.pins import NAME, Top, ports
 
-MANIFEST_FORMAT = 2
+MANIFEST_FORMAT = 3
 
 #: Rules of ``verilator -Wall`` that the Verilog back end breaks by its style, each with the reason.
 LINT_EXCEPTIONS = {
@@ -161,6 +161,7 @@ def describe(network: Network, hardware: Hardware) -> dict[str, Any]:
         "interface": INTERFACE_VERSION,
         "network": {"digest": network.digest, "shape": network.shape_name},
         "hardware": hardware.to_json(),
+        "fingerprint": hardware.fingerprint,
         "ports": {
             name: {"direction": "out" if member.flow == Out else "in", "width": Shape.cast(member.shape).width}
             for name, member in ports(hardware).items()
@@ -214,7 +215,7 @@ def load_manifest(folder: Path) -> tuple[dict[str, Any], Hardware]:
     Raises
     ------
     FirstspikeError
-        if a file is missing or was changed, or the manifest is of another version.
+        if a file is missing or was changed, or the manifest is of another version or not that of its hardware.
     """
     again = "generate the hardware again"
     try:
@@ -224,6 +225,9 @@ def load_manifest(folder: Path) -> tuple[dict[str, Any], Hardware]:
         for name, digest in manifest["files"].items():
             if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
                 raise FirstspikeError(f"{folder / name} was changed since it was generated (hash differs)", again)
-        return dict(manifest), Hardware.from_json(manifest["hardware"])
+        hardware = Hardware.from_json(manifest["hardware"])
+        if manifest["fingerprint"] != hardware.fingerprint:
+            raise FirstspikeError(f"{folder / f'{NAME}.json'} was changed: hardware and fingerprint differ", again)
+        return dict(manifest), hardware
     except (OSError, KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise FirstspikeError(f"{folder} is not a generated folder: {error}", again) from error

@@ -331,6 +331,7 @@ def test_manifest_lists_all_there_is(core, folders) -> None:
 
     made = {path.name for path in folder.iterdir()} - {"top.json", ".firstspike"}
     assert manifest["files"] == {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in made}
+    assert manifest["fingerprint"] == hardware.fingerprint
     assert manifest["network"] == {"digest": net.digest, "shape": net.shape_name}
     words = None if hardware.input == "events" else -(-net.sizes[0] // 4)
     assert manifest["frame_words"] == words
@@ -365,8 +366,10 @@ def test_a_changed_or_missing_file_is_refused(name, copy) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 1}, "has manifest format 1, not 2"),
-        ({"format": "2"}, "has manifest format '2', not 2"),
+        ({"format": 2}, "has manifest format 2, not 3"),
+        ({"format": "3"}, "has manifest format '3', not 3"),
+        ({"fingerprint": "0" * 64}, "was changed: hardware and fingerprint differ"),
+        ({"fingerprint": None}, "was changed: hardware and fingerprint differ"),
         ({"hardware": {}}, "not a description of hardware"),
         ({"hardware": None}, "not a description of hardware"),
         ({"files": None}, "is not a generated folder"),

@@ -6,6 +6,8 @@ take depths, widths and order from here. A network fits the hardware or is refus
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -324,6 +326,14 @@ class Hardware:
             if (memory.role, memory.layer) == (role, layer):
                 return memory
         raise KeyError((role, layer))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of all of this, which no two cores that differ share.
+
+        Of the text of :meth:`to_json` as JSON, keys sorted, without white space.
+        """
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
         """A mapping of JSON values from which :meth:`from_json` makes this object again."""

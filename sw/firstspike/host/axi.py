@@ -13,18 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firstspike.contract import images
-from firstspike.contract.hardware import DIGEST_WORDS, Hardware
+from firstspike.contract.hardware import Hardware
 from firstspike.contract.memory import WORD_BITS
 from firstspike.contract.registers import (
     ENABLE,
-    IDENTITY,
-    INTERFACE_VERSION,
     SEND_MEMBRANES,
+    check_core,
     load_writes,
     register_map,
-    shape_word,
 )
-from firstspike.contract.words import Records, event_words, image_words, parse_records
+from firstspike.contract.words import Records, event_words, hash_digits, image_words, parse_records
 from firstspike.errors import FirstspikeError
 from firstspike.network.model import Network
 
@@ -98,8 +96,11 @@ class Driver:
         """A register, by name."""
         return int(self._mmio.read(self._registers[name].address(index)))
 
+    def _read_all(self, name: str) -> list[int]:
+        return [self.read(name, i) for i in range(self._registers[name].count)]
+
     def check(self) -> None:
-        """Compare identity, interface version and shape with the hardware.
+        """Compare identity, interface version, shape, sizes and fingerprint with the hardware.
 
         Raises
         ------
@@ -107,20 +108,12 @@ class Driver:
             at the first that differs.
 
         """
-        remedy = "give the hardware that the bitstream was made from, and the core's own address"
-        expected = {("identity", 0): IDENTITY, ("version", 0): INTERFACE_VERSION}
-        expected[("shape", 0)] = shape_word(self._hardware)
-        expected |= {("sizes", i): size for i, size in enumerate(self._hardware.sizes)}
-        for (name, index), value in expected.items():
-            found = self.read(name, index)
-            if found != value:
-                register = name if self._registers[name].count == 1 else f"{name}[{index}]"
-                raise FirstspikeError(f"register {register} reads {found:#x}, not {value:#x}", remedy)
+        check_core(self._hardware, self._read_all)
 
     @property
     def digest(self) -> str:
         """SHA-256 (hex) of the network in the core."""
-        return "".join(f"{self.read('digest', i):08x}" for i in range(DIGEST_WORDS))
+        return hash_digits(self._read_all("digest"))
 
     def load(self, network: Network) -> None:
         """Stop the core, put a network into its memories, clear the counters and start it.

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firstspike.contract import images, registers, words
-from firstspike.contract.hardware import DIGEST_WORDS, Hardware
+from firstspike.contract.hardware import Hardware
 from firstspike.errors import FirstspikeError
 from firstspike.host import link
 from firstspike.host.link import DEFAULT_BAUD, Frame, LinkError, Status, Type
@@ -135,18 +135,7 @@ class Device:
             )
         self._seconds_per_byte = link.UART_BITS * divisor / clock_hz
         self._seconds_per_image = link.patience_clocks(self.hardware) / clock_hz
-        constants = {
-            "identity": [registers.IDENTITY],
-            "version": [registers.INTERFACE_VERSION],
-            "shape": [registers.shape_word(self.hardware)],
-            "sizes": list(self.hardware.sizes),
-        }
-        for name, values in constants.items():
-            found = self._read(name)
-            if found != values:
-                raise FirstspikeError(
-                    f"register {name} of the device is {found}, not {values}", "make the bitstream again"
-                )
+        registers.check_core(self.hardware, self._read)
         self._connected = True
 
     def digest(self) -> str:
@@ -159,7 +148,7 @@ class Device:
 
         """
         self._ready()
-        return "".join(f"{word:08x}" for word in self._read("digest"))
+        return words.hash_digits(self._read("digest"))
 
     def use(self, network: Network, progress: Callable[[float], None] = lambda done: None) -> None:
         """Have ``network`` in the core, ready for images: load it unless it is there already.
@@ -198,28 +187,17 @@ class Device:
         contents = images.load_words(images.contents(network, self.hardware), self.hardware)
         self._ready()
         self._network = None
-        self._write("control", [0])
-        digest = self.hardware.memory("digest")
-        self._fill(digest.index, [0] * DIGEST_WORDS, lambda words: None)
-        total, done = sum(len(x) for x in contents.values()), 0
-
-        def count(words: int) -> None:
-            nonlocal done
-            done += words
-            progress(done / total)
-
-        for memory in sorted(self.hardware.memories, key=lambda memory: memory.role == "digest"):
-            self._fill(memory.index, contents[memory.name], count)
+        steps = list(registers.load_steps(self.hardware, contents))
+        total, done = sum(len(values) for _, values in steps), 0
+        for name, values in steps:
+            for begin in range(0, len(values), self._chunk_words):
+                chunk = values[begin : begin + self._chunk_words]
+                self._write(name, chunk)
+                done += len(chunk)
+                progress(done / total)
         if self.digest() != network.digest:
             raise self._failed("the device holds another digest than was loaded", AGAIN)
         self._start(network)
-
-    def _fill(self, memory: int, data: Sequence[int], count: Callable[[int], None]) -> None:
-        self._write("load_memory", [memory])
-        for begin in range(0, len(data), self._chunk_words):
-            chunk = data[begin : begin + self._chunk_words]
-            self._write("load_data", chunk)
-            count(len(chunk))
 
     def _start(self, network: Network) -> None:
         control = registers.ENABLE | registers.SEND_MEMBRANES

@@ -49,8 +49,8 @@ class Core:
         self.hardware = hardware
         self.sendchannel, self.recvchannel = Sender(self), Receiver(self)
         self.stored = images.load_words(images.contents(net, hardware), hardware)
-        self.values = {"identity": registers.IDENTITY, "version": registers.INTERFACE_VERSION}
-        self.values |= {"shape": registers.shape_word(hardware), "control": 0}
+        self.constants = registers.constants(hardware)
+        self.control = 0
         self.places = {
             r.address(i): (name, i) for name, r in registers.register_map(hardware).items() for i in range(r.count)
         }
@@ -63,16 +63,18 @@ class Core:
 
     def read(self, offset: int) -> int:
         name, index = self.places[offset]
+        if name in self.constants:
+            return self.change(name, self.constants[name][index])
         match name:
-            case "sizes":
-                return self.change(name, self.hardware.sizes[index])
+            case "control":
+                return self.control
             case "digest":
                 return self.change(name, self.stored["digest"][index])
             case "spikes" | "active":
                 return 100 * len(name) + index
             case "images" | "faults" | "clocks":
                 return self.counts[name]
-        return self.change(name, self.values[name])
+        raise AssertionError(f"{name} cannot be read")
 
     def write(self, offset: int, data: int) -> None:
         assert type(data) is int  # PYNQ takes no NumPy integer
@@ -81,14 +83,14 @@ class Core:
         self.writes.append((name, data))
         match name:
             case "control":
-                self.values["control"] = data & ~registers.CLEAR_COUNTERS
+                self.control = data & ~registers.CLEAR_COUNTERS
                 if data & registers.CLEAR_COUNTERS:
                     self.counts = dict.fromkeys(self.counts, 0)
             case "load_memory":
                 self.selected = self.hardware.memories[data]
                 self.stored[self.selected.name] = []
             case "load_data":
-                assert not self.values["control"] & registers.ENABLE, "loaded while enabled"
+                assert not self.control & registers.ENABLE, "loaded while enabled"
                 self.stored[self.selected.name].append(self.change("load_data", data))
                 assert len(self.stored[self.selected.name]) <= self.selected.depth * self.selected.words
             case _:
@@ -106,7 +108,7 @@ class Core:
         return images.network(self.hardware, rows, encoder=kernels.Linear(steps=self.hardware.steps).encoder())
 
     def frame(self, data: NDArray[np.uint32]) -> None:
-        assert self.values["control"] & registers.ENABLE, "a frame while disabled"
+        assert self.control & registers.ENABLE, "a frame while disabled"
         assert len(self.results) < BUSY_FRAMES, "the core waits for a result to be fetched"
         net = self.network
         if self.hardware.input == "pixels":
@@ -116,7 +118,7 @@ class Core:
             pixels = self.pixels(data, net)
         result = golden.run(net, pixels[None])
         last = words.pack(words.RESULT_WORD, index=int(result.classes[0]), step=int(result.decision_steps[0]))
-        sent = result.membranes[0].tolist() if self.values["control"] & registers.SEND_MEMBRANES else []
+        sent = result.membranes[0].tolist() if self.control & registers.SEND_MEMBRANES else []
         self.results.append([*(v & 0xFFFFFFFF for v in sent), last])
         self.counts["images"] += 1
 
@@ -255,6 +257,38 @@ def test_another_core_is_refused(register: str) -> None:
     with pytest.raises(FirstspikeError, match=rf"register {register}(\[0\])? reads 0x"):
         driver_of(core)
     assert core.writes == []
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("settings", [{"lanes": [4, 2]}, {"monitor": False}, {"fire": "stepped"}])
+def test_a_core_generated_otherwise_is_refused(settings: dict[str, Any]) -> None:
+    """With the same network, shape and sizes; one of other lanes would give wrong classes."""
+    net = network()
+    core = Core(hardware_for(net), net)
+    other = Hardware.for_network(net, **({"lanes": 2, "spare_membrane_bits": 2} | settings))
+    assert registers.shape_word(other) == registers.shape_word(core.hardware)
+    with pytest.raises(FirstspikeError, match="generated otherwise, with other lanes, widths or options") as caught:
+        Driver(core, core, other, allocate)
+    assert other.fingerprint[:8] in caught.value.one_line()
+    assert core.hardware.fingerprint[:8] in caught.value.one_line()
+    assert core.writes == []
+
+
+@pytest.mark.smoke
+def test_a_core_of_another_interface_is_asked_no_more() -> None:
+    """Of an older one, some registers do not exist: reading them would be a bus error."""
+    net = network()
+    core = Core(hardware_for(net), net)
+    read: list[str] = []
+
+    def change(name: str, value: int) -> int:
+        read.append(name)
+        return value - (name == "version")
+
+    core.change = change
+    with pytest.raises(FirstspikeError, match="register version reads 0x2, not 0x3"):
+        driver_of(core)
+    assert read == ["identity", "version"]
 
 
 @pytest.mark.smoke

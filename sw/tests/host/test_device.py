@@ -169,15 +169,12 @@ class Board:
         raise AssertionError(request)
 
     def _read(self, name: str, index: int) -> int:
-        values = {
-            "identity": [registers.IDENTITY],
-            "version": [registers.INTERFACE_VERSION],
-            "shape": [registers.shape_word(self.hardware)],
-            "sizes": self.hardware.sizes,
+        values = registers.constants(self.hardware) | {
             "digest": self.digest,
             "spikes": [100, 101],
             "active": [200, 201],
-        } | {name: [value] for name, value in self.counts.items()}
+        }
+        values |= {name: [value] for name, value in self.counts.items()}
         return values[name][index]
 
     def _write(self, name: str, values: list[int]) -> Status:
@@ -431,9 +428,10 @@ def test_images_that_do_not_fit_are_not_sent() -> None:
 
 @pytest.mark.smoke
 def test_other_hardware_is_refused() -> None:
-    """Also one that differs only in what no register shows."""
+    """Also one that differs only in what no memory shows."""
     core = hardware()
-    for other in (hardware(lanes=[2, 4]), hardware(input="events"), hardware(product="multiply")):
+    others = [{"lanes": [2, 4]}, {"input": "events"}, {"product": "multiply"}, {"monitor": False}, {"fire": "stepped"}]
+    for other in (hardware(**changes) for changes in others):
         board = Board(other, FIRST)
         with pytest.raises(FirstspikeError, match="other hardware than expected"):
             Device(board, core, timeout=TIMEOUT).connect()
@@ -444,7 +442,12 @@ def test_other_hardware_is_refused() -> None:
         Device(board, core, timeout=TIMEOUT).connect()
     board = Board(core, FIRST)
     board._read = lambda name, index: 0  # type: ignore[method-assign]
-    with pytest.raises(FirstspikeError, match="register identity of the device is"):
+    with pytest.raises(FirstspikeError, match="register identity reads 0x0, not 0x54544653"):
+        Device(board, core, timeout=TIMEOUT).connect()
+    board = Board(core, FIRST)
+    read, others = board._read, words.hash_words(hardware(lanes=[2, 4]).fingerprint)
+    board._read = lambda name, index: others[index] if name == "hardware" else read(name, index)  # type: ignore
+    with pytest.raises(FirstspikeError, match="the core was generated otherwise"):
         Device(board, core, timeout=TIMEOUT).connect()
 
 

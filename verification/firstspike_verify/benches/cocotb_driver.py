@@ -9,12 +9,15 @@ from typing import Any
 
 import cocotb
 import numpy as np
+import pytest
 from cocotb.task import Task, bridge, resume
 from cocotbext.axi.axis import AxiStreamFrame, AxiStreamSink, AxiStreamSource
 from numpy.typing import NDArray
 
+from firstspike.contract.hardware import Hardware
 from firstspike.contract.words import Records
 from firstspike.energy import operations
+from firstspike.errors import FirstspikeError
 from firstspike.host.axi import Driver
 from firstspike.network import golden
 from firstspike.network.model import Network
@@ -27,9 +30,9 @@ class DriverBench(Bench):
     async def _read_records(self) -> None:
         pass
 
-    def driver(self) -> Driver:
-        """The driver, to be made and used in a thread of :func:`cocotb.task.bridge`."""
-        return Driver(Mmio(self), Dma(self), self.hardware, lambda shape, kind: np.zeros(shape, kind))
+    def driver(self, hardware: Hardware | None = None) -> Driver:
+        """The driver, to be made and used in a thread of :func:`cocotb.task.bridge`; of the core, or of another."""
+        return Driver(Mmio(self), Dma(self), hardware or self.hardware, lambda shape, kind: np.zeros(shape, kind))
 
     async def nothing_left(self) -> None:
         """No rule of a bus was broken, every frame was taken, and no further result comes."""
@@ -144,6 +147,24 @@ async def registers(dut: Any) -> None:
 
     await bridge(use)()
     bench.lite_checker.finish()
+
+
+@cocotb.test()
+async def another_core(dut: Any) -> None:
+    """A driver for hardware of other lanes, which holds the same network, refuses the core and writes nothing."""
+    bench = DriverBench(dut, "another_core")
+    await bench.start()
+    first = bench.hardware.layers[0]
+    lanes = [first.lanes % first.channels + 1, *(layer.lanes for layer in bench.hardware.layers[1:])]
+    fire = [layer.fire for layer in bench.hardware.layers[:-1]]
+    other = Hardware.for_network(bench.network, lanes=lanes, fire=[*fire, "stepped"], input=bench.hardware.input)
+
+    def use() -> None:
+        with pytest.raises(FirstspikeError, match="generated otherwise, with other lanes"):
+            bench.driver(other)
+
+    await bridge(use)()
+    assert bench.lite_checker.writes == []
 
 
 @cocotb.test()

@@ -12,10 +12,8 @@ from firstspike.contract.registers import (
     ADDRESS_BITS,
     CLEAR_COUNTERS,
     ENABLE,
-    IDENTITY,
-    INTERFACE_VERSION,
     SEND_MEMBRANES,
-    shape_word,
+    constants,
 )
 from firstspike_rtl.clocks.cycles import floor
 from firstspike_verify.benches.bench import OKAY, SLVERR, WORD_BYTES, Bench, Stalls
@@ -35,13 +33,14 @@ async def readable(bench: Bench) -> dict[tuple[str, int], int]:
 
 @cocotb.test()
 async def description(dut: Any) -> None:
-    """Identity, version, shape, sizes and digest are those of the manifest and the network."""
+    """Identity, version, shape, sizes, fingerprint and digest are those of the manifest and the network."""
     bench = Bench(dut, "description")
     await bench.start(Stalls(lite="random"))
-    assert await bench.read("identity") == IDENTITY
-    assert await bench.read("version") == INTERFACE_VERSION
-    assert await bench.read("shape") == shape_word(bench.hardware)
+    for name, expected in constants(bench.hardware).items():
+        assert [await bench.read(name, i) for i in range(len(expected))] == expected, name
     assert [await bench.read("sizes", i) for i in range(len(bench.network.sizes))] == list(bench.network.sizes)
+    fingerprint = [await bench.read("hardware", i) for i in range(8)]
+    assert "".join(f"{word:08x}" for word in fingerprint) == bench.manifest["fingerprint"]
     digest = [await bench.read("digest", i) for i in range(8)]
     assert digest == images.digest_words(bench.network)
     assert "".join(f"{word:08x}" for word in digest) == bench.manifest["network"]["digest"]

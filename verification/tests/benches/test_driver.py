@@ -22,7 +22,7 @@ from firstspike_verify.benches.cocotb_runner import (
 )
 from firstspike_verify.checks.scoreboard import repeat_command
 
-CASES = 3
+CASES = 4
 
 #: Drivers with one mistake, as a program that makes it before the bench is imported; and what the bench says.
 MUTANTS = {
