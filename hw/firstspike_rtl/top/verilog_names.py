@@ -238,7 +238,7 @@ class _Namer:
         while n < len(parts):
             token = parts[n]
             if isinstance(token, Name):
-                words.append(self._name(token))
+                words.append(self._name(token).rstrip("_"))
             elif match := re.fullmatch(r"\d*'s?([bdh])([0-9a-f]+)", token):
                 value = int(match[2], {"b": 2, "d": 10, "h": 16}[match[1]])
                 if value.bit_length() > 16 and value & value + 1 == 0:

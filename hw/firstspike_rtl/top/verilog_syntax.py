@@ -16,9 +16,11 @@ _TOKEN = re.compile(
 )
 #: The words of Verilog that the back end writes.
 _WORDS = frozenset(
-    ["always", "assign", "begin", "case", "casez", "default", "else", "end", "endcase", "endmodule", "if", "initial"]
-    + ["input", "module", "negedge", "output", "posedge", "reg", "signed", "wire"]
-)
+    (
+        "always", "assign", "begin", "case", "casez", "default", "else", "end", "endcase", "endmodule", "if", "initial",
+        "input", "module", "negedge", "output", "posedge", "reg", "signed", "wire",
+    )
+)  # fmt: skip
 
 
 class Name(str):
