@@ -13,13 +13,10 @@ from typing import Any
 
 import firstspike
 from firstspike.artefact import new_folder
-from firstspike.contract import images
 from firstspike.contract.registers import ADDRESS_BITS
 from firstspike.errors import FirstspikeError
 from firstspike.host.link import DEFAULT_BAUD
-from firstspike_rtl.top.linked import NAME as LINKED
-from firstspike_rtl.top.pins import NAME
-from firstspike_rtl.top.verilog import convert_linked, load_manifest
+from firstspike_rtl.top.verilog import convert_linked, load_contents, load_manifest, verilog_name
 
 SCRIPT = "build.tcl"
 BOARD = "arty_a7_100t"
@@ -34,9 +31,9 @@ SMALLEST_RANGE = 4096  # bytes of an AXI slave's addresses
 def write(rtl: Path, folder: Path, *, part: str = BOARD_PART, megahertz: float = 100.0) -> Path:
     """Write into ``folder``, whole or not at all, all that Vivado needs to build the core.
 
-    ``build.tcl``; ``top.json``, the manifest of ``rtl``; ``src/`` with the Verilog and the memory images; ``core.xdc``,
-    the clock of the core by itself. If ``part`` is that of the Arty A7-100T, also the core with the host link,
-    ``linked_top.v``, the board's ``arty_a7_100t.v`` and its constraints.
+    ``build.tcl``; the manifest of ``rtl``; ``src/`` with the Verilog and the memory images; ``core.xdc``, the clock of
+    the core by itself. If ``part`` is that of the Arty A7-100T, also the core with the host link, ``linked_<name>.v``,
+    the board's ``arty_a7_100t.v`` and its constraints.
 
     Parameters
     ----------
@@ -62,25 +59,26 @@ def write(rtl: Path, folder: Path, *, part: str = BOARD_PART, megahertz: float =
     if not 0 < megahertz <= 1000:
         raise FirstspikeError(f"a clock of {megahertz} MHz", "give 1 to 1000")
     manifest, hardware = load_manifest(rtl)
-    verilog = {NAME: (rtl / f"{NAME}.v").read_text()}
-    depths = {memory["name"]: _depth(verilog[NAME], memory["name"]) for memory in manifest["memories"]}
+    core = manifest["name"]
+    verilog = {core: (rtl / verilog_name(manifest)).read_text()}
+    depths = {memory["name"]: _depth(verilog[core], memory["name"]) for memory in manifest["memories"]}
     for_board = part == BOARD_PART
     if for_board:
-        contents = images.read(rtl, hardware, "mem")
+        contents = load_contents(rtl, manifest, hardware)
         clock_hz = round(BOARD_MEGAHERTZ * 1_000_000)
-        verilog[LINKED] = convert_linked(hardware, contents, clock_hz=clock_hz, baud=DEFAULT_BAUD)
+        linked = convert_linked(hardware, contents, clock_hz=clock_hz, baud=DEFAULT_BAUD, name=core)
+        verilog |= {f"linked_{core}": linked, BOARD: BOARD_VERILOG.format(linked=f"linked_{core}")}
     with new_folder(folder) as draft:
         sources = draft / "src"
         sources.mkdir()
         for name, text in verilog.items():
-            (sources / f"{name}.v").write_text(_ascending(text, depths))
+            (sources / f"{name}.v").write_text(text)
         for memory in manifest["memories"]:
             image = (rtl / memory["image"]).read_text()
             (sources / memory["image"]).write_text(_plain(image, depths[memory["name"]]))
-        shutil.copy(rtl / f"{NAME}.json", draft)
+        shutil.copy(rtl / f"{core}.json", draft)
         (draft / "core.xdc").write_text(_core_constraints(megahertz))
         if for_board:
-            (sources / f"{BOARD}.v").write_text(BOARD_VERILOG)
             (draft / f"{BOARD}.xdc").write_text(BOARD_CONSTRAINTS)
         (draft / SCRIPT).write_text(HEAD + _settings(manifest, part, for_board) + BODY)
     return folder
@@ -92,7 +90,7 @@ def interfaces(ports: Mapping[str, Any], end: str) -> list[str]:
 
 
 def _declaration(name: str) -> re.Pattern[str]:
-    return re.compile(rf"^(\s*reg \[\d+:0\] {re.escape(name)}) \[(\d+):0\];$", re.MULTILINE)
+    return re.compile(rf"^\s*reg (?:\[\d+:0\] )?{re.escape(name)} \[0:(\d+)\];$", re.MULTILINE)
 
 
 def _depth(text: str, name: str) -> int:
@@ -100,18 +98,7 @@ def _depth(text: str, name: str) -> int:
     found = _declaration(name).findall(text)
     if len(found) != 1:
         raise RuntimeError(f"memory {name} is declared {len(found)} times in the Verilog")
-    return int(found[0][1]) + 1
-
-
-def _ascending(text: str, names: Mapping[str, int]) -> str:
-    """Memories declared ``[0:depth - 1]``.
-
-    Whether ``$readmemh`` begins at the left or at the lowest address differs between Verilog 2001 and 2005, and UG901
-    says that Vivado follows the direction of the range; so it has to be one in which both are the same.
-    """
-    for name in names:
-        text = _declaration(name).sub(r"\1 [0:\2];", text)
-    return text
+    return int(found[0]) + 1
 
 
 def _plain(image: str, depth: int) -> str:
@@ -126,7 +113,7 @@ def _settings(manifest: Mapping[str, Any], part: str, for_board: bool) -> str:
     memories = [f"src/{memory['image']}" for memory in manifest["memories"]]
     settings = {
         "part": part,
-        "top": NAME,
+        "top": manifest["name"],
         "images": memories,
         "lite": interfaces(ports, LITE),
         "streams": interfaces(ports, STREAM),
@@ -136,7 +123,7 @@ def _settings(manifest: Mapping[str, Any], part: str, for_board: bool) -> str:
         "address_range": max(SMALLEST_RANGE, 1 << ADDRESS_BITS),
         "description": f"TTFS spiking network {manifest['network']['shape']}, {manifest['network']['digest'][:16]}",
         "board": BOARD if for_board else "",
-        "board_sources": [f"src/{name}.v" for name in (BOARD, LINKED)] if for_board else [],
+        "board_sources": [f"src/{name}.v" for name in (BOARD, f"linked_{manifest['name']}")] if for_board else [],
     }
     for name in (settings["clock"], settings["reset"]):
         if name not in ports:
@@ -322,14 +309,18 @@ module {BOARD} (
     output wire       tx,   // to the computer
     output wire [2:0] led   // running, receiving, sending
 );
-    // The button does not know the clock. After configuration this is a reset of two clocks, too.
+    // The button does not know the clock: two registers side by side, and one that the placer may put near the core.
+    // After configuration this is a reset of three clocks, too.
     (* ASYNC_REG = "TRUE" *) reg [1:0] pressed;
+    reg reset;
     initial pressed = 2'b11;
-    always @(posedge clk) pressed <= {{pressed[0], rst}};
+    initial reset = 1'b1;
+    always @(posedge clk) pressed <= {{{{pressed[0], rst}}}};
+    always @(posedge clk) reset <= pressed[1];
 
-    {LINKED} core (.clk(clk), .rst(pressed[1]), .rx(rx), .tx(tx));
+    {{linked}} core (.clk(clk), .rst(reset), .rx(rx), .tx(tx));
 
-    assign led = {{~tx, ~rx, ~pressed[1]}};
+    assign led = {{{{~tx, ~rx, ~reset}}}};
 endmodule
 """
 

@@ -134,7 +134,8 @@ class Link(Component):
         store, fetch = request.write_port(), request.read_port()
         word = Signal(WORD_BITS, reset_less=True)
         stale = Signal(2)
-        fresh, last_word = Signal(), Signal()
+        fresh = Signal()
+        last_word = Signal()
         made = _Request(
             header=receiver.header,
             position=Signal(number(capacity)),
@@ -175,7 +176,8 @@ class Link(Component):
         stopping = Signal()
         offering = Signal()
         offered: Any = Signal(WORD)
-        shown, seen = Signal(), Signal()
+        shown = Signal()
+        seen = Signal()
         waited = Signal(range(link.patience_clocks(self._hardware) + 1))
         return _Work(address, stopping, offering, offered, shown, seen, waited)
 

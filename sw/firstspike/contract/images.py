@@ -207,8 +207,10 @@ def write(
     return tuple(folder / file for file in files)
 
 
-def read(folder: Path | str, hardware: Hardware, format: str = "bin") -> Contents:
-    """The contents that :func:`write` wrote in one format.
+def read(
+    folder: Path | str, hardware: Hardware, format: str = "bin", names: Mapping[str, str] | None = None
+) -> Contents:
+    """The contents that :func:`write` wrote in one format; or, in a text format, files of other ``names`` by memory.
 
     Raises
     ------
@@ -221,7 +223,8 @@ def read(folder: Path | str, hardware: Hardware, format: str = "bin") -> Content
     if format == "bin":
         return _parsed(folder / BINARY, lambda data: parse_binary(hardware.memories, layout_digest(hardware), data))
     parse = partial(_parse_text, TEXT_FORMATS[format])
-    return {m.name: _parsed(folder / f"{m.name}.{format}", partial(parse, m)) for m in hardware.memories}
+    names = names or {m.name: f"{m.name}.{format}" for m in hardware.memories}
+    return {m.name: _parsed(folder / names[m.name], partial(parse, m)) for m in hardware.memories}
 
 
 def _check_format(name: str) -> None:

@@ -79,7 +79,7 @@ def simulate(
 
     """
     from firstspike_rtl.clocks import cycles
-    from firstspike_rtl.top.verilog import load_manifest
+    from firstspike_rtl.top.verilog import load_manifest, verilog_digest
     from firstspike_verify.checks import scoreboard
     from firstspike_verify.models import netlist as synthesis
     from firstspike_verify.models.compilation import compile_core
@@ -119,7 +119,7 @@ def simulate(
         target,
         {
             "network": network.digest,
-            "verilog": manifest["files"]["top.v"],
+            "verilog": verilog_digest(manifest),
             "images": len(pictures),
             "seed": seed,
             "stall": stall,

@@ -115,7 +115,7 @@ def test_stages_one_by_one_give_the_same_network(chain_run: tuple[Path, str], tm
         assert "elsewhere" in done.stdout
     mine, before = tmp_path / "elsewhere", chain_run[0] / "build/tiny"
     assert Network.load(mine / "network").digest == Network.load(before / "network").digest
-    for name in ("top.v", "top.json", "layer0_weight.mem"):
+    for name in ("top.v", "top.json", "top_layer0_weight.mem"):
         assert (mine / "rtl" / name).read_bytes() == (before / "rtl" / name).read_bytes()
 
 
@@ -275,14 +275,14 @@ def test_a_difference_fails_the_run(
     """Another network in the RTL than in the golden model: the run fails, and tells how to repeat it."""
     monkeypatch.chdir(ran)
     workspace = Workspace.open(Path("tiny.toml"))
-    weights = workspace.rtl / "layer0_weight.mem"
+    weights = workspace.rtl / "top_layer0_weight.mem"
     lines = weights.read_text().splitlines()
     lines[20], lines[21] = lines[21], lines[20]
     weights.write_text("\n".join(lines) + "\n")
     manifest = json.loads((workspace.rtl / "top.json").read_text())
     import hashlib
 
-    manifest["files"]["layer0_weight.mem"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+    manifest["files"]["top_layer0_weight.mem"] = hashlib.sha256(weights.read_bytes()).hexdigest()
     (workspace.rtl / "top.json").write_text(json.dumps(manifest))
     monkeypatch.setattr(sys, "argv", ["firstspike", "simulate", "tiny.toml", "--images", "40", "--seed", "3"])
     with pytest.raises(SystemExit) as stop:
