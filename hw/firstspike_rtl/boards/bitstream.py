@@ -135,7 +135,7 @@ def synthesise(rtl: Path, folder: Path, name: str = NAME) -> Path:
     """
     for path in (*rtl.glob("*.mem"), rtl / f"{name}.v"):
         shutil.copy(path, folder)
-    script = f"read_verilog {name}.v; synth_ecp5 -top {name} -json {name}.json"
+    script = f"read_verilog {name}.v; synth_ecp5 {Ecp5.synthesis} -top {name} -json {name}.json"
     YOSYS(folder, "-q", "-p", script)
     Ecp5().improve(folder / f"{name}.json")
     return folder / f"{name}.json"

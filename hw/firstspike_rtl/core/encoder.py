@@ -114,8 +114,8 @@ class PixelEncoder(Component):
         dropping = Signal()
         step = Signal()
         accept = Signal()
-        end = Signal()
-        m.d.comb += [accept.eq(step & ~dropping & self.i.valid), end.eq(word == words - 1)]
+        end = Signal(init=words == 1)  # it is the last one
+        m.d.comb += accept.eq(step & ~dropping & self.i.valid)
         lookups = []
         for lane in range(PIXELS_PER_WORD):
             read = table.read_port()
@@ -156,9 +156,10 @@ class PixelEncoder(Component):
                 word_s1.fault.eq(~(self.i.payload.last & end)),
             ]
         with m.If(accept):
-            m.d.sync += [word.eq(word + 1), place.eq(advanced(m, hardware, place, PIXELS_PER_WORD))]
+            m.d.sync += [word.eq(word + 1), end.eq(word == words - 2)]
+            m.d.sync += place.eq(advanced(m, hardware, place, PIXELS_PER_WORD))
             with m.If(self.i.payload.last | end):
-                m.d.sync += [word.eq(0), place.eq(0), dropping.eq(~self.i.payload.last)]
+                m.d.sync += [word.eq(0), end.eq(words == 1), place.eq(0), dropping.eq(~self.i.payload.last)]
         with m.If(dropping & self.i.valid & self.i.payload.last):
             m.d.sync += dropping.eq(0)
         return queue

@@ -205,7 +205,7 @@ class Neurons(Component):
                 early = Signal(name=f"early{bit}")
                 m.d.comb += [
                     more.eq(low | (1 << bit)),
-                    threshold.addr.eq(more - 1),
+                    threshold.addr.eq(low | ((1 << bit) - 1)),  # more - 1: the bits of low from here on are 0
                     early.eq((more <= steps) & ~reaches(value, threshold.data.as_signed())),
                 ]
                 tested.append(Mux(early, more, low))

@@ -74,8 +74,9 @@ class Scanner(Component):
     A     address of a row
     B     the row
     C     some of its slices
-    D     one slice, with the bias
-    E     the largest of the window so far, on the output
+    D     one slice
+    E     the same with the bias
+    F     the largest of the window so far, on the output
     ===== ==============================================
 
     Only stage A waits, while ``room`` is low: a slice on its way cannot be stopped, so that no signal has to reach all
@@ -107,7 +108,7 @@ class Scanner(Component):
     release : Out(2), for each bank high for one clock when it was cleared, or read for a step
     """
 
-    LATENCY = 4
+    LATENCY = 5
 
     def __init__(self, hardware: Hardware, index: int, contents: Contents, *, passes: bool) -> None:
         self._hardware, self._index, self._contents, self._passes = hardware, index, contents, passes
@@ -138,10 +139,10 @@ class Scanner(Component):
         # B.
         row = self._read(m, state, at, tags, bias, bias_row)
         self._clear(m, state, row)
-        # C and D.
-        value_d = self._slice_with_bias(m, row)
-        # E.
-        self._maximum(m, state, tags, value_d)
+        # C, D and E.
+        value_e = self._slice_with_bias(m, row)
+        # F.
+        self._maximum(m, state, tags, value_e)
         self._accept(m, state, at, tags)
         return m
 
@@ -246,7 +247,7 @@ class Scanner(Component):
                 "valid": 1, "index": place.shape(), "step": state.k.shape(), "last": 1, "end": 1, "first": 1, "emit": 1,
             }
         )  # fmt: skip
-        tags: list[Any] = [Signal(tag, name=f"tag_{stage}") for stage in "abcde"]
+        tags: list[Any] = [Signal(tag, name=f"tag_{stage}") for stage in "abcdef"]
         tag_a = tags[0]
         _, end_member, *_ = at.ends
         m.d.comb += [
@@ -298,7 +299,7 @@ class Scanner(Component):
             m.d.sync += self.scan.bank.eq(~self.scan.bank)
 
     def _slice_with_bias(self, m: Module, row: _Row) -> Any:
-        """Stages C and D: the slice out of the row, in two steps, and the bias on it."""
+        """Stages C, D and E: the slice out of the row, in two steps, and the bias on it."""
         shape = self._shape
         value = self._slice_layout()
         count = max(shape.group_slices)
@@ -310,28 +311,29 @@ class Scanner(Component):
             m.d.sync += chosen.eq(_choose(parts[n : n + CHOICE], row.slice_[:low_bits]))
             chosen_c.append(chosen)
         held_high = Signal(max(1, len(high_c)))
-        value_d = Signal(value)
-        slice_c = data.View(value, _choose(chosen_c, held_high))
-        m.d.sync += held_high.eq(high_c)
-        for total, part, b in zip(value_d, slice_c, fields(self._bias, row.bias), strict=True):
+        value_e: Any = Signal(value)
+        slice_d: Any = Signal(value)
+        bias_d = Signal.like(row.bias)
+        m.d.sync += [held_high.eq(high_c), slice_d.eq(_choose(chosen_c, held_high)), bias_d.eq(row.bias)]
+        for total, part, b in zip(value_e, slice_d, fields(self._bias, bias_d), strict=True):
             m.d.sync += total.eq(part + b)
-        return value_d
+        return value_e
 
-    def _maximum(self, m: Module, state: _State, tags: list[Any], value_d: Any) -> None:
-        """Stage E: the largest membrane of each channel of the window, on the output."""
-        *_, tag_d, tag_e = tags
+    def _maximum(self, m: Module, state: _State, tags: list[Any], value_e: Any) -> None:
+        """Stage F: the largest membrane of each channel of the window, on the output."""
+        *_, tag_e, tag_f = tags
         largest = Signal(self._slice_layout())
-        for best, new in zip(largest, value_d, strict=True):
-            with m.If(tag_d.valid & (tag_d.first | (new > best)) if self._shape.pool > 1 else 1):
+        for best, new in zip(largest, value_e, strict=True):
+            with m.If(tag_e.valid & (tag_e.first | (new > best)) if self._shape.pool > 1 else 1):
                 m.d.sync += best.eq(new)
         m.d.comb += [
-            self.valid.eq(tag_e.valid & tag_e.emit),
+            self.valid.eq(tag_f.valid & tag_f.emit),
             self.slice.values.eq(largest),
-            self.slice.index.eq(tag_e.index),
-            self.slice.step.eq(tag_e.step),
-            self.slice.end.eq(tag_e.end),
+            self.slice.index.eq(tag_f.index),
+            self.slice.step.eq(tag_f.step),
+            self.slice.end.eq(tag_f.end),
             self.slice.fault.eq(state.fault),
-            self.last.eq(tag_e.last),
+            self.last.eq(tag_f.last),
         ]
 
     def _accept(self, m: Module, state: _State, at: _Position, tags: list[Any]) -> None:

@@ -149,7 +149,8 @@ class Registers(Component):
             m.d.sync += [held[0].eq(bus.awvalid), address.eq(bus.awaddr[2:])]
         with m.If(bus.wready):
             m.d.sync += [held[1].eq(bus.wvalid), whole.eq(bus.wstrb.all()), word_in.eq(bus.wdata)]
-        m.d.sync += [clear.eq(0), load.valid.eq(0)]
+        # Whether the word is to be loaded is known late. One that is not will be overwritten before its row is written.
+        m.d.sync += [clear.eq(0), load.valid.eq(0), load.data.word_select(word, WORD_BITS).eq(word_in)]
         with m.If(bus.bvalid & bus.bready):
             m.d.sync += bus.bvalid.eq(0)
         with m.If(write):
@@ -165,12 +166,7 @@ class Registers(Component):
             with m.Case(table["load_memory"].address() >> 2), m.If(word_in < len(self._hardware.memories)):
                 m.d.sync += [load.memory.eq(word_in), row.eq(0), word.eq(0), full.eq(0), bus.bresp.eq(OKAY)]
             with m.Case(table["load_data"].address() >> 2), m.If(~self.enable & ~full):
-                m.d.sync += [
-                    load.valid.eq(last),
-                    load.row.eq(row),
-                    load.data.word_select(word, WORD_BITS).eq(word_in),
-                    bus.bresp.eq(OKAY),
-                ]
+                m.d.sync += [load.valid.eq(last), load.row.eq(row), bus.bresp.eq(OKAY)]
                 m.d.sync += [word.eq(Mux(last, 0, word + 1)), row.eq(row + last), full.eq(last & last_row)]
         # Registers, which are right again when the next write is executed: two clocks later, or more.
         with m.Switch(load.memory):
