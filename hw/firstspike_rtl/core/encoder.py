@@ -14,7 +14,7 @@ from firstspike.contract.hardware import PIXELS_PER_WORD, Hardware
 from firstspike_rtl.core.component import Component
 from firstspike_rtl.core.layouts import EVENT_WORD, WORD, LoadSignature, event_layout, number
 from firstspike_rtl.core.serialiser import Serialiser
-from firstspike_rtl.core.tables import Contents, Table, add_table
+from firstspike_rtl.core.tables import Contents, Table, add_table, copies
 
 
 def advanced(m: Module, hardware: Hardware, index: Value, count: int, multiple: int = 1) -> Value:
@@ -107,8 +107,6 @@ class PixelEncoder(Component):
         """Stages 1 and 2, and the queue: from words of pixels to words with spikes."""
         hardware = self._hardware
         words = hardware.frame_words
-        table = add_table(m, hardware.memory("encoder"), self._contents, self.load)
-
         word = Signal(number(words))  # of the next word
         place = Signal(self._queued["index"].shape)  # index of its first pixel
         dropping = Signal()
@@ -117,10 +115,18 @@ class PixelEncoder(Component):
         end = Signal(init=words == 1)  # it is the last one
         m.d.comb += accept.eq(step & ~dropping & self.i.valid)
         lookups = []
-        for lane in range(PIXELS_PER_WORD):
-            read = table.read_port()
-            m.d.comb += [read.addr.eq(self.i.payload.data.word_select(lane, 8)), read.en.eq(step)]
-            lookups.append(read.data)
+        spec = hardware.memory("encoder")
+        names = copies(spec)
+        pixels = [self.i.payload.data.word_select(lane, 8) for lane in range(PIXELS_PER_WORD)]
+        for name, first in zip(names, range(0, PIXELS_PER_WORD, PIXELS_PER_WORD // len(names)), strict=True):
+            # A block memory has two ports: one of them reads, and writes while the core is being loaded.
+            shared = Signal(8, name=f"row_of_{name}")
+            m.d.comb += shared.eq(Mux(self.load.valid, self.load.row, pixels[first]))
+            table = add_table(m, spec, self._contents, self.load, name=name, place=shared)
+            for address in (shared, *pixels[first + 1 : first + PIXELS_PER_WORD // len(names)]):
+                read = table.read_port()
+                m.d.comb += [read.addr.eq(address), read.en.eq(step)]
+                lookups.append(read.data)
 
         valid_s1 = Signal()
         valid_s2 = Signal()

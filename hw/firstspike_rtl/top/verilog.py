@@ -36,6 +36,7 @@ from firstspike_rtl.core.monitor import Monitor
 from firstspike_rtl.core.neurons import Neurons
 from firstspike_rtl.core.readout import Readout
 from firstspike_rtl.core.scanner import Scanner
+from firstspike_rtl.core.tables import copies
 from firstspike_rtl.core.walk import Walk
 from firstspike_rtl.top.bus import Registers
 from firstspike_rtl.top.linked import LinkedTop
@@ -148,10 +149,11 @@ def _convert(top: Component, name: str, core: str, hardware: Hardware, contents:
         )
         text, _ = verilog.convert_fragment(design, name=name, emit_src=False, strip_internal_attrs=True)
     for memory in hardware.memories:
-        text = _read_image(text, memory, contents[memory.name], image_name(core, memory))
+        for copy in copies(memory):
+            text = _read_image(text, copy, contents[memory.name], image_name(core, memory))
     modules = parse(text)
     comments = of_modules(design)
-    memories = {memory.name: of_memory(memory) for memory in hardware.memories}
+    memories = {copy: of_memory(memory) for memory in hardware.memories for copy in copies(memory)}
     for module in modules:
         module.comment = comments[module.name]
         for declaration in module.of("declaration"):
@@ -167,17 +169,16 @@ def _convert(top: Component, name: str, core: str, hardware: Hardware, contents:
     return "\n".join([head + rules, *map(str, modules)])
 
 
-def _read_image(text: str, memory: Memory, rows: list[int], image: str) -> str:
+def _read_image(text: str, name: str, rows: list[int], image: str) -> str:
     """Replace the initial values of a memory, one line a word, by ``$readmemh`` of its image."""
-    name = re.escape(memory.name)
     block = re.compile(rf"  initial begin\n((?:    {name}\[\d+\] = \d+'[hd][0-9a-f]+;\n)+)  end\n")
     found = block.findall(text)
     if len(found) != 1:
-        raise RuntimeError(f"memory {memory.name} is initialised {len(found)} times in the Verilog")
+        raise RuntimeError(f"memory {name} is initialised {len(found)} times in the Verilog")
     values = [int(x, 16 if base == "h" else 10) for base, x in re.findall(r"'([hd])([0-9a-f]+);", found[0])]
     if values[: len(rows)] != rows or any(values[len(rows) :]):
-        raise RuntimeError(f"memory {memory.name} has other contents in the Verilog")
-    return block.sub(f'  initial $readmemh("{image}", {memory.name});\n', text)
+        raise RuntimeError(f"memory {name} has other contents in the Verilog")
+    return block.sub(f'  initial $readmemh("{image}", {name});\n', text)
 
 
 def generate(network: Network, hardware: Hardware, folder: Path, name: str = NAME) -> Path:
