@@ -98,46 +98,47 @@ class _Serialiser:
         self.free = clock
 
 
+class _Queue:
+    """Before a serialiser. While more than ``limit`` wait, no more are begun."""
+
+    def __init__(self, serialiser: _Serialiser, limit: int) -> None:
+        self._serialiser = serialiser
+        # Clocks at which the last ones left: the first of them frees the place of the next one that is too many.
+        self._left = deque([LONG_AGO] * (limit + 1), limit + 1)
+        #: Clocks in which none may be begun, in order: the first and the last of some in a row.
+        self.stops: deque[tuple[int, int]] = deque()
+
+    def put(self, clock: int, rows: Sequence[int], mark: int | None) -> None:
+        """One comes at this clock."""
+        left = max(clock + Queue.LATENCY, self._serialiser.free)
+        self._serialiser.load(left, rows, mark)
+        self._left.append(left)
+        if self._left[0] > clock:
+            self.stops.append((clock + 1, self._left[0]))
+
+
 class _PixelEncoder:
     def __init__(self, sink: _Skid | _Sorter, final: int) -> None:
-        self._serialiser, self._final = _Serialiser(sink), final
-        # The stages move on together; a word goes into the queue STAGES moves after it was accepted.
-        self._moves = 0
-        self._moved = deque([LONG_AGO], PixelEncoder.STAGES + 1)  # clocks of the last moves
-        self._due: dict[int, tuple[list[int], int | None]] = {}
-        self._next = 0  # move at which a word can be accepted
-        self._popped = LONG_AGO
-        self._read = deque([LONG_AGO] * (PixelEncoder.QUEUE - 1))  # when words left the memory of the queue
+        self._final = final
+        self._queue = _Queue(_Serialiser(sink), Queue.limit(PixelEncoder.STAGES, PixelEncoder.QUEUE))
+        self._taken = LONG_AGO  # clock of the last word
 
     def run(self, begin: int, words: list[list[int]]) -> int:
-        while (first := self._move(self._next, begin)) < begin:
-            self._next += 1
+        first = self._take(begin)
         last = len(words) - 1
         for n, rows in enumerate(words):
-            self._move(self._next, begin)
+            clock = first if n == 0 else self._take(begin)
             if rows or n == last:
-                self._due[self._next + PixelEncoder.STAGES] = rows, self._final if n == last else None
-            self._next += 1
-        self._move(self._next - 1 + PixelEncoder.STAGES, LONG_AGO)
+                self._queue.put(clock + PixelEncoder.STAGES, rows, self._final if n == last else None)
         return first
 
-    def _move(self, number: int, begin: int) -> int:
-        """Clock of a move; where nothing moves, not before ``begin``."""
-        moved, serialiser, read = self._moved, self._serialiser, self._read
-        while self._moves <= number:
-            clock = max(moved[-1], read[0]) + 1
-            if not self._due:
-                clock = max(clock, begin)
-            elif self._moves in self._due:
-                rows, mark = self._due.pop(self._moves)
-                read.popleft()
-                out = max(clock + PixelEncoder.QUEUE_LATENCY - 1, self._popped)
-                read.append(out)
-                self._popped = max(out + 1, serialiser.free)
-                serialiser.load(self._popped, rows, mark)
-            moved.append(clock)
-            self._moves += 1
-        return moved[number - self._moves]
+    def _take(self, begin: int) -> int:
+        """Clock at which the next word is taken."""
+        clock, stops = max(begin, self._taken + 1), self._queue.stops
+        while stops and stops[0][0] <= clock:
+            clock = max(clock, stops.popleft()[1] + 1)
+        self._taken = clock
+        return clock
 
 
 class _EventInput:
@@ -210,11 +211,10 @@ class _Integrator:
 class _Scanner:
     """A scan takes an address in each clock in which there is room. Addresses are counted from its first one."""
 
-    def __init__(self, shape: LayerShape) -> None:
+    def __init__(self, shape: LayerShape, stops: deque[tuple[int, int]]) -> None:
         self.window = shape.pool**2  # addresses of a slice
         self.addresses = shape.pass_clocks  # of a pass
-        # Clocks without room, in order: the first and the last of some in a row.
-        self.stops: deque[tuple[int, int]] = deque()
+        self._stops = stops  # of the queue that it fills
         self._address, self._clock = 0, LONG_AGO
 
     def begin(self, clock: int) -> None:
@@ -223,8 +223,8 @@ class _Scanner:
 
     def taken(self, address: int) -> int:
         """Clock at which an address is taken; they are asked for in order."""
-        while self.stops and self.stops[0][0] <= self._clock + address - self._address:
-            first, last = self.stops.popleft()
+        while self._stops and self._stops[0][0] <= self._clock + address - self._address:
+            first, last = self._stops.popleft()
             moved = max(0, first - 1 - self._clock)
             self._address += moved
             self._clock = max(self._clock + moved, last)
@@ -242,13 +242,11 @@ class _Neurons:
 
     def __init__(self, hardware: Hardware, index: int, sink: _Skid) -> None:
         shape = hardware.layers[index]
-        self._scanner, self._serialiser = _Scanner(shape), _Serialiser(sink)
+        self._queue = _Queue(_Serialiser(sink), Neurons.queue_limit(hardware, index))
+        self._scanner = _Scanner(shape, self._queue.stops)
         self._passes = 1 if shape.fire == "search" else hardware.steps
         self._final, self._ordered = hardware.steps - 1, hardware.ordered[index + 1]
         self._delay = Scanner.LATENCY + Neurons.stages(hardware, index)  # from a slice's address to the queue
-        # Clocks at which the slices left the queue that were there when it filled up, or the last ones.
-        limit = Neurons.queue_limit(hardware, index)
-        self._left = deque([LONG_AGO] * (limit + 1), limit + 1)
         self.accepted = LONG_AGO
         self._idle = LONG_AGO
         self._pass = 0
@@ -269,25 +267,16 @@ class _Neurons:
                 spikes.append((count - 1, []))
             for number, rows in spikes:
                 mark = (self._final if last_pass else k) if marked and number == count - 1 else None
-                self._queue(scanner.slice_taken(n * count + number) + self._delay, rows, mark)
+                self._queue.put(scanner.slice_taken(n * count + number) + self._delay, rows, mark)
         end = scanner.taken(len(passes) * scanner.addresses - 1)
         self._idle = end + self._delay
         return end + 2
-
-    def _queue(self, clock: int, rows: list[int], mark: int | None) -> None:
-        """A slice comes to the queue, and leaves it for the serialiser."""
-        left = max(clock + Queue.LATENCY, self._serialiser.free)
-        self._serialiser.load(left, rows, mark)
-        self._left.append(left)
-        # With this one there are too many, until that many before it have left.
-        if self._left[0] > clock:
-            self._scanner.stops.append((clock + 1, self._left[0]))
 
 
 class _Readout:
     def __init__(self, hardware: Hardware) -> None:
         shape = hardware.layers[-1]
-        self._scanner = _Scanner(shape)
+        self._scanner = _Scanner(shape, deque())  # results are taken at once
         self._passes = hardware.steps if shape.fires else 1
         self._pass = 0
         self._idle = self.accepted = LONG_AGO

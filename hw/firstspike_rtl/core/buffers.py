@@ -61,6 +61,8 @@ class Queue(Component):
         Of an item.
     under_way
         Items that may still come when ``room`` falls, at most.
+    least
+        Items that fit in, at least.
 
     Members
     -------
@@ -77,21 +79,21 @@ class Queue(Component):
     #: Items that wait while more may be begun, at least.
     LEAST_LIMIT = 4
 
-    def __init__(self, layout: data.StructLayout, under_way: int) -> None:
-        self._layout, self._depth, self._limit = layout, self.depth(under_way), self.limit(under_way)
+    def __init__(self, layout: data.StructLayout, under_way: int, least: int = LEAST_DEPTH) -> None:
+        self._layout, self._depth, self._limit = layout, self.depth(under_way, least), self.limit(under_way, least)
         super().__init__(
             {"valid": In(1), "item": In(layout), "room": Out(1, init=1), "o": Out(stream.Signature(layout))}
         )
 
     @classmethod
-    def depth(cls, under_way: int) -> int:
+    def depth(cls, under_way: int, least: int = LEAST_DEPTH) -> int:
         """Items that fit in."""
-        return max(cls.LEAST_DEPTH, 1 << (under_way + cls.LEAST_LIMIT).bit_length())
+        return max(least, 1 << (under_way + cls.LEAST_LIMIT).bit_length())
 
     @classmethod
-    def limit(cls, under_way: int) -> int:
+    def limit(cls, under_way: int, least: int = LEAST_DEPTH) -> int:
         """Items in the queue up to which one more may be begun: it and all under way find room."""
-        return cls.depth(under_way) - under_way - 1
+        return cls.depth(under_way, least) - under_way - 1
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()

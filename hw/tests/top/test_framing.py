@@ -54,13 +54,13 @@ def received(chunks: Iterable[bytes], *, capacity: int = CAPACITY, waves=None) -
             frames.append([])
             for byte in chunk:
                 ctx.set(dut.i.payload, byte)
-                good, write = ctx.get(dut.good), ctx.get(dut.write)
-                if write:
+                await ctx.tick()
+                # Of this byte, a clock after it.
+                if ctx.get(dut.write):
                     memory[ctx.get(dut.address)] = ctx.get(dut.word)
-                if good:
+                if ctx.get(dut.good):
                     header = ctx.get(dut.header)
                     frames[-1].append(Frame(header.type, header.tag, tuple(memory[: header.length]), header.status))
-                await ctx.tick()
 
     simulate(dut, bench, max_clocks=10_000_000, waves=waves)
     return frames
@@ -151,9 +151,9 @@ def test_hold(seed: int, waves) -> None:
                         place = (begin, end, frame)
                         ctx.set(dut.hold, frame == 0 and begin <= n < end)
                         ctx.set(dut.i.payload, byte)
+                        await ctx.tick()
                         if ctx.get(dut.good):
                             good.append(place)
-                        await ctx.tick()
 
     simulate(dut, bench, waves=waves)
     assert good == [(begin, end, 1) for begin in range(len(data)) for end in (begin + 1, begin + 2, len(data))]
