@@ -26,6 +26,7 @@ from firstspike.contract.registers import (
 )
 from firstspike.contract.words import Records, event_words, hash_digits, image_words, parse_records
 from firstspike.errors import FirstspikeError
+from firstspike.host.counters import Totals
 from firstspike.network.model import Network
 
 #: Of the AXI DMA (PG021): control of its first channel. The bit resets the whole DMA, and reads 0 when that is done.
@@ -143,6 +144,7 @@ class Driver:
         self._registers = register_map(hardware)
         self._encoder: tuple[int, ...] | None = None
         self._buffers: list[Buffer] = []
+        self._totals = Totals(hardware, self._read_all)
         self.check()
         self.abort()
         self._whole = any(self._read_all("digest"))
@@ -230,6 +232,7 @@ class Driver:
             self._mmio.write(address, value)
         if self.digest != network.digest:
             raise FirstspikeError(f"the core holds network {self.digest}, not {network.digest}", "load it again")
+        self._totals.clear()
         self._encoder, self._whole = network.encoder, True
 
     def infer(self, pictures: NDArray[np.uint8], *, membranes: bool = True) -> Records:
@@ -299,7 +302,9 @@ class Driver:
     def _wait(self, channel: Channel, late: str) -> None:
         """Until the transfer is over: the channel's own ``wait`` has no limit, and comes last, to make data visible."""
         deadline = time.monotonic() + self._timeout
+        self._totals.poll()
         while channel.running and not channel.idle and not channel.error:
+            self._totals.poll()
             if time.monotonic() > deadline:
                 raise DmaError(f"{late} within {self._timeout:g} s", CHECK_DESIGN)
         try:
@@ -322,9 +327,15 @@ class Driver:
         return event_words(self._hardware, np.array(self._encoder)[flat])
 
     def counters(self) -> dict[str, int | list[int]]:
-        """Counters since the last load: images, faults, clocks; and for each population or layer spikes, active."""
-        single = {name: self.read(name) for name in ("images", "faults", "clocks")}
-        lists = {
-            name: [self.read(name, i) for i in range(self._registers[name].count)] for name in ("spikes", "active")
-        }
-        return {**single, **lists}
+        """Counters since the last load: images, faults, clocks; and for each population or layer spikes, active.
+
+        They do not wrap, as those of the core do.
+
+        Raises
+        ------
+        FirstspikeError
+            if the core was generated without counters.
+
+        """
+        lists = self._totals.read()
+        return {**lists, **{name: lists[name][0] for name in ("images", "faults", "clocks")}}

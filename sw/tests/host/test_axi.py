@@ -57,6 +57,7 @@ class Core:
         self.writes: list[tuple[str, int]] = []
         self.results: list[list[int]] = []
         self.counts = dict.fromkeys(("images", "faults", "clocks"), 0)
+        self.ahead = 0  # of where most counters would be
         self.change: Callable[[str, int], int] = lambda name, value: value
 
     # Registers
@@ -71,9 +72,11 @@ class Core:
             case "digest":
                 return self.change(name, self.stored["digest"][index])
             case "spikes" | "active":
-                return 100 * len(name) + index
-            case "images" | "faults" | "clocks":
-                return self.counts[name]
+                return (100 * len(name) + index + self.ahead) % (1 << 32)
+            case "images" | "faults":
+                return (self.counts[name] + self.ahead) % (1 << 32)
+            case "clocks":
+                return self.counts[name] >> 32 * index & 0xFFFFFFFF
         raise AssertionError(f"{name} cannot be read")
 
     def write(self, offset: int, data: int) -> None:
@@ -283,6 +286,47 @@ def test_images(count: int, membranes: bool, seed: int) -> None:
     }  # fmt: skip
 
 
+def test_counters_that_wrap_within_a_batch(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """With each image the counters go round by more than half: the driver looks often enough while it infers."""
+    net = network()
+    core = Core(hardware_for(net), net)
+    driver = driver_of(core, timeout=1e9)
+    driver.load(net)
+    now, step = 0.0, (1 << 31) + 12345
+    monkeypatch.setattr("firstspike.host.counters.time.monotonic", lambda: now)
+    driver._totals.clear()
+    frame = core.frame
+
+    def long(data: NDArray[np.uint32]) -> None:
+        nonlocal now
+        frame(data)
+        core.ahead += step
+        core.counts["clocks"] += step
+        now += step / 2_000_000_000
+
+    core.frame = long  # type: ignore[method-assign]
+    images_in = pictures(9, seed)
+    same(driver.infer(images_in), golden.run(net, images_in))
+    assert driver.counters() == {
+        "images": 9 + 9 * step, "faults": 9 * step, "clocks": 9 * step,
+        "spikes": [600 + 9 * step, 601 + 9 * step], "active": [600 + 9 * step, 601 + 9 * step],
+    }  # fmt: skip
+
+
+@pytest.mark.smoke
+def test_a_core_without_counters(seed: int) -> None:
+    """Everything else works; no such register is read."""
+    net = network()
+    core = Core(Hardware.for_network(net, lanes=2, spare_membrane_bits=2, counters=False), net)
+    assert not set(registers.COUNTERS) & {name for name, _ in core.places.values()}
+    driver = driver_of(core)
+    driver.load(net)
+    images_in = pictures(4, seed)
+    same(driver.infer(images_in), golden.run(net, images_in))
+    with pytest.raises(FirstspikeError, match="generated without counters"):
+        driver.counters()
+
+
 @pytest.mark.smoke
 @pytest.mark.parametrize("input", ["pixels", "events"])
 def test_another_network(input: InputKind, seed: int) -> None:
@@ -340,7 +384,7 @@ def test_another_core_is_refused(register: str) -> None:
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize("settings", [{"lanes": [4, 2]}, {"monitor": False}, {"fire": "stepped"}])
+@pytest.mark.parametrize("settings", [{"lanes": [4, 2]}, {"monitor": False}, {"fire": "stepped"}, {"counters": False}])
 def test_a_core_generated_otherwise_is_refused(settings: dict[str, Any]) -> None:
     """With the same network, shape and sizes; one of other lanes would give wrong classes."""
     net = network()
