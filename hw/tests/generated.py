@@ -57,6 +57,7 @@ CORES = {
     "early_first_spike": (network(fire_start=1, first_spike=True), {"lanes": [7, 1]}),
     "events": (network(fire_start=0), {"input": "events", "lanes": 1}),
     "no_monitor": (network(), {"monitor": False}),
+    "no_counters": (network(), {"counters": False}),
     "direct_input": (network(fire_start=2, direct=True), {"lanes": 2}),
     "one_layer_one_step": (network((5, 2), steps=1), {}),
     "four_layers": (network((6, 5, 4, 3, 2)), {"lanes": 2}),

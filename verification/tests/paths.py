@@ -61,7 +61,7 @@ def combinational(name: str, cell: Mapping[str, Any]) -> Iterator[tuple[Bit, Bit
 
 
 def find(module: Mapping[str, Any]) -> dict[tuple[str, str], str]:
-    """For each pair of an input and an output port that a path joins, a shortest one: its nets, and the cells between."""
+    """For each pair of an input and an output port that a path joins: its nets, and the cells between."""
     after: dict[Bit, list[tuple[Bit, str]]] = defaultdict(list)
     for name, cell in module["cells"].items():
         for begin, end in combinational(name, cell):

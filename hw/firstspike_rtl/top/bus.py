@@ -33,12 +33,19 @@ class LiteSignature(wiring.Signature):
         )  # fmt: skip
 
 
+def watched(hardware: Hardware) -> dict[str, int]:
+    """Members of the core that its registers watch, with their widths."""
+    layers = len(hardware.layers)
+    counted = {"faulty": 1, "spikes": layers, "active": layers} if hardware.counters else {}
+    return {"started": 1, "finished": 1, **counted}
+
+
 class Registers(Component):
     """The register map of :mod:`firstspike.contract.registers` on AXI4-Lite.
 
     A read of an address without a register, a write to one that cannot be written or with less than four bytes, and
     ``load_data`` while enabled or after the memory's last word are answered with SLVERR and change nothing. Counters
-    count modulo 2**32.
+    count modulo 2**32, clocks modulo 2**64: reading their low word holds the high one for the next read.
 
     Address and data of a request are held in registers until it is executed: ``ready`` comes from registers alone, and
     the address of a write may come before its data, or after it. While an answer waits the next request is held.
@@ -58,8 +65,8 @@ class Registers(Component):
     bus : In(LiteSignature)
     load : Out(LoadSignature)
     enable, send_membranes : Out(1)
-    started, finished, faulty, spikes, active
-        Counted; as the members of :class:`firstspike_rtl.core.datapath.Core`.
+    started, finished : In(1), as those of :class:`firstspike_rtl.core.datapath.Core`
+    faulty, spikes, active : In, likewise; only with counters
     """
 
     LATENCY = 2
@@ -67,18 +74,14 @@ class Registers(Component):
 
     def __init__(self, hardware: Hardware, contents: Contents) -> None:
         self._hardware, self._contents = hardware, contents
-        layers = len(hardware.layers)
+        self.clocks = Signal(2 * WORD_BITS)  # while enabled
         super().__init__(
             {
                 "bus": In(LiteSignature()),
                 "load": Out(LoadSignature(hardware)),
                 "enable": Out(1),
                 "send_membranes": Out(1),
-                "started": In(1),
-                "finished": In(1),
-                "faulty": In(1),
-                "spikes": In(layers),
-                "active": In(layers),
+                **{name: In(width) for name, width in watched(hardware).items()},
             }
         )
 
@@ -92,11 +95,6 @@ class Registers(Component):
         with m.If(~self.enable):
             m.d.sync += in_core.eq(0)
 
-        def counter(name: str, increment: Value) -> Signal:
-            value = Signal(WORD_BITS, name=name)
-            m.d.sync += value.eq(Mux(clear, 0, value + increment))
-            return value
-
         # A clocked port, so that the digest need not be in flip-flops where there is no look-up memory.
         digest = add_table(m, self._hardware.memory("digest"), self._contents, self.load).read_port()
         address = Signal(len(bus.araddr) - 2)
@@ -106,15 +104,13 @@ class Registers(Component):
             "control": [Cat(self.enable, self.send_membranes)],
             "status": [in_core != 0],
             "load_memory": [self.load.memory],
-            "images": [counter("images", self.finished)],
-            "faults": [counter("faults", self.faulty)],
-            "clocks": [counter("clocks", self.enable)],
             "digest": [digest.data] * table["digest"].count,
-            "spikes": [counter(f"spikes{p}", bit) for p, bit in enumerate(self.spikes)],
-            "active": [counter(f"active{n}", bit) for n, bit in enumerate(self.active)],
         }
         for name, numbers in registers.constants(self._hardware).items():
             values[name] = [Const(number, WORD_BITS) for number in numbers]
+        high_clocks = Signal(WORD_BITS)
+        if self._hardware.counters:
+            values |= self._counters(m, clear, high_clocks)
 
         m.d.comb += bus.arready.eq(~reading)
         with m.If(bus.arready):
@@ -128,9 +124,32 @@ class Registers(Component):
                     for index, word in enumerate(words):
                         with m.Case(table[name].address(index) >> 2):
                             m.d.sync += [bus.rdata.eq(word), bus.rresp.eq(OKAY)]
+                            if (name, index) == ("clocks", 0):
+                                m.d.sync += high_clocks.eq(self.clocks[WORD_BITS:])
 
         self._writes(m, table, clear)
         return m
+
+    def _counters(self, m: Module, clear: Signal, high_clocks: Signal) -> dict[str, list[Value]]:
+        def counter(name: str, increment: Value) -> Signal:
+            value = Signal(WORD_BITS, name=name)
+            m.d.sync += value.eq(Mux(clear, 0, value + increment))
+            return value
+
+        # Two counters: a carry through 64 bits would come late.
+        low, high = self.clocks[:WORD_BITS], self.clocks[WORD_BITS:]
+        m.d.sync += low.eq(low + self.enable)
+        with m.If(low.all() & self.enable):
+            m.d.sync += high.eq(high + 1)
+        with m.If(clear):
+            m.d.sync += self.clocks.eq(0)
+        return {
+            "images": [counter("images", self.finished)],
+            "faults": [counter("faults", self.faulty)],
+            "clocks": [low, high_clocks],
+            "spikes": [counter(f"spikes{p}", bit) for p, bit in enumerate(self.spikes)],
+            "active": [counter(f"active{n}", bit) for n, bit in enumerate(self.active)],
+        }
 
     def _writes(self, m: Module, table: dict[str, registers.Register], clear: Signal) -> None:
         bus, load = self.bus, self.load

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -315,6 +316,7 @@ def test_counters(seed, waves) -> None:
                 ctx.set(getattr(dut, name), 0)
             assert await all_counters() == counts
 
+        assert await read("clocks", 1) == 0
         before = await read("clocks")
         await ctx.tick().repeat(50)
         # Two reads in a row tell how many clocks a read takes.
@@ -327,6 +329,54 @@ def test_counters(seed, waves) -> None:
         assert await read("clocks") == stopped > after
 
     run(core, bench, waves=waves)
+
+
+@pytest.mark.smoke
+def test_clocks_are_one_number_of_two_words(seed, waves) -> None:
+    """Read across the wrap of the low word, at every distance from it: always the clock of the read of the low word."""
+    core = some_core()
+    for before in range(12):
+
+        async def bench(ctx, dut, master, table, before=before) -> None:
+            low, high = (table["clocks"].address(n) for n in range(2))
+            await master.write(ctx, table["control"].address(), registers.ENABLE | registers.CLEAR_COUNTERS)
+            start = (5 << 32) + (1 << 32) - before
+            ctx.set(dut.clocks, start)
+            values = []
+            for _ in range(4):
+                words_read = [(await master.read(ctx, address))[0] for address in (low, high)]
+                values.append(words_read[0] | words_read[1] << 32)
+            await ctx.tick().repeat(3)
+            late, _ = await master.read(ctx, high)
+            assert late == values[-1] >> 32, "the high word is held until the low one is read again"
+            steps = {b - a for a, b in pairwise(values)}
+            assert len(steps) == 1, "a read of both words takes always the same number of clocks"
+            assert start < values[0] < start + 8
+            await master.write(ctx, table["control"].address(), registers.ENABLE | registers.CLEAR_COUNTERS)
+            assert ctx.get(dut.clocks) < 8
+
+        run(core, bench, waves=waves)
+
+
+@pytest.mark.smoke
+def test_without_counters(seed, waves) -> None:
+    """Their addresses are answered with an error, there are no such members, and status still tells."""
+    core = some_core(counters=False)
+    counted = registers.register_map(some_core())
+    absent = {counted[name].address(n) for name in registers.COUNTERS for n in range(counted[name].count)}
+
+    async def bench(ctx, dut, master, table) -> None:
+        assert not set(registers.COUNTERS) & set(table)
+        assert not {"faulty", "spikes", "active"} & set(dut.signature.members)
+        for address in absent:
+            assert await master.read(ctx, address) == (0, SLVERR), f"address {address:#x}"
+        await master.write(ctx, table["control"].address(), registers.ENABLE | registers.CLEAR_COUNTERS)
+        ctx.set(dut.started, 1)
+        await ctx.tick()
+        ctx.set(dut.started, 0)
+        assert await master.read(ctx, table["status"].address()) == (registers.BUSY, OKAY)
+
+    run(core, bench, seed=seed, waves=waves)
 
 
 @pytest.mark.smoke

@@ -22,7 +22,7 @@ INTERFACE_VERSION = 3
 ENABLE, SEND_MEMBRANES, CLEAR_COUNTERS = 1, 2, 4
 BUSY = 1
 
-#: Registers that count, modulo 2**32, since they were cleared.
+#: Registers that count since they were cleared, in a core that has them: modulo 2**32, but clocks are two words.
 COUNTERS = ("images", "faults", "clocks", "spikes", "active")
 
 Access = Literal["ro", "rw", "wo"]
@@ -53,7 +53,7 @@ class Register:
 
 
 def register_map(hardware: Hardware) -> dict[str, Register]:
-    """Every register of the core, by name."""
+    """Every register of the core, by name; without counters, those of :data:`COUNTERS` are not there."""
     spiking, layers = len(hardware.layers), len(hardware.layers)
     registers = [
         Register(name="identity", offset=0x00, access="ro", description=f"{IDENTITY:#x}, 'TTFS'"),
@@ -93,7 +93,13 @@ def register_map(hardware: Hardware) -> dict[str, Register]:
         ),
         Register(name="images", offset=0x20, access="ro", description="results sent"),
         Register(name="faults", offset=0x24, access="ro", description="malformed input frames"),
-        Register(name="clocks", offset=0x28, access="ro", description="clocks while enabled"),
+        Register(
+            name="clocks",
+            offset=0x28,
+            access="ro",
+            count=2,
+            description="clocks while enabled, 64 bits: low word, high word; reading the low one holds the high one",
+        ),
         Register(
             name="digest", offset=0x40, access="ro", count=DIGEST_WORDS, description="SHA-256 of the loaded network"
         ),
@@ -114,7 +120,7 @@ def register_map(hardware: Hardware) -> dict[str, Register]:
         ),
         Register(name="sizes", offset=0x100, access="ro", count=layers + 1, description="neurons of each population"),
     ]
-    return {register.name: register for register in registers}
+    return {r.name: r for r in registers if hardware.counters or r.name not in COUNTERS}
 
 
 ADDRESS_BITS = 9
@@ -174,6 +180,43 @@ def check_core(hardware: Hardware, read: Callable[[str], Sequence[int]]) -> None
         index = next(i for i, value in enumerate(expected) if found[i] != value)
         register = name if len(expected) == 1 else f"{name}[{index}]"
         raise FirstspikeError(f"register {register} reads {found[index]:#x}, not {expected[index]:#x}", remedy)
+
+
+def check_counters(hardware: Hardware) -> None:
+    """Refuse hardware without counters.
+
+    Raises
+    ------
+    FirstspikeError
+        if it has none.
+
+    """
+    if not hardware.counters:
+        raise FirstspikeError(
+            "the core was generated without counters", "set counters = true in [hardware], and generate it again"
+        )
+
+
+def read_counters(hardware: Hardware, read: Callable[[str], Sequence[int]]) -> dict[str, list[int]]:
+    """The counters of a core by name, one value for each population or layer; the clocks as one number.
+
+    Parameters
+    ----------
+    hardware
+        The core.
+    read
+        Reads all words of a register, by name, the lowest first.
+
+    Raises
+    ------
+    FirstspikeError
+        if it has none.
+
+    """
+    check_counters(hardware)
+    values = {name: list(read(name)) for name in COUNTERS}
+    low, high = values["clocks"]
+    return values | {"clocks": [low | high << WORD_BITS]}
 
 
 def load_order(hardware: Hardware) -> list[Memory]:

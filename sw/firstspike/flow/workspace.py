@@ -253,6 +253,7 @@ class Workspace:
             "product": wanted.product,
             "input": wanted.input,
             "monitor": wanted.monitor,
+            "counters": wanted.counters,
             "spare_membrane_bits": wanted.spare_membrane_bits,
         }
         if wanted.clocks is None and wanted.blocks is None:

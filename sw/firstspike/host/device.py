@@ -15,6 +15,7 @@ from firstspike.contract import images, registers, words
 from firstspike.contract.hardware import Hardware
 from firstspike.errors import FirstspikeError
 from firstspike.host import link
+from firstspike.host.counters import Totals
 from firstspike.host.link import DEFAULT_BAUD, Frame, LinkError, Status, Type
 from firstspike.host.port import Port, open_port, reason
 from firstspike.network.model import Network, check_images
@@ -69,6 +70,7 @@ class Device:
         self._connected = False
         self._seconds_per_byte = self._seconds_per_image = 0.0
         self._network: Network | None = None
+        self._totals = Totals(hardware, self._read)
         #: Requests sent again, and frames that were dropped as they were no answer to the last request.
         self.repeated = self.strays = 0
 
@@ -129,6 +131,7 @@ class Device:
                 "use the software that generated it",
             )
         clock_hz, divisor, *_ = rest
+        self._totals.clock_hz = clock_hz
         if (version, *rest) != link.hello_words(self.hardware, clock_hz, divisor):
             raise FirstspikeError(
                 "the device is other hardware than expected", "give the manifest that was generated with its bitstream"
@@ -201,7 +204,11 @@ class Device:
 
     def _start(self, network: Network) -> None:
         control = registers.ENABLE | registers.SEND_MEMBRANES
-        self._write("control", [control | (registers.CLEAR_COUNTERS if self._network is not network else 0)])
+        if self._network is network:
+            self._write("control", [control])
+        else:
+            self._write("control", [control | registers.CLEAR_COUNTERS])
+            self._totals.clear()
         self._network = network
 
     def infer(self, pictures: NDArray[np.uint8]) -> words.Records:
@@ -232,6 +239,7 @@ class Device:
             self._resume(network)
         records = []
         for frame in self._frames(network, flat):
+            self._totals.poll()
             record = self._exchange(Type.IMAGE, frame)
             if len(record) != link.record_words(self.hardware):
                 raise self._failed(f"a result of {len(record)} words, not {link.record_words(self.hardware)}", AGAIN)
@@ -249,22 +257,28 @@ class Device:
         if self.digest() != network.digest:
             self._network = None
             raise LinkError("the device no longer holds the network", "load it again")
+        if self.hardware.counters:
+            self._totals.read()  # before new clocks hide that it was restarted
         self._start(network)
 
     def counters(self) -> dict[str, list[int]]:
-        """The core's counters since the network was loaded, by name of their register; modulo 2**32.
+        """The core's counters since the network was loaded, by name of their register, beyond their 32 bits.
 
         ``images`` and ``faults`` (malformed images), ``clocks`` while enabled, ``spikes`` of each population, and
-        ``active``: clocks in which each layer added to membranes.
+        ``active``: clocks in which each layer added to membranes. What was counted between the last look, here or in
+        :meth:`infer`, and a reset of the device is lost.
 
         Raises
         ------
         LinkError
             if the device does not answer.
+        FirstspikeError
+            if the core was generated without counters.
 
         """
+        registers.check_counters(self.hardware)
         self._ready()
-        return {name: self._read(name) for name in registers.COUNTERS}
+        return self._totals.read()
 
     def _ready(self) -> None:
         if not self._connected:

@@ -55,7 +55,7 @@ def test_every_field_matters_to_the_fingerprint() -> None:
     core = hardware()
     changed: dict[str, Any] = {
         "steps": 5, "fire_start": 3, "readout": "first_spike", "simultaneous": True, "input": "events",
-        "monitor": False, "layers": (core.layers[0], replace(core.layers[-1], lanes=1)),
+        "monitor": False, "counters": False, "layers": (core.layers[0], replace(core.layers[-1], lanes=1)),
     }  # fmt: skip
     assert set(changed) == {field.name for field in fields(core)}
     # S < T allows no search.
@@ -92,6 +92,17 @@ def test_a_core_is_refused_at_the_first_register_that_differs() -> None:
             place = name if len(values) == 1 else f"{name}[{len(values) - 1}]"
             assert f"register {place} reads {values[-1] ^ 1:#x}, not {values[-1]:#x}" in line
         assert "top.json" in line
+
+
+@pytest.mark.smoke
+def test_counters_are_a_choice() -> None:
+    counted, uncounted = (registers.register_map(hardware(counters=counters)) for counters in (True, False))
+    assert uncounted == {name: r for name, r in counted.items() if name not in registers.COUNTERS}
+    assert set(registers.COUNTERS) < set(counted)
+    with pytest.raises(FirstspikeError, match="generated without counters"):
+        registers.read_counters(hardware(counters=False), lambda name: [0])
+    values = {name: list(range(1, 1 + counted[name].count)) for name in registers.COUNTERS}
+    assert registers.read_counters(hardware(), values.__getitem__) == values | {"clocks": [1 | 2 << 32]}
 
 
 class Core:

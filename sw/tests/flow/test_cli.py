@@ -260,11 +260,31 @@ def test_infer_by_golden_model_and_rtl(ran: Path) -> None:
     refused(firstspike("infer", "tiny.toml", *names, "--energy", cwd=ran), "no counters", "--rtl or --port")
 
 
+def test_a_core_without_counters(ran: Path) -> None:
+    """The same estimate from the golden model's counts, which the report says; what needs the core's is refused."""
+    path = ran / "build/tiny/report.json"
+    counted = json.loads(path.read_text())
+    (ran / "tiny.toml").write_text(EXPERIMENT + "counters = false\n")
+    for verb in ("generate", "simulate", "report"):
+        done = firstspike(verb, "tiny.toml", cwd=ran)
+        assert done.returncode == 0, done.stderr
+    report = json.loads(path.read_text())
+    report_page.validate(report)
+    assert (counted["hardware"]["counters"], report["hardware"]["counters"]) == (True, False)
+    assert (counted["energy_estimate"]["counters"], report["energy_estimate"]["counters"]) == ("rtl", "golden")
+    assert report["energy_estimate"] | {"counters": "rtl"} == counted["energy_estimate"]
+    assert report["mismatches"] == counted["mismatches"]
+    assert report["cycles"] == counted["cycles"]
+    Image.fromarray(np.full((8, 8), 90, np.uint8)).save(ran / "grey.png")
+    assert firstspike("infer", "tiny.toml", "grey.png", "--rtl", cwd=ran).returncode == 0
+    refused(firstspike("infer", "tiny.toml", "grey.png", "--rtl", "--energy", cwd=ran), "without counters", "true in")
+
+
 def test_an_older_simulation_is_refused(ran: Path) -> None:
-    """One without counters: the stage is to be run again."""
+    """One that does not say what counted: the stage is to be run again."""
     path = ran / "build/tiny/simulation.json"
     simulation = json.loads(path.read_text())
-    del simulation["counters"]
+    del simulation["counters_from"]
     path.write_text(json.dumps(simulation))
     refused(firstspike("report", "tiny.toml", cwd=ran), "older version", "firstspike simulate")
 

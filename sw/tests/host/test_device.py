@@ -174,7 +174,7 @@ class Board:
             "spikes": [100, 101],
             "active": [200, 201],
         }
-        values |= {name: [value] for name, value in self.counts.items()}
+        values |= {name: [value % (1 << 32), value >> 32] for name, value in self.counts.items()}
         return values[name][index]
 
     def _write(self, name: str, values: list[int]) -> Status:
@@ -253,6 +253,51 @@ def test_images_and_networks(kind: str) -> None:
         check(device.infer(shown[:1]), FIRST, shown[:1])
     assert board.closed
     assert (device.repeated, device.strays, device.dropped) == (0, 0, 0)
+
+
+def test_counters_that_wrap_and_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device looks often enough while it infers; a restart loses only what nobody had looked at."""
+    board, device = make()
+    device.use(FIRST)
+    now, step = 0.0, (1 << 31) + 777
+    monkeypatch.setattr("firstspike.host.counters.time.monotonic", lambda: now)
+    device._totals.clear()
+    image = board._image
+
+    def long(frame: tuple[int, ...]) -> list[int]:
+        nonlocal now
+        for name in board.counts:
+            board.counts[name] += step - (name == "images")
+        now += step / CLOCK_HZ
+        return image(frame)
+
+    board._image = long  # type: ignore[method-assign]
+    shown = pictures(7)
+    check(device.infer(shown), FIRST, shown)
+    counters = device.counters()
+    assert (counters["images"], counters["faults"], counters["clocks"]) == ([7 * step],) * 3
+    board.restart()
+    with pytest.raises(LinkError, match="restarted"):
+        device.infer(shown)
+    check(device.infer(shown[:2]), FIRST, shown[:2])
+    counters = device.counters()
+    assert (counters["images"], counters["faults"], counters["clocks"]) == ([9 * step],) * 3
+
+
+@pytest.mark.smoke
+def test_a_core_without_counters() -> None:
+    board, device = make(counters=False)
+    shown = pictures(3)
+    device.use(FIRST)
+    check(device.infer(shown), FIRST, shown)
+    with pytest.raises(FirstspikeError, match="generated without counters"):
+        device.counters()
+    board.restart()
+    with pytest.raises(LinkError, match="restarted"):
+        device.infer(shown)
+    check(device.infer(shown), FIRST, shown)
+    addresses = {r.address() for n, r in registers.register_map(hardware()).items() if n in registers.COUNTERS}
+    assert not addresses & {request.payload[0] for request in board.executed if request.type == Type.READ}
 
 
 @pytest.mark.parametrize("mishap", ["lose_request", "lose_reply", "hold_reply"])

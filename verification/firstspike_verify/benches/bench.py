@@ -193,9 +193,17 @@ class Bench:
 
     async def disable(self) -> None:
         """Stop the core, whatever is under way: drivers and monitors drop what they hold, as a user's would."""
-        for checker in self.streams:  # a stopped core drops what it offers
+        await self.stop()
+        await self.forget()
+
+    async def stop(self) -> None:
+        """Clear ``enable``; from then on a record or an event that is offered may vanish."""
+        for checker in self.streams:
             checker.paused = True
         await self.write("control", 0)
+
+    async def forget(self) -> None:
+        """After :meth:`stop`: everything under way is dropped, and rules hold again."""
         for stream in (self.source, self.sink, self.monitor):
             stream.assert_reset(True)
         self._drop()

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from firstspike.contract import images
 from firstspike.contract.registers import (
-    COUNTERS,
     ENABLE,
     SEND_MEMBRANES,
     check_core,
     load_writes,
+    read_counters,
     register_map,
 )
 from firstspike.errors import FirstspikeError
@@ -217,8 +217,14 @@ class VerilatedCore:
         return [self.read(name, i) for i in range(self.registers[name].count)]
 
     def counters(self) -> dict[str, list[int]]:
-        """The core's counters since reset or the last load, by name of their register; modulo 2**32."""
-        return {name: self.read_all(name) for name in COUNTERS}
+        """The core's counters since reset or the last load, by name of their register; modulo 2**32, but not clocks.
+
+        Raises
+        ------
+        FirstspikeError
+            if it has none.
+        """
+        return read_counters(self.hardware, self.read_all)
 
     def load(self, network: Network) -> None:
         """Put another network into the memories, through the registers.
