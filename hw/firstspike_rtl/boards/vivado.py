@@ -16,6 +16,7 @@ from firstspike.artefact import new_folder
 from firstspike.contract.registers import ADDRESS_BITS
 from firstspike.errors import FirstspikeError
 from firstspike.host.link import DEFAULT_BAUD
+from firstspike_rtl.top.interfaces import CLOCK, LITE, RESET, STREAM, interfaces
 from firstspike_rtl.top.verilog import convert_linked, load_contents, load_manifest, verilog_name
 
 SCRIPT = "build.tcl"
@@ -23,8 +24,10 @@ BOARD = "arty_a7_100t"
 BOARD_PART = "xc7a100tcsg324-1"
 BOARD_MEGAHERTZ = 100.0
 
-#: Ends of the names by which Vivado's packager knows an interface (UG1118, "Inferring AXI Signals").
-LITE, STREAM = "_awvalid", "_tvalid"
+#: The IP is for these, none of which it was tried on; each is "Beta".
+IP_FAMILIES = (
+    "spartan7", "artix7", "kintex7", "virtex7", "zynq", "kintexu", "virtexu", "kintexuplus", "virtexuplus", "zynquplus",
+)  # fmt: skip
 SMALLEST_RANGE = 4096  # bytes of an AXI slave's addresses
 
 
@@ -84,11 +87,6 @@ def write(rtl: Path, folder: Path, *, part: str = BOARD_PART, megahertz: float =
     return folder
 
 
-def interfaces(ports: Mapping[str, Any], end: str) -> list[str]:
-    """Names of the AXI interfaces among the ports that have a signal with this end (:data:`LITE`, :data:`STREAM`)."""
-    return [name.removesuffix(end) for name in ports if name.endswith(end)]
-
-
 def _declaration(name: str) -> re.Pattern[str]:
     return re.compile(rf"^\s*reg (?:\[\d+:0\] )?{re.escape(name)} \[0:(\d+)\];$", re.MULTILINE)
 
@@ -118,8 +116,10 @@ def _settings(manifest: Mapping[str, Any], part: str, for_board: bool) -> str:
         "lite": interfaces(ports, LITE),
         "streams": interfaces(ports, STREAM),
         "optional": [name for name in ("m_axis_monitor_tready",) if name in ports],
-        "clock": "aclk",
-        "reset": "aresetn",
+        "clock": CLOCK,
+        "reset": RESET,
+        "ip": f"firstspike_{manifest['name']}",
+        "families": " ".join(f"{family} Beta" for family in IP_FAMILIES),
         "address_range": max(SMALLEST_RANGE, 1 << ADDRESS_BITS),
         "description": f"TTFS spiking network {manifest['network']['shape']}, {manifest['network']['digest'][:16]}",
         "board": BOARD if for_board else "",
@@ -225,12 +225,13 @@ proc step_project {} {
 }
 
 proc step_ip {} {
-    global here clock reset lite streams optional address_range description
+    global here clock reset lite streams optional address_range description ip families
     core_project
     ipx::package_project -root_dir [file join $here ip] -vendor firstspike -library core -taxonomy /UserIP \\
         -import_files -force
     set core [ipx::current_core]
-    foreach {name value} [list name firstspike display_name firstspike version 1.0 description $description] {
+    foreach {name value} [list name $ip display_name $ip version 1.0 description $description \\
+            supported_families $families] {
         set_property $name $value $core
     }
     # The packager knows the interfaces by the names of their ports; what it did not find must not go unnoticed.
@@ -336,6 +337,10 @@ set_property -dict {{PACKAGE_PIN J5  IOSTANDARD LVCMOS33}} [get_ports {{led[1]}}
 set_property -dict {{PACKAGE_PIN T9  IOSTANDARD LVCMOS33}} [get_ports {{led[2]}}] ;# led[2]
 
 create_clock -name clk -period {1000 / BOARD_MEGAHERTZ:.3f} [get_ports clk]
+# The configuration bank has 3.3 V.
+set_property CFGBVS VCCO [current_design]
+set_property CONFIG_VOLTAGE 3.3 [current_design]
+
 # Nothing outside knows this clock.
 set_false_path -from [get_ports {{rst rx}}]
 set_false_path -to [get_ports {{tx led[*]}}]

