@@ -73,10 +73,11 @@ def test_latencies() -> None:
         "Monitor": [Monitor.LATENCY],
         "SkidBuffer": [SkidBuffer.LATENCY],
         "Queue": [Queue.LATENCY],
-        "Registers": [Registers.LATENCY],
+        "Registers": [Registers.LATENCY, Registers.WRITE_LATENCY],
     }
     assert f"a queue of {PixelEncoder.QUEUE} words" in table("part")["PixelEncoder"][1]
-    assert f"every {Registers.INTERVAL} clocks" in table("part")["Registers"][1]
+    intervals = f"a read every {Registers.INTERVAL} clocks, a write every {Registers.WRITE_INTERVAL}"
+    assert table("part")["Registers"][1] == intervals
 
 
 @pytest.mark.smoke

@@ -21,8 +21,12 @@ def advanced(m: Module, hardware: Hardware, index: Value, count: int, multiple: 
     """Index in an event of the input neuron ``count`` after that of ``index``, whose number is a ``multiple``."""
     _, rows, columns = hardware.layers[0].map
     strides = hardware.strides(0)
-    if strides == (rows * columns, columns, 1) or (columns % multiple == 0 and count < multiple):
-        return index + count  # fields of full range count like numbers; and a multiple is no end of a row
+    plain = strides == (rows * columns, columns, 1)  # fields of full range count like numbers
+    if (plain or columns % multiple == 0) and count < multiple:
+        low = (multiple - 1).bit_length()
+        return Cat(Const(count, low), index[low:])  # a multiple ends in zeros, and is no end of a row
+    if plain:
+        return index + count
     row_bits, column_bits = (rows - 1).bit_length(), (columns - 1).bit_length()
     column, carry = _digit(m, index[:column_bits], count % columns, columns)
     row, row_carry = _digit(m, index[column_bits : column_bits + row_bits], count // columns % rows + carry, rows)

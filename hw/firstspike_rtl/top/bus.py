@@ -58,7 +58,8 @@ class Registers(Component):
         write          A         B            executed, if no answer waits
         bvalid              A         B
 
-    Latency: 2 clocks from address (and data) to the answer. Throughput: a read and a write every 2 clocks.
+    Latency: 3 clocks from the address of a read to its answer, 2 from address and data of a write.
+    Throughput: a read every 3 clocks, and a write every 2.
 
     Members
     -------
@@ -69,8 +70,8 @@ class Registers(Component):
     faulty, spikes, active : In, likewise; only with counters
     """
 
-    LATENCY = 2
-    INTERVAL = 2
+    LATENCY, INTERVAL = 3, 3
+    WRITE_LATENCY, WRITE_INTERVAL = 2, 2
 
     def __init__(self, hardware: Hardware, contents: Contents) -> None:
         self._hardware, self._contents = hardware, contents
@@ -106,26 +107,39 @@ class Registers(Component):
             "load_memory": [self.load.memory],
             "digest": [digest.data] * table["digest"].count,
         }
-        for name, numbers in registers.constants(self._hardware).items():
+        constants = registers.constants(self._hardware)
+        for name, numbers in constants.items():
             values[name] = [Const(number, WORD_BITS) for number in numbers]
         high_clocks = Signal(WORD_BITS)
         if self._hardware.counters:
             values |= self._counters(m, clear, high_clocks)
 
+        # Constants and what changes are chosen by themselves, and put together a clock later.
+        kinds = [
+            {name: words for name, words in values.items() if (name in constants) == constant} for constant in (1, 0)
+        ]
+        found = Signal()
+        chosen = [Signal(WORD_BITS, name=name) for name in ("constant", "changing")]
+        known = [Signal(name=f"{word.name}_known") for word in chosen]
         m.d.comb += bus.arready.eq(~reading)
         with m.If(bus.arready):
             m.d.sync += [reading.eq(bus.arvalid), address.eq(bus.araddr[2:])]
         with m.If(bus.rvalid & bus.rready):
             m.d.sync += bus.rvalid.eq(0)
-        with m.If(reading & ~bus.rvalid):
-            m.d.sync += [reading.eq(0), bus.rvalid.eq(1), bus.rdata.eq(0), bus.rresp.eq(SLVERR)]
-            with m.Switch(address):
-                for name, words in values.items():
-                    for index, word in enumerate(words):
-                        with m.Case(table[name].address(index) >> 2):
-                            m.d.sync += [bus.rdata.eq(word), bus.rresp.eq(OKAY)]
-                            if (name, index) == ("clocks", 0):
-                                m.d.sync += high_clocks.eq(self.clocks[WORD_BITS:])
+        with m.If(reading & ~found):
+            m.d.sync += found.eq(1)
+            for kind, target, flag in zip(kinds, chosen, known, strict=True):
+                m.d.sync += [target.eq(0), flag.eq(0)]
+                with m.Switch(address):
+                    for name, words in kind.items():
+                        for index, word in enumerate(words):
+                            with m.Case(table[name].address(index) >> 2):
+                                m.d.sync += [target.eq(word), flag.eq(1)]
+                                if (name, index) == ("clocks", 0):
+                                    m.d.sync += high_clocks.eq(self.clocks[WORD_BITS:])
+        with m.If(found & ~bus.rvalid):
+            m.d.sync += [reading.eq(0), found.eq(0), bus.rvalid.eq(1), bus.rdata.eq(chosen[0] | chosen[1])]
+            m.d.sync += bus.rresp.eq(Mux(known[0] | known[1], OKAY, SLVERR))
 
         self._writes(m, table, clear)
         return m

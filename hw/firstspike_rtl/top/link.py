@@ -77,6 +77,10 @@ class _Work:
     late: Signal  # too many
 
 
+#: What is known of a request before it is decided upon.
+WEIGHED = ("hello", "access", "image", "following", "repeated")
+
+
 class Link(Component):
     """Executes requests (``docs/link.md``) on the registers and streams of a core.
 
@@ -203,31 +207,40 @@ class Link(Component):
         header = request.header
         ahead = Signal.like(reply.tag)  # how much its tag is
         known = Signal()  # there was a HELLO
+        hello, access, image, following, repeated = (Signal(name=name) for name in WEIGHED)
         with m.State("IDLE"):
             m.d.sync += [reply.stranger.eq(0), request.position.eq(0), request.stale.eq(~0)]
             with m.If(receiver.good):
                 m.next = "COMPARE"
         with m.State("COMPARE"):
             m.d.sync += [ahead.eq(header.tag - reply.tag), request.last_position.eq(header.length - 1)]
-            m.next = "DECIDE"
-        with m.State("DECIDE"):
-            hello = (header.type == Type.HELLO) & (header.length == 0)
-            with m.If(hello | (known & (ahead == 1))):
-                m.d.sync += [reply.kind.eq(header.type), reply.tag.eq(header.tag), reply.noted.eq(0), known.eq(1)]
-                m.d.sync += [work.shown.eq(0), work.seen.eq(0), work.waited.eq(0), work.late.eq(0), work.stopping.eq(0)]
-                with m.If(hello):
-                    m.next = "HELLO"
-                with m.Elif(
+            m.d.sync += [work.shown.eq(0), work.seen.eq(0), work.waited.eq(0), work.late.eq(0), work.stopping.eq(0)]
+            m.next = "WEIGH"
+        with m.State("WEIGH"):
+            m.d.sync += [
+                hello.eq((header.type == Type.HELLO) & (header.length == 0)),
+                access.eq(
                     ((header.type == Type.READ) & (header.length == 2))
                     | ((header.type == Type.WRITE) & (header.length >= 2))
-                ):
+                ),
+                image.eq((header.type == Type.IMAGE) & (header.length != 0)),
+                following.eq(known & (ahead == 1)),
+                repeated.eq(known & (ahead == 0)),
+            ]
+            m.next = "DECIDE"
+        with m.State("DECIDE"):
+            with m.If(hello | following):
+                m.d.sync += [reply.kind.eq(header.type), reply.tag.eq(header.tag), reply.noted.eq(0), known.eq(1)]
+                with m.If(hello):
+                    m.next = "HELLO"
+                with m.Elif(access):
                     m.next = "ADDRESS"
-                with m.Elif((header.type == Type.IMAGE) & (header.length != 0)):
+                with m.Elif(image):
                     m.next = "IMAGE"
                 with m.Else():
                     reply.end(m, Status.MALFORMED)
             with m.Else():
-                m.d.sync += reply.stranger.eq(~known | (ahead != 0))
+                m.d.sync += reply.stranger.eq(~repeated)
                 m.next = "SEND"
 
     def _hello(self, m: Module, reply: _Reply) -> None:
@@ -335,6 +348,7 @@ class Link(Component):
     def _send(self, m: Module, sender: FrameSender, request: _Request, reply: _Reply, work: _Work) -> None:
         """The reply: its header, and what was noted."""
         index = Signal(range(link.HEADER_WORDS + link.reply_words(self._hardware)))  # of a word of it
+        end = Signal.like(index, init=1)  # of its last one
         with m.State("SEND"):
             answer: Any = Signal(HEADER)
             stranger, header = reply.stranger, request.header
@@ -349,9 +363,11 @@ class Link(Component):
                 sender.i.payload.eq(work.offered),
                 reply.recall.addr.eq(index - link.HEADER_WORDS),
             ]
+            # A clock late, as the first word is never the last one.
+            m.d.sync += end.eq(answer.length + link.HEADER_WORDS - 1)
             with m.If(~work.offering & request.fresh):
                 m.d.sync += [work.offering.eq(1), work.offered.data.eq(reply.recall.data)]
-                m.d.sync += work.offered.last.eq(index == answer.length + link.HEADER_WORDS - 1)
+                m.d.sync += work.offered.last.eq(index == end)
                 for n in range(link.HEADER_WORDS):
                     with m.If(index == n):
                         m.d.sync += work.offered.data.eq(answer.as_value().word_select(n, WORD_BITS))

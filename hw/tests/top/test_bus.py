@@ -177,7 +177,7 @@ def test_control(waves) -> None:
 
 @pytest.mark.smoke
 def test_answers_take_latency_clocks(waves) -> None:
-    """The answer is there LATENCY clocks after address and data; a read and a write every INTERVAL clocks."""
+    """An answer is there LATENCY clocks after its address and data; a read comes every INTERVAL clocks, and a write."""
     core = some_core()
     clocks = 41
     seen: dict[str, list[int]] = {"ar": [], "r": [], "aw": [], "b": []}
@@ -195,10 +195,12 @@ def test_answers_take_latency_clocks(waves) -> None:
             await ctx.tick()
 
     run(core, bench, waves=waves)
-    requests = list(range(0, clocks, Registers.INTERVAL))
-    assert seen["ar"] == seen["aw"] == requests
-    answers = [clock + Registers.LATENCY for clock in requests if clock + Registers.LATENCY < clocks]
-    assert seen["r"] == seen["b"] == answers
+    reads, writes = (list(range(0, clocks, interval)) for interval in (Registers.INTERVAL, Registers.WRITE_INTERVAL))
+    assert (seen["ar"], seen["aw"]) == (reads, writes)
+    assert seen["r"] == [clock + Registers.LATENCY for clock in reads if clock + Registers.LATENCY < clocks]
+    assert seen["b"] == [
+        clock + Registers.WRITE_LATENCY for clock in writes if clock + Registers.WRITE_LATENCY < clocks
+    ]
 
 
 WRITE_STALLS = {
@@ -245,9 +247,9 @@ def test_writes_in_any_order_and_at_full_rate(stall, seed, waves) -> None:
     assert [(x.memory, x.row, x.data & masks[x.memory]) for x in seen.clocks if x.valid] == expected
     whole = [max(clocks) for clocks in zip(passed["aw"].taken, passed["w"].taken, strict=True)]
     if "b" not in stall:
-        assert passed["b"].offered == [clock + Registers.LATENCY for clock in whole]
+        assert passed["b"].offered == [clock + Registers.WRITE_LATENCY for clock in whole]
     if not stall:
-        assert whole == [whole[0] + n * Registers.INTERVAL for n in range(len(writes))]
+        assert whole == [whole[0] + n * Registers.WRITE_INTERVAL for n in range(len(writes))]
     if stall == {"aw": 0.7}:
         assert any(w < aw for aw, w in zip(passed["aw"].taken, passed["w"].taken, strict=True))
     if stall == {"w": 0.7}:
