@@ -173,9 +173,9 @@ CORE: dict[str, Mutant] = {
     "cleared_shallow_rows_stay": Mutant(_STEPPED, membranes, "held.eq(kept |", "held.eq(held |"),
     "the_empty_row_is_full": Mutant(_STEPPED, membranes, "writer.addr.eq(add_place)", "writer.addr.eq(empty)"),
     # Scanner.
-    "first_of_a_window": Mutant(_SEARCH, scanner, "tag_d.first | (new > best)", "tag_d.first"),
-    "least_of_a_window": Mutant(_SEARCH, scanner, "(new > best)", "(new < best)"),
-    "window_not_begun": Mutant(_SEARCH, scanner, "tag_d.first | (new > best)", "new > best"),
+    "first_of_a_window": Mutant(_SEARCH, scanner, "tag_e.first | (ordered(new) > ordered(best))", "tag_e.first"),
+    "least_of_a_window": Mutant(_SEARCH, scanner, "(ordered(new) > ordered(best))", "(ordered(new) < ordered(best))"),
+    "window_not_begun": Mutant(_SEARCH, scanner, "tag_e.first | (ordered(new) > ordered(best))", "ordered(new) > ordered(best)"),
     "windows_shifted": Mutant(_SEARCH, scanner, "pool * columns - (windows - 1)", "pool * columns + 1 - (windows - 1)"),
     "no_bias": Mutant(_STEPPED, scanner, "total.eq(part + b)", "total.eq(part)"),
     "bias_of_the_first_group": Mutant(_SEARCH, scanner, "group_bias.eq(bias_row + 1)", "group_bias.eq(0)"),
@@ -190,17 +190,17 @@ CORE: dict[str, Mutant] = {
     "wrong_final_step": Mutant(_STEPPED, scanner, ".steps - 1 if self._passes", ".steps - 2 if self._passes"),
     "other_bank_tested": Mutant(_SEARCH, scanner, "bank.eq(~self.scan.bank)", "bank.eq(self.scan.bank)"),
     # Neurons.
-    "greater": Mutant(_STEPPED, neurons, "membrane >= threshold", "membrane > threshold"),
-    "greater_in_a_search": Mutant(_SEARCH, neurons, "membrane >= threshold", "membrane > threshold"),
+    "greater": Mutant(_STEPPED, neurons, "ordered(membrane) >= ordered(threshold)", "ordered(membrane) > ordered(threshold)"),
+    "greater_in_a_search": Mutant(_SEARCH, neurons, "ordered(membrane) >= ordered(threshold)", "ordered(membrane) > ordered(threshold)"),
     "fires_again": Mutant(_STEPPED, neurons, "now[n] & ~before[n]", "now[n]"),
     "fired_flag_forgotten": Mutant(_STEPPED, neurons, "writer.data.eq(before | now)", "writer.data.eq(now)"),
     "fired_flag_stays": Mutant(_STEPPED, neurons, "Mux(slice_.step == 0, 0, reader.data)", "reader.data"),
     "search_one_bit_short": Mutant(_SEARCH, neurons, "early.eq((more", "early.eq((bit > 0) & (more"),
-    "search_off_by_one": Mutant(_SEARCH, neurons, "threshold.addr.eq(more - 1)", "threshold.addr.eq(more)"),
+    "search_off_by_one": Mutant(_SEARCH, neurons, "low | ((1 << bit) - 1)", "low | (1 << bit)"),
     "search_ends_early": Mutant(_SEARCH, neurons, "(more <= steps) &", "(more < steps) &"),
     # Readout.
-    "last_of_equals": Mutant(_STEPPED, readout, "membrane > best", "membrane >= best"),
-    "greater_at_the_output": Mutant(_STEPPED, readout, "reaches(v, threshold.data", "(v > threshold.data"),
+    "last_of_equals": Mutant(_STEPPED, readout, "ordered(membrane) > ordered(best)", "ordered(membrane) >= ordered(best)"),
+    "greater_at_the_output": Mutant(_STEPPED, readout, "reaches(v, level", "(v > level"),
     "later_decision": Mutant(_STEPPED, readout, "reached(best) & ~decided", "reached(best)"),
     "decision_stays": Mutant(_STEPPED, readout, "m.d.sync += decided.eq(0)", "pass"),
 }  # fmt: skip
@@ -216,7 +216,7 @@ FLAGS: dict[str, Mutant] = {
     # Pixels.
     "short_frame_unseen": Mutant(_PIXELS, encoder, "~(self.i.payload.last & end)", "~self.i.payload.last"),
     "long_frame_unseen": Mutant(_PIXELS, encoder, "~(self.i.payload.last & end)", "~end"),
-    "not_looked_up": Mutant(_PIXELS, encoder, "entry.fault.eq(word_s1.fault)", "entry.fault.eq(0)"),
+    "not_looked_up": Mutant(_PIXELS, encoder, "entry.eq(word_s2)", "entry.eq(word_s2), entry.fault.eq(0)"),
     "not_queued": Mutant(_PIXELS, encoder, "serialiser.fault.eq(held.fault)", "serialiser.fault.eq(0)"),
     "rest_of_a_frame_is_the_next": Mutant(_PIXELS, encoder, "dropping.eq(~self.i.payload.last)", "dropping.eq(0)"),
     # Events.
@@ -247,9 +247,9 @@ FLAGS: dict[str, Mutant] = {
     "integrator": Mutant(_EVENTS, integrator, "test.fault.eq(walk.fault)", "test.fault.eq(0)"),
     "test_taken": Mutant(_PIXELS, scanner, "state.fault.eq(self.test.payload.fault)", "state.fault.eq(0)"),
     "scan": Mutant(_PIXELS, scanner, "self.slice.fault.eq(state.fault)", "self.slice.fault.eq(0)"),
-    "neurons": Mutant(_PIXELS, neurons, "serialiser.fault.eq(slice_.fault & last)", "serialiser.fault.eq(0)"),
-    "neurons_hasty": Mutant(_SORTED, neurons, "serialiser.fault.eq(slice_.fault & last)",
-                            "serialiser.fault.eq(slice_.fault)"),
+    "neurons": Mutant(_PIXELS, neurons, "item.fault.eq(slice_.fault & last)", "item.fault.eq(0)"),
+    "neurons_hasty": Mutant(_SORTED, neurons, "item.fault.eq(slice_.fault & last)",
+                            "item.fault.eq(slice_.fault)"),
     "serialiser": Mutant(_PIXELS, serialiser, "event.fault.eq(~some & held.fault)", "event.fault.eq(0)"),
     "serialiser_hasty": Mutant(_PIXELS, serialiser, "event.fault.eq(~some & held.fault)", "event.fault.eq(held.fault)"),
     # What is told of it.

@@ -12,16 +12,16 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from firstspike.contract.hardware import Hardware
 from firstspike_rtl.core.buffers import Queue
 from firstspike_rtl.core.component import Component
-from firstspike_rtl.core.layouts import TEST, LoadSignature, event_layout, number
+from firstspike_rtl.core.layouts import TEST, LoadSignature, event_layout, number, ordered
 from firstspike_rtl.core.membranes import ScanSignature
 from firstspike_rtl.core.scanner import Scanner
 from firstspike_rtl.core.serialiser import Serialiser
-from firstspike_rtl.core.tables import Contents, Table, add_table
+from firstspike_rtl.core.tables import Contents, Table, add_table, fields
 
 
 def reaches(membrane: Value, threshold: Value) -> Value:
     """The firing rule, V >= TH."""
-    return membrane >= threshold
+    return ordered(membrane) >= ordered(threshold)
 
 
 class Found(NamedTuple):
@@ -109,8 +109,8 @@ class Neurons(Component):
         connect(m, flipped(self.scan), scanner.scan)
         connect(m, flipped(self.load), scanner.load)
         m.d.comb += self.release.eq(scanner.release)
-        spec = hardware.memory("threshold", self._index)
-        self._thresholds = add_table(m, spec, self._contents, self.load)
+        self._threshold = hardware.memory("threshold", self._index)
+        self._thresholds = add_table(m, self._threshold, self._contents, self.load)
         found, valid, slice_, last, waiting = (self._search if search else self._test)(m, scanner)
         m.submodules.queue = queue = Queue(self._layout(), _under_way(hardware, self._index))
         item: Any = Signal(self._layout())
@@ -174,7 +174,8 @@ class Neurons(Component):
         reader, writer = fired.read_port(domain="comb"), fired.write_port()
         position = Signal(number(slices))
         before = Signal(shape.fire_lanes)
-        now = Cat(reaches(value, threshold.data.as_signed()) for value in slice_.values)
+        (level,) = fields(self._threshold, threshold.data)
+        now = Cat(reaches(value, level) for value in slice_.values)
         m.d.comb += [
             reader.addr.eq(position),
             before.eq(Mux(slice_.step == 0, 0, reader.data)),
@@ -203,10 +204,11 @@ class Neurons(Component):
                 threshold = self._thresholds.read_port(domain="comb")
                 more = Signal(bits, name=f"more{bit}")
                 early = Signal(name=f"early{bit}")
+                (level,) = fields(self._threshold, threshold.data)
                 m.d.comb += [
                     more.eq(low | (1 << bit)),
                     threshold.addr.eq(low | ((1 << bit) - 1)),  # more - 1: the bits of low from here on are 0
-                    early.eq((more <= steps) & ~reaches(value, threshold.data.as_signed())),
+                    early.eq((more <= steps) & ~reaches(value, level)),
                 ]
                 tested.append(Mux(early, more, low))
             if not bit:

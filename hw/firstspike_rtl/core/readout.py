@@ -12,16 +12,16 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from firstspike.contract.hardware import Hardware
 from firstspike_rtl.core.buffers import Queue
 from firstspike_rtl.core.component import Component
-from firstspike_rtl.core.layouts import RESULT_WORD, TEST, WORD, LoadSignature, number
+from firstspike_rtl.core.layouts import RESULT_WORD, TEST, WORD, LoadSignature, number, ordered
 from firstspike_rtl.core.membranes import ScanSignature
 from firstspike_rtl.core.neurons import reaches
 from firstspike_rtl.core.scanner import Scanner
-from firstspike_rtl.core.tables import Contents, add_table
+from firstspike_rtl.core.tables import Contents, add_table, fields
 
 
 def beats(membrane: Value, best: Value) -> Value:
     """Whether a membrane replaces the best so far: of equal ones the first stays."""
-    return membrane > best
+    return ordered(membrane) > ordered(best)
 
 
 class Readout(Component):
@@ -139,4 +139,5 @@ class Readout(Component):
         spec = self._hardware.memory("threshold", self._index)
         threshold = add_table(m, spec, self._contents, self.load).read_port(domain="comb")
         m.d.comb += threshold.addr.eq(k)
-        return lambda v: reaches(v, threshold.data.as_signed())
+        (level,) = fields(spec, threshold.data)
+        return lambda v: reaches(v, level)

@@ -14,7 +14,7 @@ from amaranth.lib.wiring import In, Out
 
 from firstspike.contract.hardware import Hardware
 from firstspike_rtl.core.component import Component
-from firstspike_rtl.core.layouts import TEST, LoadSignature, number, slice_layout
+from firstspike_rtl.core.layouts import TEST, LoadSignature, number, ordered, slice_layout
 from firstspike_rtl.core.membranes import ScanSignature
 from firstspike_rtl.core.tables import Contents, add_table, fields
 
@@ -324,7 +324,7 @@ class Scanner(Component):
         *_, tag_e, tag_f = tags
         largest = Signal(self._slice_layout())
         for best, new in zip(largest, value_e, strict=True):
-            with m.If(tag_e.valid & (tag_e.first | (new > best)) if self._shape.pool > 1 else 1):
+            with m.If(tag_e.valid & (tag_e.first | (ordered(new) > ordered(best))) if self._shape.pool > 1 else 1):
                 m.d.sync += best.eq(new)
         m.d.comb += [
             self.valid.eq(tag_f.valid & tag_f.emit),
