@@ -178,7 +178,7 @@ def test_a_core_of_another_name(ran: Path) -> None:
     modules = re.findall(r"^module (\w+) ", (rtl / "engine.v").read_text(), re.M)
     assert modules[0] == "engine"
     assert all(module.startswith("engine_") for module in modules[1:])
-    for verb, *options in (("vivado",), ("simulate", "--images", "2", "--netlist")):
+    for verb, *options in (("vivado",), ("simulate", "--images", "5")):
         done = firstspike(verb, "tiny.toml", *options, cwd=ran)
         assert done.returncode == 0, done.stderr
     vivado = ran / "build/tiny/vivado"
