@@ -127,6 +127,23 @@ def test_every_address(kind, stall, seed, waves) -> None:
 
 
 @pytest.mark.smoke
+@pytest.mark.parametrize("low", [1, 2, 3])
+def test_the_lowest_address_bits_are_ignored(low, seed, waves) -> None:
+    """Reads and writes of unaligned addresses are those of the word around them."""
+
+    async def bench(ctx, dut, master, table) -> None:
+        identity, control = table["identity"].address(), table["control"].address()
+        assert await master.read(ctx, identity + low) == (registers.IDENTITY, OKAY)
+        assert await master.write(ctx, control + low, registers.ENABLE) == OKAY
+        assert await master.read(ctx, control) == (registers.ENABLE, OKAY)
+        assert ctx.get(dut.enable) == 1
+        assert (await master.read(ctx, 0x1C + low))[1] == SLVERR
+        assert await master.write(ctx, identity + low, 1) == SLVERR
+
+    run(some_core(), bench, seed=seed, waves=waves)
+
+
+@pytest.mark.smoke
 def test_shape_word_has_the_documented_fields() -> None:
     word = registers.shape_word(some_core(input="events", fire_start=3))
     assert (word & 15, word >> 4 & 0x7FF, word >> 15 & 0x7FF) == (2, 4, 3)

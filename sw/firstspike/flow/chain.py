@@ -119,7 +119,7 @@ def generate(workspace: Workspace, name: str | None = None) -> Path:
     from firstspike_rtl.top import pins, verilog
 
     with workspace.timed("generate"):
-        verilog.generate(workspace.frozen, workspace.hardware, workspace.rtl, name or pins.NAME)
+        verilog.generate(workspace.frozen, workspace.hardware, workspace.rtl, pins.NAME if name is None else name)
     return workspace.rtl
 
 

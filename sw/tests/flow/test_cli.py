@@ -169,6 +169,37 @@ def test_lanes_for_a_target(ran: Path) -> None:
     assert [layer.lanes for layer in load_manifest(ran / "build/tiny/rtl")[1].layers] == lanes[1]
 
 
+def test_a_core_of_another_name(ran: Path) -> None:
+    """Module, files and IP have the name; every stage behind it takes it from the manifest."""
+    done = firstspike("generate", "tiny.toml", "--name", "engine", cwd=ran)
+    assert done.returncode == 0, done.stderr
+    rtl = ran / "build/tiny/rtl"
+    assert {path.name.partition(".")[0].partition("_")[0] for path in rtl.iterdir()} - {""} == {"engine"}
+    modules = re.findall(r"^module (\w+) ", (rtl / "engine.v").read_text(), re.M)
+    assert modules[0] == "engine"
+    assert all(module.startswith("engine_") for module in modules[1:])
+    for verb, *options in (("vivado",), ("simulate", "--images", "5")):
+        done = firstspike(verb, "tiny.toml", *options, cwd=ran)
+        assert done.returncode == 0, done.stderr
+    vivado = ran / "build/tiny/vivado"
+    assert {path.name for path in vivado.glob("src/*.v")} == {"engine.v", "linked_engine.v", "arty_a7_100t.v"}
+    assert "linked_engine core (" in (vivado / "src/arty_a7_100t.v").read_text()
+    assert "module linked_engine (" in (vivado / "src/linked_engine.v").read_text()
+    script = (vivado / "build.tcl").read_text()
+    assert "set top {engine}\n" in script
+    assert "set ip {firstspike_engine}\n" in script
+    assert firstspike("export", "tiny.toml", cwd=ran).returncode == 0
+    done = firstspike("report", "tiny.toml", cwd=ran)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", ["release", "Signal", "2nd", "two words", "a.b", "net-1", ""])
+def test_names_that_no_module_can_have(name: str, ran: Path) -> None:
+    kind = "a word of Verilog or VHDL" if name in ("release", "Signal") else "no name of a module"
+    refused(firstspike("generate", "tiny.toml", "--name", name, cwd=ran), f"{name!r} is {kind}", "use letters, digits")
+    assert (ran / "build/tiny/rtl/top.v").exists()
+
+
 def test_targets_out_of_reach(ran: Path) -> None:
     def wrong(*options: str) -> subprocess.CompletedProcess[str]:
         return firstspike("generate", "tiny.toml", *options, cwd=ran)

@@ -141,10 +141,10 @@ class Bench:
                 stream.pause = False
 
     async def reset(self) -> None:
-        """Hold ``aresetn`` low for a few clocks, whatever is under way; frames not yet sent are dropped."""
+        """Hold ``aresetn`` low for a clock or more, whatever is under way; frames not yet sent are dropped."""
         self.dut.aresetn.value = 0
         self._drop()
-        await ClockCycles(self.clock, 3)
+        await ClockCycles(self.clock, self.random.choice((1, 1, 3)))
         self._drop()
         self.dut.aresetn.value = 1
         await ClockCycles(self.clock, 1)

@@ -171,9 +171,9 @@ class VerilatedCore:
         self.clock = self._library.firstspike_idle(*self._model(), ctypes.c_uint64(self.clock), ctypes.c_uint64(clocks))
 
     def reset(self) -> None:
-        """Two clocks of reset; memories keep their contents."""
+        """One clock of reset, which is enough; memories keep their contents."""
         self._simulator.io.aresetn = 0
-        self.idle(2)
+        self.idle(1)
         self._simulator.io.aresetn = 1
 
     def _lite(self, write: bool, address: int, value: int) -> int:
