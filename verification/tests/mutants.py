@@ -175,7 +175,7 @@ CORE: dict[str, Mutant] = {
     # Scanner.
     "first_of_a_window": Mutant(_SEARCH, scanner, "tag_e.first | (ordered(new) > ordered(best))", "tag_e.first"),
     "least_of_a_window": Mutant(_SEARCH, scanner, "(ordered(new) > ordered(best))", "(ordered(new) < ordered(best))"),
-    "window_not_begun": Mutant(_SEARCH, scanner, "tag_e.first | (ordered(new) > ordered(best))", "ordered(new) > ordered(best)"),
+    "window_not_begun": Mutant(_SEARCH, scanner, "tag_e.first | (ordered(new)", "(ordered(new)"),
     "windows_shifted": Mutant(_SEARCH, scanner, "pool * columns - (windows - 1)", "pool * columns + 1 - (windows - 1)"),
     "no_bias": Mutant(_STEPPED, scanner, "total.eq(part + b)", "total.eq(part)"),
     "bias_of_the_first_group": Mutant(_SEARCH, scanner, "group_bias.eq(bias_row + 1)", "group_bias.eq(0)"),
@@ -190,8 +190,8 @@ CORE: dict[str, Mutant] = {
     "wrong_final_step": Mutant(_STEPPED, scanner, ".steps - 1 if self._passes", ".steps - 2 if self._passes"),
     "other_bank_tested": Mutant(_SEARCH, scanner, "bank.eq(~self.scan.bank)", "bank.eq(self.scan.bank)"),
     # Neurons.
-    "greater": Mutant(_STEPPED, neurons, "ordered(membrane) >= ordered(threshold)", "ordered(membrane) > ordered(threshold)"),
-    "greater_in_a_search": Mutant(_SEARCH, neurons, "ordered(membrane) >= ordered(threshold)", "ordered(membrane) > ordered(threshold)"),
+    "greater": Mutant(_STEPPED, neurons, "(membrane) >= ordered", "(membrane) > ordered"),
+    "greater_in_a_search": Mutant(_SEARCH, neurons, "(membrane) >= ordered", "(membrane) > ordered"),
     "fires_again": Mutant(_STEPPED, neurons, "now[n] & ~before[n]", "now[n]"),
     "fired_flag_forgotten": Mutant(_STEPPED, neurons, "writer.data.eq(before | now)", "writer.data.eq(now)"),
     "fired_flag_stays": Mutant(_STEPPED, neurons, "Mux(slice_.step == 0, 0, reader.data)", "reader.data"),
@@ -199,7 +199,7 @@ CORE: dict[str, Mutant] = {
     "search_off_by_one": Mutant(_SEARCH, neurons, "low | ((1 << bit) - 1)", "low | (1 << bit)"),
     "search_ends_early": Mutant(_SEARCH, neurons, "(more <= steps) &", "(more < steps) &"),
     # Readout.
-    "last_of_equals": Mutant(_STEPPED, readout, "ordered(membrane) > ordered(best)", "ordered(membrane) >= ordered(best)"),
+    "last_of_equals": Mutant(_STEPPED, readout, "(membrane) > ordered", "(membrane) >= ordered"),
     "greater_at_the_output": Mutant(_STEPPED, readout, "reaches(v, level", "(v > level"),
     "later_decision": Mutant(_STEPPED, readout, "reached(best) & ~decided", "reached(best)"),
     "decision_stays": Mutant(_STEPPED, readout, "m.d.sync += decided.eq(0)", "pass"),
