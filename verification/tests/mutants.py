@@ -171,7 +171,7 @@ CORE: dict[str, Mutant] = {
     "sums_are_cleared": Mutant(_SEARCH, membranes, "written.holds.eq(~scan.clear[bank])", "written.holds.eq(0)"),
     "one_shallow_bank": Mutant(_STEPPED, membranes, "Cat(add.row, add.bank)", "Cat(add.row, 0)"),
     "cleared_shallow_rows_stay": Mutant(_STEPPED, membranes, "held.eq(kept |", "held.eq(held |"),
-    "the_empty_row_is_full": Mutant(_STEPPED, membranes, "writer.addr.eq(add_place)", "writer.addr.eq(empty)"),
+    "the_empty_row_is_full": Mutant(_STEPPED, membranes, "addr.eq(add_place ^", "addr.eq(empty ^"),
     # Scanner.
     "first_of_a_window": Mutant(_SEARCH, scanner, "tag_e.first | (ordered(new) > ordered(best))", "tag_e.first"),
     "least_of_a_window": Mutant(_SEARCH, scanner, "(ordered(new) > ordered(best))", "(ordered(new) < ordered(best))"),

@@ -19,7 +19,7 @@ from firstspike_rtl.core.membranes import ScanSignature
 from firstspike_rtl.core.tables import Contents, add_table, fields
 
 #: Slices that are chosen from in one clock.
-CHOICE = 8
+CHOICE = 4
 
 
 @dataclass

@@ -88,7 +88,9 @@ class Model:
         for n in (0, 1):
             if which >> n & 1:
                 self.banks[n][cleared] = [0] * self.shape.lanes
-        self.data = (*scanned, list(self.banks[scanned[0]][scanned[1]])) if scanned else None
+        # A row is not addressed in the clock in which it is cleared.
+        told = scanned and not (which >> scanned[0] & 1 and cleared == scanned[1])
+        self.data = (*scanned, list(self.banks[scanned[0]][scanned[1]])) if told else None
         await ctx.tick()
 
     async def session(self, ctx, bank: int, rows: list[int], *, clear: bool) -> None:
@@ -103,8 +105,8 @@ class Model:
                 waiting = self.rng.random() < 0.3
             if clear and position:
                 cleared = (1 << bank, rows[position - 1])
-        # The bank is given back with the last clear: it may be addressed for a sum in the same clock.
-        await self.clock(ctx, (0, 1), clear=cleared)
+        # The bank is given back with the last clear, and may be addressed from the next clock on.
+        await self.clock(ctx, other, clear=cleared)
 
     async def clear_both(self, ctx) -> None:
         await self.clock(ctx, ())
