@@ -131,7 +131,8 @@ class Link(Component):
         capacity = link.request_words(self._hardware)
         request: Table = Memory(shape=WORD_BITS, depth=capacity, init=[], attrs=NO_RW_CHECK)
         m.submodules.request = request
-        store, fetch = request.write_port(), request.read_port()
+        store = request.write_port()
+        fetch = request.read_port()
         word = Signal(WORD_BITS)
         stale = Signal(2)
         fresh = Signal()
@@ -160,7 +161,8 @@ class Link(Component):
         capacity = link.reply_words(self._hardware)
         reply: Table = Memory(shape=WORD_BITS, depth=capacity, init=[])
         m.submodules.reply = reply
-        note, recall = reply.write_port(), reply.read_port()
+        note = reply.write_port()
+        recall = reply.read_port()
         noted = Signal(range(capacity + 1))
         m.d.comb += note.addr.eq(noted)
         with m.If(note.en):
