@@ -140,10 +140,12 @@ class Link(Component):
         capacity = link.request_words(self._hardware)
         request: Table = Memory(shape=WORD_BITS, depth=capacity, init=[], attrs=NO_RW_CHECK)
         m.submodules.request = request
-        store, fetch = request.write_port(), request.read_port()
+        store = request.write_port()
+        fetch = request.read_port()
         word = Signal(WORD_BITS, reset_less=True)
         stale = Signal(3)
-        no_address, no_count = Signal(), Signal()
+        no_address = Signal()
+        no_count = Signal()
         fresh = Signal()
         last_word = Signal()
         made = _Request(
@@ -177,8 +179,10 @@ class Link(Component):
         capacity = link.reply_words(self._hardware)
         reply: Table = Memory(shape=WORD_BITS, depth=capacity, init=[])
         m.submodules.reply = reply
-        store, recall = reply.write_port(), reply.read_port()
-        note, data = Signal(), Signal(WORD_BITS)
+        store = reply.write_port()
+        recall = reply.read_port()
+        note = Signal()
+        data = Signal(WORD_BITS)
         noted = Signal(range(capacity + 1))
         with m.If(note):
             m.d.sync += noted.eq(noted + 1)
@@ -195,12 +199,14 @@ class Link(Component):
     def _work(self) -> _Work:
         address = Signal.like(self.bus.araddr)
         stopping = Signal()
-        showing, offering = Signal(), Signal()
+        showing = Signal()
+        offering = Signal()
         offered: Any = Signal(WORD)
         shown = Signal()
         seen = Signal()
         waited = Signal(range(link.patience_clocks(self._hardware) + 1))
-        return _Work(address, stopping, showing, offering, offered, shown, seen, waited, late=Signal())
+        late = Signal()
+        return _Work(address, stopping, showing, offering, offered, shown, seen, waited, late)
 
     def _decide(self, m: Module, receiver: FrameReceiver, request: _Request, reply: _Reply, work: _Work) -> None:
         """A request comes: whether it is executed, and how."""
