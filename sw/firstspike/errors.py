@@ -1,5 +1,18 @@
 """The one exception that is the user's to mend; everything else is a bug and keeps its traceback."""
 
+from collections.abc import Mapping
+
+
+def as_written(value: object) -> str:
+    """A value as an experiment file has it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key} = {as_written(item)}" for key, item in value.items()) + " }" if value else "{}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(as_written, value))}]"
+    return repr(value) if isinstance(value, str) else str(value)
+
 
 class FirstspikeError(ValueError):
     """Wrong input: what is wrong, and (``hint``) what to do about it.

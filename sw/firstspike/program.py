@@ -6,10 +6,12 @@ import contextlib
 import errno
 import io
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, TextIO, cast
 
 from threadpoolctl import threadpool_limits
 
@@ -18,6 +20,8 @@ from firstspike.errors import FirstspikeError
 
 #: Errors of the machine: no fault of the input, and no bug either.
 MACHINE = (*artefact.FULL, errno.EROFS, errno.EIO, errno.ENFILE, errno.EMFILE)
+#: Exit status of a program whose output nobody reads any more.
+READER_GONE = 128 + signal.SIGPIPE
 #: Variables that say where libraries keep what they do not want to make again.
 CACHES = ("XDG_CACHE_HOME", "MPLCONFIGDIR", "YOWASP_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR")
 #: Where Lightning looks for the number of this process, whoever has set it.
@@ -27,19 +31,20 @@ RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 def run(main: Callable[[], object]) -> None:
     """Run a program; what the user can mend is one line on stderr and exit status 2, a bug keeps its traceback.
 
-    A signal that stops it is one line, too, and an exit status of 128 and its number.
+    A signal that stops it is one line, too, and an exit status of 128 and its number. So is a reader of the output that
+    has gone, as ``head`` does, which needs no line.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name may hold what the terminal's encoding lacks
             stream.reconfigure(errors="backslashreplace")
     with signals.handled():
         try:
-            with _surroundings():
+            with _output(), _surroundings():
                 main()
         except FirstspikeError as error:
             status, line = 2, f"error: {error.one_line()}"
         except signals.Stopped as stop:
-            status, line = stop.status, stop.one_line()
+            status, line = stop.status, "" if stop.status == READER_GONE else stop.one_line()
         except OSError as error:
             if error.errno not in MACHINE:
                 raise
@@ -47,9 +52,61 @@ def run(main: Callable[[], object]) -> None:
             status, line = 2, f"error: {place}{error.strerror}; make room, or choose another folder"
         else:
             return
-        if processes.is_first():
+        if line and processes.is_first():
             print(line, file=sys.stderr)
     sys.exit(status)
+
+
+class _Output:
+    """Standard output. What it fails with is said of it: libraries would end the program with a status of their own."""
+
+    def __init__(self, stream: io.TextIOWrapper) -> None:
+        self._stream = stream
+        self._failure: BaseException | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with self._told():
+            return self._stream.write(text)
+
+    def flush(self) -> None:
+        with self._told():
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        if self._failure is not None:  # which a library has passed over
+            raise self._failure
+        try:
+            yield
+        except OSError as error:
+            # What is left in the buffer has nowhere to go, and Python would try again at its end.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+            self._failure = FirstspikeError(
+                f"cannot write standard output: {error.strerror}", "send it to a file or a program that takes it"
+            )
+            if error.errno == errno.EPIPE:
+                self._failure = signals.Stopped(signal.SIGPIPE)
+            raise self._failure from error
+
+
+@contextlib.contextmanager
+def _output() -> Iterator[None]:
+    """In this block standard output is one that is told of, written to the last byte at the end."""
+    before = sys.stdout
+    if not isinstance(before, io.TextIOWrapper):
+        yield
+        return
+    sys.stdout = output = cast(TextIO, _Output(before))
+    try:
+        yield
+    finally:
+        sys.stdout = before
+        output.flush()
 
 
 @contextlib.contextmanager

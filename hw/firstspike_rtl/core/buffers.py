@@ -99,7 +99,8 @@ class Queue(Component):
         m = Module()
         rows: Table = Memory(shape=self._layout.size, depth=self._depth, init=[])
         m.submodules.rows = rows
-        write, read = rows.write_port(), rows.read_port(domain="comb")
+        write = rows.write_port()
+        read = rows.read_port(domain="comb")
         level = Signal(range(self._depth + 1))
         taken = Signal()
         m.d.comb += [

@@ -138,7 +138,8 @@ class Membranes(Component):
             memory: Table = Memory(shape=mine.stop - mine.start, depth=1 << address_bits, init=[])
             m.submodules[f"rows{part}"] = memory
             writer = memory.write_port()
-            adder, reader = memory.read_port(domain="comb"), memory.read_port(domain="comb")
+            adder = memory.read_port(domain="comb")
+            reader = memory.read_port(domain="comb")
             m.d.sync += [
                 adder.addr.eq(add_row ^ order),
                 reader.addr.eq(scan_row ^ order),

@@ -223,9 +223,12 @@ class Hardware:
                 "membrane_bits": network.membrane_bits(i),
             }
             for name, value in needs.items():
-                if value > getattr(shape, name):
+                mine = getattr(shape, name)
+                if value > mine:
+                    spare = "; or generate with room, such as [hardware] spare_membrane_bits = "
                     raise FirstspikeError(
-                        f"layer {i}: the network needs {name} {value}, the hardware has {getattr(shape, name)}", remedy
+                        f"layer {i}: the network needs {name} {value}, the hardware has {mine}",
+                        remedy + (f"{spare}{value - mine}" if name == "membrane_bits" else ""),
                     )
             if shape.product == "shift" and _best_product(before.kernel) != "shift":
                 raise FirstspikeError(

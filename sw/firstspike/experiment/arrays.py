@@ -12,8 +12,9 @@ from firstspike.errors import FirstspikeError
 
 #: Colours of a picture, with transparency at most.
 COLOURS = 4
-#: Brightest pixel of images that were hardly meant for 0..255: 0 and 1, or the 0..16 of scikit-learn's digits.
-DIM = 31
+#: Brightest pixel of images that were hardly meant for 0..255: 0 and 1, the 0..16 of scikit-learn's digits,
+#: or the upper bytes of a camera's 14 bits in 16.
+DIM = 63
 NUMBER_ANEW = "number the classes 0, 1, 2, ...: np.unique(labels, return_inverse=True)[1]"
 
 
@@ -57,6 +58,20 @@ def _as_bytes(name: str, images: NDArray[Any]) -> str:
     if high <= 255:
         return f"use np.rint({name}).astype(np.uint8)"
     return f"its values are {low:g}..{high:g}: if 65535 is white, use ({name} // 257).astype(np.uint8)"
+
+
+def dim(images: NDArray[np.uint8]) -> str:
+    """What of the brightest pixel is hardly meant; empty if nothing is."""
+    brightest = int(images.max())
+    if brightest > DIM:
+        return ""
+    return f"is {brightest} of 255, so that {'hardly any spikes' if brightest else 'nothing spikes'}"
+
+
+def border(images: NDArray[np.uint8]) -> int:
+    """Median of the pixels at the edges of images, shape (..., rows, columns)."""
+    sides = (images[..., 0, :], images[..., -1, :], images[..., 0], images[..., -1])
+    return int(np.median(np.concatenate([side.reshape(-1) for side in sides])))
 
 
 def check_labels(name: str, labels: NDArray[Any]) -> None:

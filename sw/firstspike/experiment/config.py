@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 from firstspike.contract.hardware import InputKind
 from firstspike.contract.layer_shape import FireUnit, Product
-from firstspike.errors import FirstspikeError
+from firstspike.errors import FirstspikeError, as_written
 from firstspike.experiment.settings import TABLE, Section, allow, choice, read_toml, real, whole
 from firstspike.network import kernels
 from firstspike.network.architecture import NAMED, parse
@@ -41,8 +41,12 @@ class DataConfig(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if (self.set == "npz") != (self.path is not None):
-            raise self.wrong("path", f"is {self.path!r} for set {self.set!r}", 'it with set = "npz", and only there')
+        if self.set == "npz" and self.path is None:
+            raise FirstspikeError("[data] set is 'npz', but path is not given", 'add path = "own.npz"')
+        if self.set != "npz" and self.path is not None:
+            raise self.wrong("path", f"is '{self.path}' for set {self.set!r}", 'it with set = "npz", and only there')
+        if self.path is not None and not str(self.path):
+            raise self.wrong("path", "is empty", "the path of an npz file")
         if self.path is not None:
             object.__setattr__(self, "path", Path(self.path))
 
@@ -83,7 +87,16 @@ class NetworkConfig(Section):
         ),
     )
     #: Eight steps hold seven octaves of a pixel: as good as sixteen on MNIST to 0.1 %, in half the time.
-    steps: int = field(default=8, metadata=whole(1, 1024))
+    steps: int = field(
+        default=8,
+        metadata=allow(
+            f"an integer in 1..1024, at most {kernels.PowerOfTwo.most_steps(1)} for a power_of_two kernel with "
+            "steps_per_octave = 1",
+            int,
+            low=1,
+            high=1024,
+        ),
+    )
     fire_start: int | None = field(default=None, metadata=whole(0, 1024, optional=True))
     #: All spikes count, whatever S is; with S < T a first spike decides before all have come.
     readout: Readout = field(default="membrane", metadata=choice(*get_args(Readout)))
@@ -94,7 +107,13 @@ class NetworkConfig(Section):
     def __post_init__(self) -> None:
         super().__post_init__()
         if isinstance(self.hidden, int):
-            raise self.wrong("hidden", f"is {self.hidden!r}", "a list, such as [128]")
+            raise self.wrong("hidden", f"is {as_written(self.hidden)}", "a list, such as [128]")
+        if not isinstance(self.hidden, str) and any(isinstance(part, str) for part in self.hidden):
+            raise self.wrong(
+                "hidden",
+                f"is {as_written(self.hidden)}",
+                'a list of numbers, such as [16, 8], or a text, such as "16-8"',
+            )
         if self._layers:
             try:
                 parse(self._layers, output=False)
@@ -305,7 +324,7 @@ class Experiment:
     def __post_init__(self) -> None:
         plain = isinstance(self.name, str) and self.name.replace("-", "").replace("_", "").isalnum()
         if not plain or not self.name.isascii():
-            raise FirstspikeError(f"name is {self.name!r}", "use letters, digits, - and _")
+            raise FirstspikeError(f"name is {as_written(self.name)}", "use letters, digits, - and _")
 
     @classmethod
     def load(cls, path: Path | str) -> Experiment:
@@ -338,7 +357,7 @@ class Experiment:
             if name not in sections:
                 raise FirstspikeError(f"unknown section or key {name!r}", f"use name, [{'], ['.join(sections)}]")
             if not isinstance(content, dict):
-                raise FirstspikeError(f"{name} is {content!r}", f"make it a section [{name}]")
+                raise FirstspikeError(f"{name} is {as_written(content)}", f"make it a section [{name}]")
             keys = [item.name for item in fields(sections[name])]
             unknown = sorted(set(content) - set(keys))
             if unknown:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
+import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +20,7 @@ from firstspike.experiment.config import DataConfig
 from firstspike.experiment.data_files import Parts
 
 DIGITS_TEST_IMAGES = 360
+WRITE_NPZ = "write it with numpy.savez_compressed, arrays of integers"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,11 +66,18 @@ class Dataset:
             images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
             arrays.check_images(f"{part}_images", images)
             arrays.check_labels(f"{part}_labels", labels)
-            if not len(images) == len(labels) > 0:
+            if not len(images):
+                raise FirstspikeError(f"{part}_images holds no images", f"save at least one {part} image")
+            if len(images) != len(labels):
                 raise FirstspikeError(
                     f"{part} has {len(images)} images and {len(labels)} labels", "save a label for each image"
                 )
-            if images.shape[1:] != self.train_images.shape[1:] or not math.prod(images.shape[1:]):
+            if not math.prod(images.shape[1:]):
+                raise FirstspikeError(
+                    f"{part}_images has shape {images.shape}: its images have no pixels",
+                    "save images of shape (N, rows, columns)",
+                )
+            if images.shape[1:] != self.train_images.shape[1:]:
                 raise FirstspikeError(
                     f"{part}_images are of shape {images.shape[1:]}, not {self.train_images.shape[1:]}",
                     "save training and test images of one size",
@@ -116,13 +126,17 @@ class Dataset:
                 f"each of {self.classes} classes"
             )
         for part in ("train", "test"):
-            brightest = int(getattr(self, f"{part}_images").max())
-            if 0 < brightest <= arrays.DIM:
+            dim = arrays.dim(getattr(self, f"{part}_images"))
+            if dim:
                 found.append(
-                    f"data set {self.name}: the brightest pixel of {part}_images is {brightest} of 255, so that hardly "
-                    "any spikes: scale the images to 0..255"
+                    f"data set {self.name}: the brightest pixel of {part}_images {dim}: scale the images to 0..255"
                 )
         return found
+
+    @property
+    def border(self) -> int | None:
+        """How bright the training images are around what they show; None for images without rows and columns."""
+        return arrays.border(self.train_images) if self.train_images.ndim in (3, 4) else None
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -184,20 +198,41 @@ def _digits() -> Parts:
 def _npz(path: Path) -> Dataset:
     """One's own arrays: train_images, train_labels, test_images, test_labels."""
     names = ("train_images", "train_labels", "test_images", "test_labels")
+    if not path.is_file():
+        problem = "is no file" if path.exists() else "does not exist"
+        raise FirstspikeError(f"[data] path: {path} {problem}", "give an npz file, relative to the experiment's file")
+    found = {}
     try:
+        if not zipfile.is_zipfile(path):
+            raise FirstspikeError(f"[data] path: {path} is not an npz file, or a part of one", WRITE_NPZ)
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             missing = [name for name in names if name not in file]
             if missing:
-                raise FirstspikeError(f"{path} has no array {missing[0]!r}", f"it needs {', '.join(names)}")
-            found = {name: file[name] for name in names}
+                raise FirstspikeError(
+                    f"[data] path: {path} has no array {missing[0]!r}", f"it needs {', '.join(names)}"
+                )
+            for name in names:
+                found[name] = _array(path, name, file)
     except FirstspikeError:
         raise
+    except OSError as error:
+        raise FirstspikeError(f"[data] path: cannot read {path}: {error.strerror or error}", WRITE_NPZ) from error
     except Exception as error:  # numpy and zipfile raise many kinds on damaged archives
-        raise FirstspikeError(
-            f"cannot read {path}: {error}", "write it with numpy.savez_compressed, arrays of integers"
-        ) from error
+        raise FirstspikeError(f"[data] path: cannot read {path}: {error}", WRITE_NPZ) from error
     try:
         classes = arrays.count_classes("train_labels", found["train_labels"])
     except FirstspikeError as error:
         raise FirstspikeError(f"data set {path.stem}: {error}", error.hint) from error
     return Dataset(name=path.stem, classes=classes, **found)
+
+
+def _array(path: Path, name: str, file: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    try:
+        return file[name]
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise
+        raise FirstspikeError(
+            f"[data] path: {path}: {name} holds Python objects, not numbers",
+            "make all its images of one size, or its labels integers: an array of numbers",
+        ) from error

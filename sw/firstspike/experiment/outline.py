@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from firstspike.errors import FirstspikeError
-from firstspike.experiment.config import Experiment
+from firstspike.experiment.config import ConversionConfig, Experiment
 from firstspike.experiment.data import Dataset
 from firstspike.network.architecture import Stage, needs_map, parse, shapes
 from firstspike.network.layers import Layer, before_average, integer_layer
@@ -33,6 +33,15 @@ def populations(experiment: Experiment, dataset: Dataset) -> tuple[tuple[Stage, 
 def doubts(experiment: Experiment, dataset: Dataset) -> list[str]:
     """What is probably not meant, though it can be trained; a sentence each."""
     found = list(dataset.doubts)
+    if experiment.train.method != "relu" and experiment.conversion != ConversionConfig():
+        found.append('[conversion] plays no part without [train] method = "relu": leave it out')
+    for key, kernel in (
+        ("input_kernel", experiment.network.spiking_input), ("kernel", experiment.network.spiking_hidden),
+    ):  # fmt: skip
+        if sum(value > 0 for value in kernel.table()) == 1 < kernel.steps:
+            found.append(
+                f"[network] {key}: only the first of its {kernel.steps} steps is worth anything: raise its tau"
+            )
     stages, sizes = populations(experiment, dataset)
     last = stages[-2] if len(stages) > 1 else None
     if last is not None and last.kernel is None and last.outputs == dataset.classes:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
-from firstspike.errors import FirstspikeError
+from firstspike.errors import FirstspikeError, as_written
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Section:
                 continue
             allowed = item.metadata["allowed"]
             if not allowed.holds(value):
-                raise self.wrong(item.name, f"is {value!r}", allowed.text)
+                raise self.wrong(item.name, f"is {as_written(value)}", allowed.text)
             if isinstance(value, list):
                 object.__setattr__(self, item.name, tuple(value))
 
@@ -98,7 +99,29 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(content.decode("utf-8-sig"))
     except OSError as error:
         raise FirstspikeError(f"cannot read {path}: {error.strerror or error}", "give an experiment file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        if isinstance(error, UnicodeDecodeError) or b"\0" in content:
-            raise FirstspikeError(f"{path} is not text in UTF-8, perhaps UTF-16", "save it as UTF-8") from error
-        raise FirstspikeError(f"{path} is not TOML: {error}", "see examples/digits.toml") from error
+    except UnicodeDecodeError as error:
+        raise _no_text(path, content) from error
+    except tomllib.TOMLDecodeError as error:
+        if b"\0" in content:
+            raise _no_text(path, content) from error
+        raise FirstspikeError(f"{path} is not TOML: {_problem(error, content)}", "see examples/digits.toml") from error
+
+
+def _no_text(path: Path, content: bytes) -> FirstspikeError:
+    zeros = content.count(0)
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")) or 4 * zeros > len(content):
+        return FirstspikeError(f"{path} is not text in UTF-8, but perhaps in UTF-16", "save it as UTF-8")
+    if zeros:
+        return FirstspikeError(f"{path} is not text: it holds a zero byte", "give an experiment file")
+    return FirstspikeError(f"{path} is not text in UTF-8", "save it as UTF-8")
+
+
+def _problem(error: tomllib.TOMLDecodeError, content: bytes) -> str:
+    """What is said of a key or section that is given twice, with its name; or the error as it is."""
+    text = str(error)
+    if "Cannot overwrite a value" in text or "Cannot declare" in text:
+        lines = content.decode("utf-8-sig").rstrip().splitlines()
+        place = re.search(r"at line (\d+)", text)
+        number = int(place[1]) if place else len(lines)
+        return f"{lines[number - 1].partition('=')[0].strip()} in line {number} is there already"
+    return text

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from firstspike import processes
 from firstspike.contract import images
-from firstspike.errors import FirstspikeError
 from firstspike.flow import precheck
-from firstspike.flow.workspace import Workspace, read_json, write_json
+from firstspike.flow.workspace import Workspace, write_json
 from firstspike.signals import Stopped
 
 if TYPE_CHECKING:
@@ -48,19 +47,32 @@ def train(workspace: Workspace, *, resume: bool = False, hardware: bool = False)
         from firstspike.training import train as training
         from firstspike.training.distributed import wait_for_all
 
+        checkpoint, history_file = workspace.training / training.CHECKPOINT, workspace.training / "history.json"
+        former = _written(checkpoint)
+
+        def begin() -> None:
+            say()
+            if not resume and processes.is_first():
+                history_file.unlink(missing_ok=True)  # that of another training
+
         with workspace.timed("train"):
             try:
                 _, history = training.fit(
-                    workspace.experiment, workspace.loaded, workspace.training, resume=resume, begin=say
+                    workspace.experiment, workspace.loaded, workspace.training, resume=resume, begin=begin
                 )
             except Stopped as stop:
-                if (workspace.training / training.CHECKPOINT).is_file():
+                if checkpoint.is_file() and (resume or _written(checkpoint) != former):
                     stop.hint = "go on after the last whole epoch with --resume"
                 raise
             if processes.is_first():
-                write_json(workspace.training / "history.json", history)
+                write_json(history_file, history)
     wait_for_all()
     return workspace.training
+
+
+def _written(path: Path) -> int | None:
+    """When a file was written; None if it is not there."""
+    return path.stat().st_mtime_ns if path.is_file() else None
 
 
 def quantize(workspace: Workspace) -> Path:
@@ -74,15 +86,11 @@ def quantize(workspace: Workspace) -> Path:
         if there is no finished training of this experiment.
 
     """
-    history = read_json(workspace.training / "history.json", "run 'firstspike train' first")
     from firstspike.training import train as training
     from firstspike.training.distributed import wait_for_all
 
     with workspace.timed("quantize"):
-        # The checkpoint of the last epoch: no step of training is left to do.
-        result = training.train(workspace.experiment, workspace.loaded, workspace.training, resume=True)
-        if len(result.history) != len(history):
-            raise FirstspikeError("training was not finished", "run 'firstspike train' again")
+        result = training.finished(workspace.experiment, workspace.loaded, workspace.training)
         if processes.is_first():
             result.network.save(workspace.network)
             write_json(
@@ -134,4 +142,6 @@ def folding_table(workspace: Workspace) -> Table:
     """
     from firstspike_rtl.clocks import folding
 
-    return folding.table(workspace.hardware, workspace.sample)
+    table = folding.table(workspace.hardware, workspace.sample)
+    table.title = f"{table.title}, for the first {len(workspace.sample)} training images"
+    return table

@@ -25,8 +25,20 @@ app = typer.Typer(
     help="Deep spiking networks with time-to-first-spike coding, from PyTorch to an FPGA, bit-exactly.",
 )
 
-ExperimentFile = Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="TOML file, such as examples/digits.toml")]
-Out = Annotated[Path | None, typer.Option(help="Folder for the artefacts (default: build/<name>)")]
+
+def _path(text: str) -> Path:
+    """A path of the command line; empty it would be the current folder."""
+    if not text:
+        raise typer.BadParameter("it is empty; give a path")
+    return Path(text)
+
+
+ExperimentFile = Annotated[
+    Path, typer.Argument(parser=_path, metavar="EXPERIMENT", help="TOML file, such as examples/digits.toml")
+]
+Out = Annotated[
+    Path | None, typer.Option(parser=_path, metavar="PATH", help="Folder for the artefacts (default: build/<name>)")
+]
 Lanes = Annotated[str | None, typer.Option(metavar="N[,N...]", help="Lanes of all layers, or of each")]
 Clocks = Annotated[int | None, typer.Option(min=1, help="Choose the lanes for so many clocks an image")]
 Blocks = Annotated[int | None, typer.Option(min=0, help="Choose the lanes for so many memory blocks")]
@@ -112,7 +124,10 @@ def simulate(
     waves: Waves = False,
     stall: Stall = 0.0,
     seed: Seed = 0,
-    reload: Annotated[Path | None, typer.Option(help="Network folder to load into the same RTL at run time")] = None,
+    reload: Annotated[
+        Path | None,
+        typer.Option(parser=_path, metavar="PATH", help="Network folder to load into the same RTL at run time"),
+    ] = None,
     netlist: Annotated[
         bool, typer.Option("--netlist", help="Synthesise the RTL for ECP5 and run the netlist in its place")
     ] = False,
@@ -144,7 +159,10 @@ def bitstream(
     clocks: Clocks = None,
     blocks: Blocks = None,
     reload: Annotated[
-        Path | None, typer.Option(help="Network folder to put into the board's design without synthesis")
+        Path | None,
+        typer.Option(
+            parser=_path, metavar="PATH", help="Network folder to put into the board's design without synthesis"
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="Of the core alone: ecp5-25k, ecp5-45k or ecp5-85k")] = "ecp5-85k",
     seed: Annotated[int, typer.Option(help="Seed of placement of the core alone")] = 1,
@@ -230,6 +248,7 @@ def run(
     _stage(simulation.simulate, workspace, count=count, waves=waves, stall=stall, seed=seed)
     if waves:
         print(f"waves: {workspace.waves}")
+    print()
     _report(workspace)
     simulation.check_simulation(workspace, experiment)
 
@@ -237,7 +256,9 @@ def run(
 @app.command(epilog="Example: firstspike infer examples/digits.toml seven.png --port /dev/ttyUSB0")
 def infer(
     experiment: ExperimentFile,
-    pictures: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files, light on dark")],
+    pictures: Annotated[
+        list[Path], typer.Argument(parser=_path, metavar="IMAGE...", help="Image files, light on dark")
+    ],
     out: Out = None,
     rtl: Annotated[bool, typer.Option("--rtl", help="By the Verilated RTL instead of the golden model")] = False,
     port: Annotated[str | None, typer.Option(help="By the board at this serial port")] = None,
@@ -251,14 +272,22 @@ def infer(
     """Classify image files; prints a line each, and writes inference.json."""
     if rtl and port is not None:
         raise FirstspikeError("--rtl and --port are both given", "give one of them")
+    for name, value in (("board", board), ("baud", baud)):
+        if value is not None and port is None:
+            raise FirstspikeError(f"--{name} is given without a port", "give --port, too")
     workspace = _opened(experiment, out)
     with status("infer") as progress:
         lines = inference.infer(
             workspace, pictures, rtl=rtl, port=port, baud=baud, board=board, invert=invert, energy=energy,
-            progress=lambda done: progress(f"load {done:.0%}"),
+            progress=lambda done: progress(f"load {done:.0%}"), note=_note,
         )  # fmt: skip
     for line in lines:
         print(line)
+
+
+def _note(text: str) -> None:
+    """Say what is doubtful, in one line."""
+    print(f"note: {FirstspikeError(text).one_line()}", file=sys.stderr)
 
 
 def _folded(workspace: Workspace, lanes: str | None, clocks: int | None, blocks: int | None) -> Workspace:
@@ -283,8 +312,7 @@ def _report(workspace: Workspace) -> None:
 
     outcome = reporting.write(workspace)
     for problem in freshness.stale(workspace).values():
-        print(f"note: {problem.one_line()}", file=sys.stderr)
-    print()
+        _note(problem.one_line())
     reporting.show(workspace, outcome, console())
 
 

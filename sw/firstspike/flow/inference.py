@@ -31,6 +31,7 @@ def infer(
     invert: bool = False,
     energy: bool = False,
     progress: Callable[[float], None] = lambda done: None,
+    note: Callable[[str], None] = lambda text: None,
 ) -> list[str]:
     """Classify image files; writes ``inference.json`` and returns a line for each.
 
@@ -54,6 +55,8 @@ def infer(
         One more line: the estimated energy of an image, from the core's counters; for ``rtl`` and ``port``.
     progress
         Called with the fraction of the load that is done.
+    note
+        Called with what is doubtful about a picture, a sentence each.
 
     Raises
     ------
@@ -65,7 +68,8 @@ def infer(
         raise FirstspikeError("the golden model has no counters", "estimate energy with --rtl or --port")
     network = workspace.frozen
     shape = _image_shape(network)
-    bytes_in = np.stack([read(path, shape, invert=invert).reshape(-1) for path in pictures])
+    border = network.provenance.get("image_border")
+    bytes_in = np.stack([read(path, shape, invert=invert, border=border, note=note).reshape(-1) for path in pictures])
     with workspace.timed("infer"):
         result: golden.Result | Records
         counters: dict[str, list[int]] = {}
@@ -97,8 +101,13 @@ def infer(
             for path, chosen, values in zip(pictures, classes, membranes, strict=True)
         ],
     )
-    lines = [f"{path}: class {chosen}" for path, chosen in zip(pictures, classes, strict=True)]
+    lines = [f"{_printable(path)}: class {chosen}" for path, chosen in zip(pictures, classes, strict=True)]
     return [*lines, f"energy: {describe(summary(hardware, Counters.read(counters)))}"] if energy else lines
+
+
+def _printable(path: Path) -> str:
+    """The name in one line."""
+    return "".join(x if x.isprintable() else x.encode("unicode_escape").decode() for x in str(path))
 
 
 def _device(workspace: Workspace, board: str | None) -> tuple[Hardware, int]:

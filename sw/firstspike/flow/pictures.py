@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,12 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firstspike.errors import FirstspikeError
+from firstspike.experiment import arrays
 
 if TYPE_CHECKING:
     from PIL import Image
 
 #: A picture of 16 bits whose brightest pixel is below 1/16 of white holds numbers of fewer bits: it would be black.
 LEAST_WHITE = 1 << 12
+#: How much brighter or darker around its ink than the training images a picture is that should be inverted.
+OTHER_GROUND = 1 << 7
 #: What a transparent picture must stand out by from the ground that it is put on.
 LEAST_CONTRAST = 1 << 7
 #: Formats of 16 bits in which 65535 is white.
@@ -26,10 +29,18 @@ DEEP = ("JPEG2000", "PNG", "PPM", "TIFF")
 WHITE_IS = 262
 #: Several pictures in a file, of which the first is the whole and the others are previews or depths.
 MAIN_FIRST = ("MPO",)
+ANOTHER = "give image files, such as PNGs"
 SAVE_ANEW = "save it as a PNG of 8 bits"
 
 
-def read(path: Path, image_shape: tuple[int, int, int], *, invert: bool = False) -> NDArray[np.uint8]:
+def read(
+    path: Path,
+    image_shape: tuple[int, int, int],
+    *,
+    invert: bool = False,
+    border: int | None = None,
+    note: Callable[[str], None] = lambda text: None,
+) -> NDArray[np.uint8]:
     """The bytes of an image as the network takes it, of a picture scaled to its size; shape ``image_shape``.
 
     A picture is turned upright as its EXIF says. Transparent pixels show black, or white if it shall be inverted. Of 16
@@ -43,6 +54,10 @@ def read(path: Path, image_shape: tuple[int, int, int], *, invert: bool = False)
         Channels (1: grey, or 3: colours), rows, columns.
     invert
         The picture is dark on light.
+    border
+        :attr:`firstspike.experiment.data.Dataset.border` of the images that the network was trained with, if known.
+    note
+        Called with what is probably not meant, though it can be classified: a sentence each.
 
     Raises
     ------
@@ -54,23 +69,48 @@ def read(path: Path, image_shape: tuple[int, int, int], *, invert: bool = False)
 
     channels, rows, columns = image_shape
     mode = "L" if channels == 1 else "RGB"
+    size = (0, 0)
     with _opened(path) as picture:
         # Asked before its pixels are read, of which the library keeps the upper 8 bits of each colour.
         deep = picture.format in DEEP and any(";16" in str(tile.args) for tile in getattr(picture, "tile", ()))
         ImageOps.exif_transpose(picture, in_place=True)
         opaque = _opaque(path, _bytes(path, picture, deep), invert)
+        size = opaque.height, opaque.width
         scaled = opaque.convert(mode).resize((columns, rows), Image.Resampling.BOX)
     pixels = np.asarray(ImageOps.invert(scaled) if invert else scaled, np.uint8)
-    return pixels.reshape(rows, columns, channels).transpose(2, 0, 1)
+    image = pixels.reshape(rows, columns, channels).transpose(2, 0, 1)
+    for text in doubts(size, image, invert=invert, border=border):
+        note(f"{path} {text}")
+    return image
+
+
+def doubts(size: tuple[int, int], image: NDArray[np.uint8], *, invert: bool, border: int | None) -> Iterator[str]:
+    """What is probably not meant of a picture of ``size`` rows and columns that has become ``image``."""
+    rows, columns = size[0] / image.shape[1], size[1] / image.shape[2]
+    if max(rows, columns) > 2 * min(rows, columns) or min(rows, columns) < 1 / 2:
+        yield (
+            f"has {size[0]} rows and {size[1]} columns, which become {image.shape[1]} and {image.shape[2]}: cut it "
+            "out, with some room around, in the shape of the training images"
+        )
+    dim = arrays.dim(image)
+    if dim:
+        yield f"is too dark: its brightest pixel {dim}: scale its values to 0..255"
+    around = arrays.border(image)
+    if border is not None and len(image) == 1 and abs(around - border) > OTHER_GROUND:
+        is_light = (around > border) != invert
+        yield (
+            f"looks {'dark on a light' if is_light else 'light on a dark'} ground, unlike the training images: "
+            f"{'leave out' if invert else 'give'} --invert?"
+        )
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """The only picture of a file."""
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
-    if path.is_dir():
-        raise FirstspikeError(f"{path} is a folder", "give image files, such as PNGs")
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise FirstspikeError(f"{path} is {'a folder' if path.is_dir() else 'no file'}", ANOTHER)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of metadata and palettes
@@ -87,8 +127,14 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise FirstspikeError(
             f"{path} is too large: more than {Image.MAX_IMAGE_PIXELS} pixels", "scale it down first"
         ) from error
+    except FileNotFoundError as error:
+        raise FirstspikeError(f"{path} does not exist", ANOTHER) from error
+    except UnidentifiedImageError as error:
+        raise FirstspikeError(f"{path} is not a picture of a known format", ANOTHER) from error
     except Exception as error:  # its readers raise many kinds on damaged files
-        raise FirstspikeError(f"{path} is not a picture: {error}", "give an image file, such as a PNG") from error
+        if isinstance(error, OSError) and error.strerror:
+            raise FirstspikeError(f"cannot read {path}: {error.strerror}", ANOTHER) from error
+        raise FirstspikeError(f"{path} is not a picture: {error}", ANOTHER) from error
 
 
 def _bytes(path: Path, picture: Image.Image, deep: bool) -> Image.Image:

@@ -117,11 +117,14 @@ def _picture(axes: Axes, picture: NDArray[np.uint8]) -> None:
 
 def _membranes(axes: Axes, result: Result, label: int) -> None:
     values = result.membranes[0]
-    colours = ["C2" if j == result.classes[0] else "0.7" for j in range(len(values))]
-    axes.barh(np.arange(len(values)), values, color=colours)
+    chosen = int(result.classes[0])
+    colours = dict.fromkeys(range(len(values)), "0.7") | {chosen: "C3", label: "C2"}
+    axes.axhspan(label - 0.5, label + 0.5, color="C2", alpha=0.15, lw=0)  # its membrane may be 0
+    axes.barh(np.arange(len(values)), values, color=list(colours.values()))
     axes.axvline(0, color="0.3", lw=0.8)
     axes.set(xlabel="membrane after the last step", ylabel="class")
-    axes.set_title(f"output membranes, label {label}", fontsize=9)
+    wrong = "" if chosen == label else f" (green)\nclass {chosen} (red) is wrong"
+    axes.set_title(f"output membranes, label {label}{wrong}", fontsize=9)
     axes.yaxis.set_major_locator(MaxNLocator(12, integer=True, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_locator(MaxNLocator(3))
 
@@ -140,11 +143,13 @@ def kernels(network: Network, path: Path) -> None:
     figure = Figure(figsize=(11, max(3.8, 1.0 + 0.22 * len(network.populations))), layout="constrained")
     left, right = figure.subplots(1, 2)
     for level, population in enumerate(network.populations):
-        # Equal tables lie on each other: later ones are thinner, so that all show.
+        # Equal tables lie on each other: later ones are thinner, and have gaps, so that all show.
+        gaps = min(level, 3)
+        dashes = {"ls": (4 * level, (4, 4 * gaps))} if gaps else {}
         width = 3.5 - 2.5 * level / len(network.populations)
         style = {
             "color": f"C{level}", "marker": "o", "ms": 2 + width, "lw": width, "drawstyle": "steps-mid",
-            "label": population.name,
+            "label": population.name, **dashes,
         }  # fmt: skip
         if population.kernel and not population.simultaneous:
             left.plot(np.arange(population.codes), population.kernel, **style)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from firstspike.errors import FirstspikeError
 from firstspike.experiment.config import HardwareConfig
 from firstspike.experiment.data import Dataset
@@ -42,9 +44,10 @@ def check(workspace: Workspace, *, hardware: bool = False) -> list[str]:
 def _check_hardware(workspace: Workspace, dataset: Dataset) -> None:
     experiment = workspace.experiment
     least = least_network(experiment, dataset)
-    if experiment.train.kernel_start is not None or experiment.conversion.optimise_kernels:
+    others = experiment.train.kernel_start is not None or experiment.conversion.optimise_kernels
+    if others and experiment.hardware.clocks is not None:
         # Kernels will be others, and with them the spikes of the input: no target in clocks is out of reach yet.
-        workspace = workspace.folded(lanes=1) if experiment.hardware.clocks is not None else workspace
+        workspace = replace(workspace.folded(lanes=1), asked=workspace.asked)
     try:
         workspace.hardware_for(least, lambda: golden.run(least, dataset.train_images[:SAMPLE]))
     except FirstspikeError as error:

@@ -222,8 +222,10 @@ def _steps(report: Mapping[str, Any]) -> dict[str, str]:
 def show(workspace: Workspace, report: dict[str, Any], console: Console) -> None:
     """Print the summary."""
     cycles, accuracy, mismatches = report["cycles"], report["accuracy"], report["mismatches"]
+    simulated = report["images"]["rtl"]
+    of_images = "" if simulated == report["images"]["test"] else f" of {simulated} images"
     rows = {
-        "accuracy": "   ".join(f"{name} {100 * value:.2f} %" for name, value in accuracy.items()),
+        "accuracy": "   ".join(f"{name} {100 * value:.2f} %" for name, value in accuracy.items()) + of_images,
         **_steps(report),
         "images": f"{report['images']['rtl']} of {report['images']['test']} test images through the RTL",
         "mismatches": "   ".join(

@@ -35,6 +35,8 @@ class Workspace:
     folder: Path
     #: Of the experiment, for messages.
     file: Path | None = None
+    #: What asks for the hardware, for messages: a section of the experiment, or an option.
+    asked: str = "[hardware]"
 
     @classmethod
     def open(cls, experiment_file: Path, out: Path | None = None) -> Workspace:
@@ -69,10 +71,17 @@ class Workspace:
             if more than one is given, or a number is out of range.
 
         """
-        if all(value is None for value in target.values()):
+        given = [f"--{name}" for name, value in target.items() if value is not None]
+        if not given:
             return self
-        hardware = replace(self.experiment.hardware, **(dict.fromkeys(LANES_FROM) | target))  # type: ignore[arg-type]
-        return replace(self, experiment=replace(self.experiment, hardware=hardware))
+        if len(given) > 1:
+            raise FirstspikeError(f"{' and '.join(given)} are given together", "give one of them")
+        settings: dict[str, Any] = dict.fromkeys(LANES_FROM) | target
+        try:
+            hardware = replace(self.experiment.hardware, **settings)
+        except FirstspikeError as error:
+            raise FirstspikeError(str(error).replace("[hardware] ", "--"), error.hint) from error
+        return replace(self, experiment=replace(self.experiment, hardware=hardware), asked=given[0])
 
     @property
     def training(self) -> Path:
@@ -186,7 +195,8 @@ class Workspace:
     @cached_property
     def loaded(self) -> Dataset:
         """The experiment's images, whatever was made of others before."""
-        return load(self.experiment.data)
+        with self.naming_file():
+            return load(self.experiment.data)
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -256,11 +266,15 @@ class Workspace:
             "counters": wanted.counters,
             "spare_membrane_bits": wanted.spare_membrane_bits,
         }
-        if wanted.clocks is None and wanted.blocks is None:
-            return Hardware.for_network(network, lanes=wanted.lanes, **settings)
-        from firstspike_rtl.clocks import folding
+        try:
+            if wanted.clocks is None and wanted.blocks is None:
+                return Hardware.for_network(network, lanes=wanted.lanes, **settings)
+            from firstspike_rtl.clocks import folding
 
-        return folding.fold(network, sample(), clocks=wanted.clocks, blocks=wanted.blocks, **settings)
+            return folding.fold(network, sample(), clocks=wanted.clocks, blocks=wanted.blocks, **settings)
+        except FirstspikeError as error:
+            file = "" if self.file is None or not self.asked.startswith("[") else f"{self.file}: "
+            raise FirstspikeError(f"{file}{self.asked}: {error}", error.hint) from error
 
     @contextlib.contextmanager
     def naming_file(self) -> Iterator[None]:

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from fractions import Fraction
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from firstspike.errors import FirstspikeError
+from firstspike.errors import FirstspikeError, as_written
 
 Rounding = Literal["round", "ceil"]
 PIXEL_LEVELS = 256
@@ -54,8 +54,10 @@ class Kernel:
     rounding: Rounding = "round"
 
     def __post_init__(self) -> None:
-        _require(isinstance(self.steps, int) and self.steps >= 1, "steps", self.steps, "an integer >= 1")
-        _require(2.0**-64 <= self.theta0 <= 2.0**64, "theta0", self.theta0, "within 2**-64 .. 2**64")
+        _require(_whole(self.steps) and self.steps >= 1, "steps", self.steps, "an integer >= 1")
+        _require(
+            _real(self.theta0) and 2.0**-64 <= self.theta0 <= 2.0**64, "theta0", self.theta0, "within 2**-64 .. 2**64"
+        )
         _require(self.rounding in ("round", "ceil"), "rounding", self.rounding, "round or ceil")
 
     @property
@@ -133,10 +135,10 @@ class Exponential(Kernel):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(self.tau > 0 and math.isfinite(self.tau), "tau", self.tau, "> 0")
-        _require(math.isfinite(self.delay), "delay", self.delay, "finite")
+        _require(_real(self.tau) and self.tau > 0 and math.isfinite(self.tau), "tau", self.tau, "> 0")
+        _require(_real(self.delay) and math.isfinite(self.delay), "delay", self.delay, "finite")
         bits = self.kernel_fraction_bits
-        _require(isinstance(bits, int) and 0 <= bits <= 24, "kernel_fraction_bits", bits, "an integer in 0..24")
+        _require(_whole(bits) and 0 <= bits <= 24, "kernel_fraction_bits", bits, "an integer in 0..24")
         largest = (MAX_KERNEL_BITS - bits) * math.log(2)
         _require(self.delay / self.tau < largest, "delay", self.delay, f"below {largest:.2f} tau")
 
@@ -169,8 +171,14 @@ class PowerOfTwo(Kernel):
     def __post_init__(self) -> None:
         super().__post_init__()
         octave = self.steps_per_octave
-        _require(isinstance(octave, int) and octave >= 1, "steps_per_octave", octave, "an integer >= 1")
-        _require(self.unit >= 2.0**-24, "steps", self.steps, f"at most {24 * self.steps_per_octave + 1}")
+        _require(_whole(octave) and octave >= 1, "steps_per_octave", octave, "an integer >= 1")
+        most = self.most_steps(octave)
+        _require(self.steps <= most, "steps", self.steps, f"at most {most} with steps_per_octave = {octave}")
+
+    @staticmethod
+    def most_steps(octave: int) -> int:
+        """The longest window for so many steps an octave."""
+        return 24 * octave + 1
 
     @property
     def unit(self) -> float:
@@ -254,17 +262,17 @@ def from_spec(spec: Mapping[str, Any]) -> Kernel:
     parameters = dict(spec)
     kind = parameters.pop("kind", None)
     if not isinstance(kind, str) or kind not in KINDS:
-        raise FirstspikeError(f"unknown kernel {kind!r}", f"use one of {', '.join(KINDS)}")
-    names = {field.name for field in fields(KINDS[kind])}
-    unknown = sorted(set(parameters) - names)
+        raise FirstspikeError(f"unknown kernel {as_written(kind)}", f"use one of {', '.join(KINDS)}")
+    known = fields(KINDS[kind])
+    names = sorted(field.name for field in known)
+    takes = f"it takes {', '.join(name for name in names if name != 'steps')}"
+    unknown = sorted(set(parameters) - set(names))
     if unknown:
-        raise FirstspikeError(
-            f"kernel {kind!r} has no parameter {unknown[0]!r}", f"it takes {', '.join(sorted(names))}"
-        )
-    try:
-        return KINDS[kind](**parameters)
-    except TypeError as error:
-        raise FirstspikeError(f"kernel {kind!r}: {error}", f"it takes {', '.join(sorted(names))}") from error
+        raise FirstspikeError(f"kernel {kind!r} has no parameter {unknown[0]!r}", takes)
+    for field in known:
+        if field.default is MISSING and field.name not in parameters:
+            raise FirstspikeError(f"kernel {kind!r} lacks {field.name!r}", f"give it; {takes}")
+    return KINDS[kind](**parameters)
 
 
 def to_spec(kernel: Kernel) -> dict[str, Any]:
@@ -272,6 +280,14 @@ def to_spec(kernel: Kernel) -> dict[str, Any]:
     return {"kind": kernel.kind} | {field.name: getattr(kernel, field.name) for field in fields(kernel)}
 
 
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _real(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def _require(condition: bool, name: str, value: object, wanted: str) -> None:
     if not condition:
-        raise FirstspikeError(f"kernel {name} is {value!r}, not {wanted}")
+        raise FirstspikeError(f"kernel {name} is {as_written(value)}, not {wanted}")

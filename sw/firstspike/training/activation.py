@@ -109,7 +109,8 @@ class TTFS(nn.Module):
         if trainable:
             if not isinstance(kernel, Exponential):
                 raise FirstspikeError(
-                    f"a kernel of kind {kernel.kind!r} has no time constant to train", "use kind 'exponential'"
+                    f"[train] kernel_start is set, but a kernel of kind {kernel.kind!r} has no time constant to train",
+                    "leave kernel_start out, or use kind 'exponential' for kernel and input_kernel",
                 )
             self.tau = nn.Parameter(torch.tensor(kernel.tau))
             self.delay = nn.Parameter(torch.tensor(kernel.delay))

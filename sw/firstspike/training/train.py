@@ -163,7 +163,37 @@ def train(experiment: Experiment, dataset: Dataset, out: Path | str, resume: boo
         no checkpoint of this experiment to go on from.
 
     """
-    model, history = fit(experiment, dataset, out, resume)
+    return _result(*fit(experiment, dataset, out, resume), experiment, dataset)
+
+
+def finished(experiment: Experiment, dataset: Dataset, out: Path | str) -> TrainResult:
+    """Freeze what a training of ``experiment`` has left in ``out``, without a step of training.
+
+    Raises
+    ------
+    FirstspikeError
+        if there is no such training, or it was not finished.
+
+    """
+    processes.check()
+    path = Path(out) / CHECKPOINT
+    if not path.is_file():
+        raise FirstspikeError(f"{path} does not exist", "run 'firstspike train' first")
+    content = _content(path, experiment, dataset, "run 'firstspike train' again")
+    done, epochs = len(content["history"]), experiment.train.epochs
+    if done < epochs:
+        raise FirstspikeError(
+            f"{path} is of epoch {done} of {epochs}: training was not finished",
+            "go on with 'firstspike train --resume'",
+        )
+    with isolate_rng():
+        model = surrogate(experiment, dataset)
+    own = "model."
+    model.load_state_dict({k.removeprefix(own): v for k, v in content["state_dict"].items() if k.startswith(own)})
+    return _result(model.eval(), content["history"], experiment, dataset)
+
+
+def _result(model: Surrogate, history: list[dict[str, Any]], experiment: Experiment, dataset: Dataset) -> TrainResult:
     network = _network(model, experiment, dataset)
     classes = classify(network, dataset.test_images)
     return TrainResult(
@@ -196,22 +226,28 @@ def fit(
     out = Path(out)
     recipe = experiment.train
     stages, _ = populations(experiment, dataset)
-    if len(stages) > 1 and isinstance(experiment.network.spiking_hidden, Constant):
+    kernel = experiment.network.spiking_hidden
+    if len(stages) > 1 and (isinstance(kernel, Constant) or len(set(kernel.table())) == 1 < kernel.steps):
         raise FirstspikeError(
-            "[network] kernel 'constant' cannot be trained: its spikes carry one value, which has no gradient",
-            "use another kind for kernel; constant is possible as input_kernel",
+            f"[network] kernel {kernel.kind!r} cannot be trained: its spikes carry one value, which has no gradient",
+            "use another kind or a smaller tau for kernel; one value is possible as input_kernel",
         )
     if recipe.method == "relu":
         check_convertible(experiment)
     processes.check()
-    _make_writable(out)
-    checkpoint = _checkpoint(out, experiment, dataset) if resume else None
+    checkpoint = out / CHECKPOINT if resume else None
+    if checkpoint is not None:
+        again = "train without resuming"
+        if not checkpoint.is_file():
+            raise FirstspikeError(f"there is no checkpoint {checkpoint} to resume from", again)
+        _content(checkpoint, experiment, dataset, again)
     images = ImageBatches(
         dataset.train_images, dataset.train_labels, shift=recipe.shift, flip=recipe.flip, seed=recipe.seed
     )
     with isolate_rng(), _quiet_lightning():
         lightning.seed_everything(recipe.seed, workers=True, verbose=False)
         training = Training(surrogate(experiment, dataset), experiment.train, images, stamp=_stamp(experiment, dataset))
+        _make_writable(out)
         trainer = _trainer(recipe, out)
         share = _share(min(recipe.batch_size, len(images)))
         batches = loader(images, batch_size=share, seed=recipe.seed)
@@ -281,13 +317,10 @@ def classify(network: Network, images: NDArray[np.uint8]) -> NDArray[np.int64]:
     return np.concatenate(parts)
 
 
-def _checkpoint(out: Path, experiment: Experiment, dataset: Dataset) -> Path:
-    """The checkpoint to go on from, after a look into it."""
-    path, again = out / CHECKPOINT, "train without resuming"
-    if not path.is_file():
-        raise FirstspikeError(f"there is no checkpoint {path} to resume from", again)
+def _content(path: Path, experiment: Experiment, dataset: Dataset, again: str) -> dict[str, Any]:
+    """What a checkpoint holds, if it is one of this experiment; ``again`` says what to do if not."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         stamp = json.loads(content["experiment"])
     except Exception as error:  # torch, pickle and zipfile raise many kinds on damaged files
         raise FirstspikeError(f"the checkpoint {path} is damaged", again) from error
@@ -295,7 +328,7 @@ def _checkpoint(out: Path, experiment: Experiment, dataset: Dataset) -> Path:
         raise FirstspikeError(f"the checkpoint {path} is of an older version", again)
     origin.check_settings(f"the checkpoint {path}", stamp["experiment"], experiment, origin.TRAINING, again)
     origin.check_data(f"the checkpoint {path}", stamp["dataset"], experiment, dataset, again)
-    return path
+    return content
 
 
 def _stamp(experiment: Experiment, dataset: Dataset) -> str:
@@ -321,6 +354,7 @@ def _provenance(experiment: Experiment, dataset: Dataset) -> dict[str, Any]:
     return {
         "experiment": experiment.to_json(),
         "dataset": dataset.summary,
+        "image_border": dataset.border,
         "seed": experiment.train.seed,
         "versions": {
             "firstspike": __version__,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise, product
@@ -207,7 +208,11 @@ def test_a_network_that_does_not_fit_is_refused(other: dict[str, Any], message: 
     hardware.check(network())
     with pytest.raises(FirstspikeError, match=message) as error:
         hardware.check(network(**other))
-    assert error.value.hint == "generate hardware for this network, or train one of the same shape and widths"
+    remedy, _, room = str(error.value.hint).partition("; ")
+    assert remedy == "generate hardware for this network, or train one of the same shape and widths"
+    needed = re.search(r"membrane_bits (\d+), the hardware has (\d+)", str(error.value))
+    spare = int(needed[1]) - int(needed[2]) if needed else 0
+    assert room == (f"or generate with room, such as [hardware] spare_membrane_bits = {spare}" if spare else "")
 
 
 @pytest.mark.smoke

@@ -124,13 +124,14 @@ def test_the_examples_are_there() -> None:
         ("[train]\nepoch = 3", "[train] has no key 'epoch'", "epochs"),
         ("[train]\nepochs = 0", "[train] epochs is 0", "1..100000"),
         ("[train]\nepochs = 2.5", "[train] epochs is 2.5", "an integer"),
-        ("[train]\nepochs = true", "[train] epochs is True", "an integer"),
+        ("[train]\nepochs = true", "[train] epochs is true", "an integer"),
         ('[train]\nlearning_rate = "fast"', "[train] learning_rate is 'fast'", "a number in"),
         ("[train]\nlearning_rate = nan", "[train] learning_rate is nan", "a number in"),
         ("[train]\nlearning_rate = -1", "[train] learning_rate is -1", "a number in"),
         ("[train]\nweight_bits = 9", "[train] weight_bits is 9", "2..8"),
         ("[train]\nweight_clip = 0.0", "[train] weight_clip is 0.0", "0.01..1"),
         ("[network]\nhidden = 128", "[network] hidden is 128", "a list"),
+        ('[network]\nhidden = ["16", "8"]', "[network] hidden is ['16', '8']", 'a text, such as "16-8"'),
         ("[network]\nhidden = [0]", "[network] hidden is [0]", "1..65536"),
         ('[network]\nhidden = "P2-8C3"', "[network] hidden: 'P2' in 'P2-8C3' (max pooling) does not", "P2 (max)"),
         ('[network]\nhidden = "8C3--16"', "[network] hidden: '' in '8C3--16' is no layer", "joined by -"),
@@ -142,12 +143,27 @@ def test_the_examples_are_there() -> None:
         ('[network]\nreadout = "vote"', "[network] readout is 'vote'", "membrane, first_spike"),
         ('[network]\nkernel = "linear"', "[network] kernel is 'linear'", "a table"),
         ('[network]\nkernel = { kind = "cubic" }', "[network] kernel: unknown kernel 'cubic'", "exponential"),
-        ('[network]\nkernel = { kind = "exponential" }', "[network] kernel", "tau"),
-        ('[network]\nkernel = { kind = "linear", tau = 2 }', "has no parameter 'tau'", "theta0"),
+        (
+            '[network]\nkernel = { kind = "exponential" }',
+            "[network] kernel: kernel 'exponential' lacks 'tau'",
+            "give it;",
+        ),
+        ('[network]\nkernel = { kind = "linear", tau = 2 }', "has no parameter 'tau'", "it takes rounding, theta0"),
         ('[network]\nkernel = { kind = "linear", steps = 4 }', "[network] kernel has 4 steps", "use 8"),
         ('[network]\nkernel = { kind = "direct" }', "[network] kernel is 'direct'", "input_kernel"),
         ('[data]\nset = "cifar"', "[data] set is 'cifar'", "digits, mnist, cifar10, npz"),
-        ('[data]\nset = "npz"', "[data] path is None", "npz"),
+        ('[data]\nset = "npz"', "[data] set is 'npz', but path is not given", 'path = "own.npz"'),
+        ('[data]\nset = "npz"\npath = ""', "[data] path is empty", "npz file"),
+        ("[train]\nepochs = 2026-11-26", "[train] epochs is 2026-11-26", "an integer"),
+        ("[network]\nkernel = [{ kind = 'linear' }]", "kernel is [{ kind = 'linear' }]", "a table"),
+        ("name = true", "name is true", "letters"),
+        ("[[train]]\nepochs = 3", "train is [{ epochs = 3 }]", "[train]"),
+        ("[network]\nsteps = 1000", "kernel steps is 1000, not at most 25 with steps_per_octave = 1", ""),
+        ("[network]\nsteps = 1025", "[network] steps is 1025", "1..1024, at most 25 for a power_of_two kernel with"),
+        ("[train]\nseed = 1\nseed = 2\nshift = 1", "is not TOML: seed in line 3 is there already", "examples"),
+        ("[train]\nseed = 1\nseed = 2", "is not TOML: seed in line 3 is there already", "examples"),
+        ("[train]\nseed = 1\n[train]", "is not TOML: [train] in line 3 is there already", "examples"),
+        ("[data]\n[network.kernel]\n[network.kernel]", "[network.kernel] in line 3 is there already", "examples"),
         ('[data]\npath = "x.npz"', "[data] path is", "npz"),
         ("[hardware]\nlanes = 0", "[hardware] lanes is 0", "or a list"),
         ("[hardware]\nlanes = [4, 0]", "[hardware] lanes is [4, 0]", "or a list"),
@@ -191,6 +207,13 @@ def test_text_that_is_not_utf8(tmp_path: Path, encoding: str) -> None:
     with pytest.raises(FirstspikeError, match=r"mine\.toml is not text in UTF-8") as error:
         Experiment.load(tmp_path / "mine.toml")
     assert error.value.hint == "save it as UTF-8"
+    assert ("UTF-16" in str(error.value)) == (encoding != "latin-1")
+
+
+def test_a_zero_byte(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_bytes(b"name = 'x'\n[train]\nepochs = 3\0\n")
+    with pytest.raises(FirstspikeError, match=r"mine\.toml is not text: it holds a zero byte$"):
+        Experiment.load(tmp_path / "mine.toml")
 
 
 def test_missing_file(tmp_path: Path) -> None:

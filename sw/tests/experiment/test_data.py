@@ -27,9 +27,9 @@ def test_digits() -> None:
 
 def arrays() -> dict[str, np.ndarray]:
     return {
-        "train_images": np.zeros((6, 3, 5), np.uint8),
+        "train_images": np.full((6, 3, 5), 200, np.uint8),
         "train_labels": np.array([0, 1, 2, 0, 1, 2]),
-        "test_images": np.zeros((2, 3, 5), np.uint8),
+        "test_images": np.full((2, 3, 5), 200, np.uint8),
         "test_labels": np.array([2, 0], np.uint8),
     }
 
@@ -55,7 +55,23 @@ def test_own_arrays(tmp_path: Path) -> None:
         pytest.param({"test_images": np.zeros((1, 3, 5), np.uint8)}, "test has 1 images and 2 labels", id="count"),
         pytest.param({"train_labels": np.zeros(6, int), "test_labels": np.zeros(2, int)}, "only one class", id="one"),
         pytest.param({"test_labels": None}, "has no array 'test_labels'", id="missing"),
-        pytest.param({"test_labels": np.array([{}, {}])}, "cannot read", id="objects"),
+        pytest.param({"test_labels": np.array([{}, {}])}, "mine.npz: test_labels holds Python objects", id="objects"),
+        pytest.param(
+            {"test_images": np.zeros((0, 3, 5), np.uint8), "test_labels": np.zeros(0, int)},
+            "test_images holds no images",
+            id="no_images",
+        ),
+        pytest.param(
+            {"train_images": np.zeros((6, 0, 5), np.uint8)},
+            r"train_images has shape \(6, 0, 5\): its images "
+            "have no pixels",
+            id="no_pixels",
+        ),
+        pytest.param(
+            {"test_images": np.zeros((2, 0), np.uint8)},
+            r"test_images has shape \(2, 0\): .* no pixels",
+            id="no_pixels_to_test",
+        ),
     ],
 )
 def test_own_arrays_wrong(tmp_path: Path, change: dict[str, np.ndarray | None], problem: str) -> None:
@@ -64,6 +80,7 @@ def test_own_arrays_wrong(tmp_path: Path, change: dict[str, np.ndarray | None], 
     with pytest.raises(FirstspikeError, match=problem) as error:
         data.load(DataConfig(set="npz", path=tmp_path / "mine.npz"))
     assert "\n" not in error.value.one_line()
+    assert "pickle" not in error.value.one_line()
 
 
 def saved(folder: Path, **change: np.ndarray) -> DataConfig:
@@ -154,6 +171,8 @@ def test_images_that_are_no_bytes(tmp_path: Path, images: np.ndarray, message: s
         ({"train_labels": np.array([0, 1, 3, 0, 1, 3])}, ["no training image of class 2,"]),
         ({"train_images": np.full((6, 3, 5), 1, np.uint8)}, ["the brightest pixel of train_images is 1 of 255"]),
         ({"test_images": np.full((2, 3, 5), 16, np.uint8)}, ["the brightest pixel of test_images is 16 of 255"]),
+        ({"test_images": np.full((2, 3, 5), 63, np.uint8)}, ["is 63 of 255, so that hardly any spikes"]),
+        ({"train_images": np.zeros((6, 3, 5), np.uint8)}, ["train_images is 0 of 255, so that nothing spikes"]),
     ],
 )
 def test_doubts(tmp_path: Path, change: dict[str, np.ndarray], doubts: list[str]) -> None:
@@ -169,13 +188,24 @@ def test_many_classes_without_images() -> None:
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 cut"], ids=["missing", "empty", "truncated"])
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut", b"a,b\n1,2\n", None], ids=["empty", "cut", "text", "npy"])
 def test_own_file_damaged(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "mine.npz"
-    if content is not None:
+    if content is None:
+        with path.open("wb") as file:
+            np.save(file, np.zeros(3))
+    else:
         path.write_bytes(content)
-    with pytest.raises(FirstspikeError, match=r"cannot read .*mine\.npz"):
+    with pytest.raises(FirstspikeError, match=r"^\[data\] path: .*mine\.npz is not an npz file"):
         data.load(DataConfig(set="npz", path=path))
+
+
+@pytest.mark.smoke
+def test_own_file_missing(tmp_path: Path) -> None:
+    with pytest.raises(FirstspikeError, match=r"^\[data\] path: .*mine\.npz does not exist$"):
+        data.load(DataConfig(set="npz", path=tmp_path / "mine.npz"))
+    with pytest.raises(FirstspikeError, match=r"^\[data\] path: .* is no file$"):
+        data.load(DataConfig(set="npz", path=tmp_path))
 
 
 @pytest.mark.smoke

@@ -200,13 +200,34 @@ def test_names_that_no_module_can_have(name: str, ran: Path) -> None:
     assert (ran / "build/tiny/rtl/top.v").exists()
 
 
+def test_options_that_would_play_no_part(tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(EXPERIMENT)
+    for option in (("--board", "ulx3s-85f"), ("--baud", "9600")):
+        refused(
+            firstspike("infer", "tiny.toml", "x.png", *option, cwd=tmp_path), f"{option[0]} is given without a port"
+        )
+    done = firstspike("train", "tiny.toml", "--out", "", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "'--out': it is empty" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.toml"]
+
+
+def test_the_summary_says_of_which_images(ran: Path) -> None:
+    done = firstspike("generate", "tiny.toml", cwd=ran)
+    assert re.search(r"clocks an image \(predicted\), \d+ .*blocks, for the first 1000 training images\n", done.stdout)
+    assert firstspike("simulate", "tiny.toml", "--images", "20", cwd=ran).returncode == 0
+    done = firstspike("report", "tiny.toml", cwd=ran)
+    assert re.search(r"accuracy .*golden [\d.]+ %   rtl [\d.]+ % of 20 images\n", done.stdout)
+    assert done.stdout.startswith("tiny: digits")
+
+
 def test_targets_out_of_reach(ran: Path) -> None:
     def wrong(*options: str) -> subprocess.CompletedProcess[str]:
         return firstspike("generate", "tiny.toml", *options, cwd=ran)
 
     refused(wrong("--clocks", "3"), "3 clocks an image are out of reach", "layer 0 dense 12", "ask for")
     refused(wrong("--blocks", "1"), "the smallest folding takes 6 blocks", "larger device")
-    refused(wrong("--clocks", "50", "--lanes", "3"), "[hardware] has lanes and clocks")
+    refused(wrong("--clocks", "50", "--lanes", "3"), "--lanes and --clocks are given together")
     refused(wrong("--lanes", "many"), "--lanes is 'many'")
     refused(wrong("--lanes", "2,3,4"), "lanes are given for 3 layers")
 
@@ -222,7 +243,7 @@ def test_reload_of_another_network(ran: Path) -> None:
     arguments = ["simulate", "tiny.toml", "--reload", "build/other/network"]
     done = firstspike(*arguments, cwd=ran)
     if done.returncode:  # the second network's sums may need a bit more than the first one's
-        refused(done, "needs membrane_bits", "the hardware has")
+        refused(done, "needs membrane_bits", "the hardware has", "[hardware] spare_membrane_bits = ")
         wider = EXPERIMENT + "spare_membrane_bits = 2\n"
         (ran / "tiny.toml").write_text(wider)
         assert firstspike("generate", "tiny.toml", cwd=ran).returncode == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -232,7 +233,7 @@ def test_what_is_no_picture(tmp_path: Path, digit: np.ndarray, content: bytes | 
         path.write_bytes(content)
     with pytest.raises(FirstspikeError, match=r"x\.png is (not a picture|a folder)"):
         pictures.read(path, SHAPE)
-    with pytest.raises(FirstspikeError, match=r"none\.png is not a picture"):
+    with pytest.raises(FirstspikeError, match=r"none\.png does not exist$"):
         pictures.read(tmp_path / "none.png", SHAPE)
 
 
@@ -244,6 +245,73 @@ def test_a_picture_that_was_cut(tmp_path: Path, digit: np.ndarray) -> None:
         pictures.read(tmp_path / "x.png", SHAPE)
 
 
+def test_what_is_no_file(tmp_path: Path) -> None:
+    """A pipe is not waited for, and no object of a library is shown."""
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(FirstspikeError, match=r"pipe\.png is no file$"):
+        pictures.read(tmp_path / "pipe.png", SHAPE)
+    (tmp_path / "text.png").write_text("text")
+    with pytest.raises(FirstspikeError, match=r"text\.png is not a picture of a known format$"):
+        pictures.read(tmp_path / "text.png", SHAPE)
+
+
+def notes_of(picture: Image.Image, folder: Path, border: int | None = 0, invert: bool = False) -> list[str]:
+    """What is said of it, without its name."""
+    found: list[str] = []
+    picture.save(folder / "x.png")
+    pictures.read(folder / "x.png", SHAPE, invert=invert, border=border, note=found.append)
+    name = f"{folder / 'x.png'} "
+    assert all(text.startswith(name) for text in found)
+    return [text.removeprefix(name) for text in found]
+
+
+@pytest.mark.parametrize("name", ["digits", pytest.param("mnist", marks=pytest.mark.mnist)])
+def test_nothing_is_doubtful_about_test_images(tmp_path: Path, name: Any) -> None:
+    data = load(DataConfig(set=name))
+    border = data.border
+    assert border == 0
+    _, rows, columns = data.image_shape
+    for image in data.test_images:
+        assert list(pictures.doubts((rows, columns), image[None], invert=False, border=border)) == []
+    assert notes_of(Image.fromarray(data.test_images[0]), tmp_path) == []
+
+
+@pytest.mark.parametrize("white", [0, 5, 15, 40, 63])
+def test_a_picture_that_is_far_too_dark(tmp_path: Path, digit: np.ndarray, white: int) -> None:
+    dark = (digit.astype(int) * white // int(digit.max())).astype(np.uint8)
+    (note,) = notes_of(Image.fromarray(dark), tmp_path)
+    assert note.startswith(f"is too dark: its brightest pixel is {white} of 255, so that ")
+    if white >= 40:  # darker ones of 16 bits are refused
+        (note,) = notes_of(Image.fromarray(dark.astype(np.uint16) * 257), tmp_path)
+        assert f" is {white} of 255" in note
+
+
+@pytest.mark.parametrize("border", [0, 255])
+def test_a_picture_on_the_other_ground(tmp_path: Path, digit: np.ndarray, border: int) -> None:
+    """Held against the training images, whichever their ground is."""
+    same, other = (digit, 255 - digit) if border == 0 else (255 - digit, digit)
+    ground = "dark on a light" if border == 0 else "light on a dark"
+    here = "light on a dark" if border == 0 else "dark on a light"
+    assert notes_of(Image.fromarray(same), tmp_path, border) == []
+    assert notes_of(Image.fromarray(other), tmp_path, border, invert=True) == []
+    assert notes_of(Image.fromarray(other), tmp_path, None) == []
+    assert notes_of(Image.fromarray(other), tmp_path, border) == [
+        f"looks {ground} ground, unlike the training images: give --invert?"
+    ]
+    assert notes_of(Image.fromarray(same), tmp_path, border, invert=True) == [
+        f"looks {here} ground, unlike the training images: leave out --invert?"
+    ]
+
+
+@pytest.mark.parametrize(("shape", "doubtful"), [
+    ((1, 1), True), ((1, 300), True), ((3, 3), True), ((100, 240), True), ((4, 4), False), ((300, 200), False),
+])  # fmt: skip
+def test_a_picture_of_another_shape(tmp_path: Path, shape: tuple[int, int], doubtful: bool) -> None:
+    notes = notes_of(Image.fromarray(np.full(shape, 100, np.uint8)), tmp_path)
+    expected = [f"has {shape[0]} rows and {shape[1]} columns, which become 8 and 8: cut it out, with some room around"]
+    assert [note.partition(", in the")[0] for note in notes] == (expected if doubtful else [])
+
+
 def test_infer_takes_them(tmp_path: Path, digit: np.ndarray, expected: np.ndarray) -> None:
     """Membranes of a picture of 16 bits are those of the one of 8 bits; a refusal writes nothing."""
     kernel = kernels.PowerOfTwo(steps=8)
@@ -251,7 +319,7 @@ def test_infer_takes_them(tmp_path: Path, digit: np.ndarray, expected: np.ndarra
     network = dense(
         [weights], [np.zeros(3, np.int64)], weight_bits=6, kernels=[kernel.table()], thresholds=[],
         encoder=kernel.encoder(), steps=8, fire_start=8,
-        provenance={"dataset": {"image_shape": [8, 8]}, "experiment": {"name": "x"}},
+        provenance={"dataset": {"image_shape": [8, 8]}, "experiment": {"name": "x"}, "image_border": 0},
     )  # fmt: skip
     network.save(tmp_path / "network")
     workspace = Workspace.open(tmp_path)
@@ -262,3 +330,9 @@ def test_infer_takes_them(tmp_path: Path, digit: np.ndarray, expected: np.ndarra
     assert not workspace.inference.exists()
     (line,) = inference.infer(workspace, [tmp_path / "deep.png"])
     assert line == f"{tmp_path / 'deep.png'}: class {golden.run(network, expected).classes[0]}"
+    odd = tmp_path / "two\nlines.png"
+    Image.fromarray(255 - digit).save(odd)
+    notes: list[str] = []
+    (line,) = inference.infer(workspace, [odd], note=notes.append)
+    assert line.startswith(f"{tmp_path}/two\\nlines.png: class ")
+    assert ["give --invert?" in note for note in notes] == [True]

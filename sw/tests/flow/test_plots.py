@@ -8,7 +8,9 @@ from typing import Any
 import legible
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PathCollection
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from firstspike.flow import plots
@@ -134,6 +136,42 @@ def test_output_spikes_and_the_decision_are_drawn(kind: str, monkeypatch: pytest
         assert dashed == [level * net.fire_start - 0.5]
     assert f"in step {at}" in figure.get_suptitle()
     assert output.get_xlim() == (-0.5, net.latency_steps - 0.5)
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_a_wrong_class_and_the_label_are_marked(right: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = legible.figures_of(plots, monkeypatch)
+    net, picture = KINDS["membrane"]
+    result = golden.run(net, picture[None])
+    chosen = int(result.classes[0])
+    label = chosen if right else (chosen + 1) % 10
+    plots.raster(net, result, picture, label, Path("raster.png"))
+    (axes,) = [axes for axes in made[0].axes if axes.get_title().startswith(f"output membranes, label {label}")]
+    bars = [bar for bars in axes.containers for bar in bars]
+    green, red = (to_rgba(colour) for colour in ("C2", "C3"))
+    assert [n for n, bar in enumerate(bars) if bar.get_facecolor() == green] == [label]
+    assert [n for n, bar in enumerate(bars) if bar.get_facecolor() == red] == ([] if right else [chosen])
+    assert ("is wrong" in axes.get_title()) != right
+    (mark,) = [patch for patch in axes.patches if patch not in bars]
+    assert mark.get_y() + mark.get_height() / 2 == label
+    legible.check(made[0])
+
+
+@pytest.mark.parametrize("kind", ["membrane", "no_picture"])
+def test_equal_kernels_all_show(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their curves lie on each other."""
+    made = legible.figures_of(plots, monkeypatch)
+    net, _ = KINDS[kind]
+    plots.kernels(net, Path("kernels.png"))
+    (figure,) = made
+    figure.set_dpi(legible.DPI)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    frame = figure.axes[0].get_window_extent()
+    drawn = np.asarray(canvas.buffer_rgba())[::-1][int(frame.y0) : int(frame.y1), int(frame.x0) : int(frame.x1), :3]
+    for level in range(len(net.layers)):
+        colour = np.round(255 * np.array(to_rgba(f"C{level}")[:3]))
+        assert (drawn == colour).all(axis=2).sum() > 100, level
 
 
 def test_what_cannot_be_read_is_found() -> None:

@@ -67,15 +67,21 @@ OWN = '[data]\nset = "npz"\npath = "own.npz"\n'
     ],
 )
 def test_hardware_that_no_training_fits(tmp_path: Path, text: str, message: str) -> None:
-    with pytest.raises(FirstspikeError, match=re.escape(message)):
+    named = "" if "70000" in text else "[hardware]: "
+    with pytest.raises(FirstspikeError, match=re.escape(named) + ".*" + re.escape(message)) as error:
         chain.train(workspace(tmp_path, text))
+    assert named == "" or str(error.value).startswith(f"{tmp_path / 'mine.toml'}: {named}")
     assert not (tmp_path / "out").exists()
 
 
 def test_hardware_of_the_command_line(tmp_path: Path) -> None:
     for lanes in ([4], [4, 3, 2], [49, 1]):
-        with pytest.raises(FirstspikeError, match="lanes"):
+        with pytest.raises(FirstspikeError, match=r"^--lanes: .*lanes"):
             chain.train(workspace(tmp_path).folded(lanes=lanes), hardware=True)
+    with pytest.raises(FirstspikeError, match=r"^--lanes and --clocks are given together$"):
+        workspace(tmp_path).folded(lanes=4, clocks=3)
+    with pytest.raises(FirstspikeError, match=r"^--lanes is 0$"):
+        workspace(tmp_path).folded(lanes=0)
     deep = workspace(tmp_path, f"[network]\nhidden = {[4] * 15}")
     with pytest.raises(FirstspikeError, match="16 layers; the core has at most 15"):
         chain.train(deep, hardware=True)
@@ -143,6 +149,11 @@ def test_the_least_network_takes_no_more_than_others(tmp_path: Path, text: str) 
             "[conversion] optimise_kernels needs an exponential kernel, not 'power_of_two'",
         ),
         ('[network]\nkernel = { kind = "constant" }', "[network] kernel 'constant' cannot be trained"),
+        (
+            '[network]\nkernel = { kind = "exponential", tau = 1e9 }',
+            "[network] kernel 'exponential' cannot be trained: its spikes carry one value",
+        ),
+        ("[train]\nkernel_start = 0.5", "[train] kernel_start is set, but a kernel of kind 'power_of_two' has no"),
     ],
 )
 def test_settings_that_do_not_fit_the_images(tmp_path: Path, text: str, message: str) -> None:
@@ -151,6 +162,13 @@ def test_settings_that_do_not_fit_the_images(tmp_path: Path, text: str, message:
         chain.train(workspace(tmp_path, text))
     assert "-1" not in error.value.one_line().replace(str(tmp_path), "")
     assert not (tmp_path / "out" / "train").exists()
+
+
+def test_a_data_file_that_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('[data]\nset = "npz"\npath = "none.npz"')
+    named = rf"^{re.escape(str(tmp_path / 'mine.toml'))}: \[data\] path: .*none\.npz does not exist$"
+    with pytest.raises(FirstspikeError, match=named):
+        chain.train(Workspace.open(tmp_path / "mine.toml", tmp_path / "out"))
 
 
 def test_flat_images_have_no_convolutions(tmp_path: Path) -> None:
@@ -177,6 +195,23 @@ def test_the_output_is_named_too(tmp_path: Path, hidden: str, shape: str, capsys
 @pytest.mark.parametrize("hidden", ['"8C3-P2-16"', '"3C3"', '"3C3-P2"', "[16]", "[]", "[3, 16]"])
 def test_nothing_is_doubtful(tmp_path: Path, hidden: str) -> None:
     assert precheck.check(workspace(tmp_path, f"{OWN}[network]\nhidden = {hidden}")) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        ("[conversion]\npercentile = 99.0", '[conversion] plays no part without [train] method = "relu": leave it out'),
+        ('[network]\nkernel = { kind = "exponential", tau = 1e-9 }', "[network] kernel: only the first of its 8 steps"),
+        (
+            '[network]\ninput_kernel = { kind = "exponential", tau = 1e-9 }',
+            "[network] input_kernel: only the first of its 8 steps",
+        ),
+    ],
+)
+def test_settings_without_effect(tmp_path: Path, text: str, note: str) -> None:
+    (found,) = precheck.check(workspace(tmp_path, text))
+    assert found.startswith(note)
+    assert precheck.check(workspace(tmp_path, '[train]\nmethod = "relu"\n[conversion]\npercentile = 99.0')) == []
 
 
 def test_doubtful_data_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import signal
 import stat
@@ -129,7 +130,7 @@ def test_a_command_waits_for_another(place: Place, printed: tuple[str, str, int]
 
 
 def test_training_is_stopped(place: Place, printed: tuple[str, str, int]) -> None:
-    """In the middle of it, with a checkpoint there. That it can be resumed is tested with the training."""
+    """In the middle of it, after a finished one. That it can be resumed is tested with the training."""
     checkpoint = place.workspace / "train" / "last.ckpt"
     checkpoint.unlink()
     (place.cwd / "long.toml").write_text(EXPERIMENT.replace("epochs = 3", "epochs = 100000"))
@@ -140,7 +141,17 @@ def test_training_is_stopped(place: Place, printed: tuple[str, str, int]) -> Non
         out, error = process.communicate(timeout=60)
     assert (out, error) == ("", "stopped by SIGTERM; go on after the last whole epoch with --resume\n")
     assert process.returncode == 143
-    assert {path.name for path in checkpoint.parent.iterdir()} == {"last.ckpt", "history.json"}
+    assert {path.name for path in checkpoint.parent.iterdir()} == {"last.ckpt"}
+    stopped = checkpoint.read_bytes()
+    with place.start("quantize", experiment="long") as process:
+        out, error = process.communicate(timeout=60)
+    assert (out, process.returncode) == ("", 2)
+    assert re.fullmatch(
+        r"error: .*train/last\.ckpt is of epoch \d+ of 100000: training was not finished; "
+        r"go on with 'firstspike train --resume'\n",
+        error,
+    )
+    assert checkpoint.read_bytes() == stopped
     (place.cwd / "long.toml").unlink()
 
 

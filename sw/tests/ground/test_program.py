@@ -52,6 +52,45 @@ def test_an_end_is_one_line(
     assert capsys.readouterr() == ("", f"{line}\n")
 
 
+PRINTING = """
+import sys
+from firstspike import program
+from firstspike.console import console
+from firstspike.flow import cli
+def main():
+    with open(sys.argv[2]) as wait:
+        wait.read()
+    {"print": lambda: print("x" * 10), "many": lambda: print("x" * 10**6), "rich": lambda: console().print("x" * 10**6),
+     "help": lambda: cli.app(["--help"]) }[sys.argv[1]]()
+program.run(main)
+"""
+
+
+@pytest.mark.parametrize("how", ["print", "many", "rich", "help"])
+def test_output_that_nobody_reads(how: str, tmp_path: Path) -> None:
+    """Whichever library writes; status 141, without a word."""
+    os.mkfifo(tmp_path / "go")
+    with subprocess.Popen(
+        [sys.executable, "-c", PRINTING, how, tmp_path / "go"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        (tmp_path / "go").write_text("")
+        assert process.stderr is not None
+        assert (process.stderr.read(), process.wait(60)) == (b"", 141)
+
+
+@pytest.mark.parametrize("how", ["print", "many", "rich", "help"])
+def test_output_that_is_full(how: str) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", PRINTING, how, "/dev/null"], stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert done.returncode == 2
+    assert done.stderr.decode() == "error: cannot write standard output: No space left on device; " \
+        "send it to a file or a program that takes it\n"  # fmt: skip
+
+
 @pytest.mark.parametrize("error", [ValueError("a bug"), FileNotFoundError(errno.ENOENT, "a bug")])
 def test_a_bug_keeps_its_traceback(error: Exception) -> None:
     with pytest.raises(type(error), match="a bug"):

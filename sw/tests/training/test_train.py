@@ -82,6 +82,7 @@ def test_digits_surrogate_is_the_integer_network(digits: data.Dataset, tmp_path:
     assert result.network.shape_name == "64-24-10"
     provenance = Network.load(result.network.save(tmp_path / "network")).provenance
     assert provenance["experiment"]["train"]["seed"] == provenance["seed"] == 3
+    assert provenance["image_border"] == digits.border == 0
     assert provenance["dataset"] == {
         "name": "digits",
         "sha256": digits.digest,
@@ -139,10 +140,14 @@ def test_resumed_training_is_uninterrupted_training(
         patch.setattr(train.Training, "on_train_epoch_start", power_cut)
         with pytest.raises(OSError, match="power cut"):
             train.train(augmented, digits, tmp_path / "cut")
+    with pytest.raises(FirstspikeError, match=rf"is of epoch 3 of {recipe.epochs}: training was not finished"):
+        train.finished(augmented, digits, tmp_path / "cut")
     resumed = train.train(augmented, digits, tmp_path / "cut", resume=True)
     assert resumed.network.digest == whole.network.digest
     again = train.train(augmented, digits, tmp_path / "cut", resume=True)
     assert again.network.digest == whole.network.digest, "of a finished run"
+    frozen = train.finished(augmented, digits, tmp_path / "cut")
+    assert (frozen.network.digest, frozen.accuracy) == (whole.network.digest, whole.accuracy)
     drop = {"seconds"}
     assert [{k: v for k, v in x.items() if k not in drop} for x in resumed.history] == [
         {k: v for k, v in x.items() if k not in drop} for x in whole.history
