@@ -292,12 +292,12 @@ class Sorter(Component):
         tail: Table = Memory(shape=index_bits, depth=max(2, steps), init=[])
         following: Table = Memory(shape=index_bits, depth=1 << index_bits, init=[])
         m.submodules.head, m.submodules.tail, m.submodules.next = head, tail, following
-        head_read, tail_read, next_read = (
-            head.read_port(domain="comb"),
-            tail.read_port(domain="comb"),
-            following.read_port(),
-        )
-        head_write, tail_write, next_write = head.write_port(), tail.write_port(), following.write_port()
+        head_read = head.read_port(domain="comb")
+        tail_read = tail.read_port(domain="comb")
+        next_read = following.read_port()
+        head_write = head.write_port()
+        tail_write = tail.write_port()
+        next_write = following.write_port()
 
         sending = Signal()
         used = Signal(steps)  # steps that have an event
