@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Array, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream
 from amaranth.lib.memory import ReadPort
 from amaranth.lib.wiring import In, Out
@@ -19,7 +19,7 @@ from firstspike_rtl.core.membranes import ScanSignature
 from firstspike_rtl.core.tables import Contents, add_table, fields
 
 #: Slices that are chosen from in one clock.
-CHOICE = 4
+CHOICE = 8
 
 
 @dataclass
@@ -375,13 +375,7 @@ class Scanner(Component):
 
 
 def _choose(parts: Sequence[Value], index: Value) -> Value:
-    """The part of this number, by a tree: of a case, synthesis makes twice as much."""
-    level, parts = 0, list(parts)
-    while len(parts) > 1:
-        pairs = [parts[n : n + 2] for n in range(0, len(parts), 2)]
-        parts = [Mux(index[level], pair[1], pair[0]) if len(pair) > 1 else pair[0] for pair in pairs]
-        level += 1
-    return parts[0]
+    return Array(parts)[index] if len(parts) > 1 else parts[0]
 
 
 def _any(values: list[Value]) -> Value:

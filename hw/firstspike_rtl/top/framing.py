@@ -113,10 +113,14 @@ class FrameReceiver(Component):
             self.address.eq(index - link.HEADER_WORDS),
             self.write.eq(complete & (index >= link.HEADER_WORDS) & (index < link.HEADER_WORDS + self._payload_words)),
         ]
-        with m.If(complete):
+        # The header is needed long after.
+        fresh = Signal()
+        place = Signal.like(index)
+        m.d.sync += [fresh.eq(complete), place.eq(index)]
+        with m.If(fresh):
             for n in range(link.HEADER_WORDS):
-                with m.If(index == n):
-                    m.d.sync += self.header.as_value().word_select(n, WORD_BITS).eq(word)
+                with m.If(place == n):
+                    m.d.sync += self.header.as_value().word_select(n, WORD_BITS).eq(self.word)
         return m
 
 
