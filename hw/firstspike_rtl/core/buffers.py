@@ -81,9 +81,8 @@ class Queue(Component):
 
     def __init__(self, layout: data.StructLayout, under_way: int, least: int = LEAST_DEPTH) -> None:
         self._layout, self._depth, self._limit = layout, self.depth(under_way, least), self.limit(under_way, least)
-        super().__init__(
-            {"valid": In(1), "item": In(layout), "room": Out(1, init=1), "o": Out(stream.Signature(layout))}
-        )
+        room = Out(1, init=1)  # type: ignore[call-arg]  # amaranth-stubs know the name of before 0.5
+        super().__init__({"valid": In(1), "item": In(layout), "room": room, "o": Out(stream.Signature(layout))})
 
     @classmethod
     def depth(cls, under_way: int, least: int = LEAST_DEPTH) -> int:

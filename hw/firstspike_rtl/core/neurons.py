@@ -171,7 +171,8 @@ class Neurons(Component):
         slices = shape.slices
         fired: Table = Memory(shape=shape.fire_lanes, depth=max(2, slices), init=[])
         m.submodules.fired = fired
-        reader, writer = fired.read_port(domain="comb"), fired.write_port()
+        reader = fired.read_port(domain="comb")
+        writer = fired.write_port()
         position = Signal(number(slices))
         before = Signal(shape.fire_lanes)
         (level,) = fields(self._threshold, threshold.data)

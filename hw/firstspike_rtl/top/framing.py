@@ -24,7 +24,7 @@ class FrameReceiver(Component):
     Good is a frame that is properly escaped, as long as its header says, and has the right CRC. All else is dropped
     without a word: what comes after the next END is a new frame.
 
-    Latency: 1 clock from the END to ``good``. Throughput: a byte a clock.
+    Latency: 2 clocks from the END to ``good``. Throughput: a byte a clock.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ class FrameReceiver(Component):
         with m.If(held):
             m.d.sync += bad.eq(1)
         whole = count == stated
-        m.d.comb += self.good.eq(ends & ~bad & ~escaped & ~held & whole & crc.match_detected)
+        m.d.sync += self.good.eq(ends & ~bad & ~escaped & ~held & whole & crc.match_detected)
         m.d.sync += stated.eq((self.header.length + around) * link.WORD_BYTES)
 
         index = count[2:]

@@ -265,7 +265,7 @@ def test_tokens() -> None:
 def test_what_is_named_has_a_statement_of_its_own() -> None:
     """Of several signals or ports in one statement Amaranth finds the names of some, by the version of Python."""
     found = []
-    for file in sorted(Path(firstspike_rtl.__path__[0], "top").glob("*.py")):
+    for file in sorted(Path(firstspike_rtl.__path__[0]).rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple):
                 made = [ast.unparse(part.func) for part in node.value.elts if isinstance(part, ast.Call)]
