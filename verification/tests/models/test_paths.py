@@ -31,9 +31,6 @@ ALL: dict[str, Callable[[], Design]] = DESIGNS | {
     "plain_events_unmonitored": lambda: plain("events", monitor=False),
     "plain_pixels_unmonitored": lambda: plain("pixels", monitor=False),
 }
-#: Through the forks, where events come in: not yet cut.
-KNOWN = ("m_axis_monitor_tready", "s_axis_tready")
-UNCUT = ("plain_events", "plain_direct_events")
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +49,7 @@ def found(generated, tmp_path_factory):
 
 @pytest.mark.parametrize("design", ALL)
 def test_no_output_depends_on_an_input(design: str, found) -> None:
-    paths = {pair: path for pair, path in found(design).items() if not (design in UNCUT and pair == KNOWN)}
-    assert not paths, "\n".join(paths.values())
-
-
-@pytest.mark.parametrize("design", UNCUT)
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="ready of the monitor passes the forks")
-def test_ready_of_the_input_does_not_depend_on_the_monitor(design: str, found) -> None:
-    assert KNOWN not in found(design), found(design)[KNOWN]
+    assert not found(design), "\n".join(found(design).values())
 
 
 WIRES = """
