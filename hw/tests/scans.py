@@ -39,10 +39,10 @@ class Rows:
         garbage = random.Random(1)
         bits = shape.membrane_bits
         bank: Bank = []
-        clock, address, owner = 0, None, None
-        signals = (scan.active, scan.bank, scan.row, scan.step, scan.clear, scan.clear_row)
+        clock, owner = 0, None
+        signals = (scan.active, scan.bank, scan.row, scan.clear, scan.clear_row)
         tests = (dut.test.valid, dut.test.ready, dut.release)
-        async for _, _, active, number, row, step, clear, clear_row, valid, ready, release in ctx.tick().sample(
+        async for _, _, active, number, row, clear, clear_row, valid, ready, release in ctx.tick().sample(
             *signals, *tests
         ):
             assert owner in (None, number) or not active, "the scanned bank changes"
@@ -53,10 +53,7 @@ class Rows:
                     bank[clear_row] = [0] * shape.lanes
             if active:
                 self.read[-1].add(number)
-            if not active:
-                address = None  # the bank is the adders'
-            elif step:
-                address = row
+            address = row if active else None  # else the bank is the adders'
             there = address is not None and address < len(bank)
             limit = 1 << bits - 1
             ctx.set(scan.values, bank[address] if there else [garbage.randrange(-limit, limit) for _ in

@@ -10,14 +10,15 @@ import pytest
 
 from firstspike.contract.layer_shape import SHALLOW_ROWS
 from firstspike.contract.registers import ADDRESS_BITS, IDENTITY, register_map
+from firstspike_rtl.core.buffers import Queue, SkidBuffer
 from firstspike_rtl.core.encoder import EventInput, PixelEncoder, Sorter
 from firstspike_rtl.core.integrator import Integrator
 from firstspike_rtl.core.layouts import EVENT_WORD, RESULT_WORD
 from firstspike_rtl.core.membranes import Membranes
 from firstspike_rtl.core.monitor import Monitor
+from firstspike_rtl.core.neurons import Neurons
 from firstspike_rtl.core.readout import Readout
 from firstspike_rtl.core.scanner import Scanner
-from firstspike_rtl.core.skid import SkidBuffer
 from firstspike_rtl.core.walk import Walk
 from firstspike_rtl.top.bus import Registers
 from firstspike_rtl.top.verilog import LINT_EXCEPTIONS
@@ -66,15 +67,17 @@ def test_latencies() -> None:
         "Integrator": [Integrator.LATENCY_TEST],
         "Membranes": [Membranes.LATENCY],
         "Scanner": [2, Scanner.LATENCY],  # pool^2 + LATENCY
-        "Neurons": [1, 1],  # stages + 1, and 1 stage stepped: likewise
+        "Neurons": [Neurons.LATENCY, 1],  # and 1 stage stepped
         "Readout": [Readout.LATENCY],
         "Fork": [0],
         "Monitor": [Monitor.LATENCY],
         "SkidBuffer": [SkidBuffer.LATENCY],
-        "Registers": [Registers.LATENCY],
+        "Queue": [Queue.LATENCY],
+        "Registers": [Registers.LATENCY, Registers.WRITE_LATENCY],
     }
     assert f"a queue of {PixelEncoder.QUEUE} words" in table("part")["PixelEncoder"][1]
-    assert f"every {Registers.INTERVAL} clocks" in table("part")["Registers"][1]
+    intervals = f"a read every {Registers.INTERVAL} clocks, a write every {Registers.WRITE_INTERVAL}"
+    assert table("part")["Registers"][1] == intervals
 
 
 @pytest.mark.smoke

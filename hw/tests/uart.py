@@ -65,7 +65,9 @@ def loaded(verilog: str) -> dict[str, set[int]]:
     for name, body in re.findall(r"^module \\?\S*?(receiver|transmitter) \((.*?)^endmodule", verilog, re.M | re.S):
         if "timer" not in body or ("tx" not in body and "rx" not in body):
             continue
-        (wire,) = re.findall(r"timer <= (\\\$\d+) ;", body)
-        values = re.findall(rf"{re.escape(wire)}  = \d+'h([0-9a-f]+);", body)
+        # In the text of a board the register takes a wire that has the values.
+        wires = re.findall(r"timer <= (\\\$\d+) ;", body)
+        targets = "|".join(["timer <=", *(f"{re.escape(wire)}  =" for wire in wires)])
+        values = re.findall(rf"(?:{targets}) \d+'h([0-9a-f]+);", body)
         found[name] = {int(value, 16) for value in values} - {0}
     return found

@@ -23,9 +23,13 @@ def run(
     *,
     only: str | None = None,
     check: bool = True,
+    standard: str | None = None,
 ) -> list[Case]:
-    """The cases of bench ``cocotb_<module>`` on a core; with ``check`` any that fails fails the test."""
-    build = core.compile_bench(waves is not None)
+    """The cases of bench ``cocotb_<module>`` on a core; with ``check`` any that fails fails the test.
+
+    With a ``standard`` they run on Icarus Verilog, else on Verilator.
+    """
+    build = core.compile_bench(waves is not None, standard)
     repeat = repeat_command(request.node.nodeid, seed)
     cases = run_bench(
         [f"firstspike_verify.benches.cocotb_{module}"],
@@ -41,6 +45,7 @@ def run(
         test_filter=only,
         waves=waves,
         name=f"{module}-{abs(hash(request.node.nodeid)) % 10**6}",
+        simulator="icarus" if standard else "verilator",
     )
     failed = [case for case in cases if not case.passed]
     if check and failed:

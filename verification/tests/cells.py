@@ -33,6 +33,8 @@ class Ram:
         Bits that are written together; default: all.
     enable
         Whether the read has an enable.
+    behind
+        A register behind the read: ``always`` taken, or ``enabled``.
     """
 
     depth: int
@@ -41,6 +43,7 @@ class Ram:
     one_address: bool = False
     granularity: int | None = None
     enable: bool = False
+    behind: Literal["always", "enabled"] | None = None
     style: str | None = "block"
 
     def add(self, m: Module, name: str, x: data.View, rng: np.random.Generator) -> Value:
@@ -58,7 +61,12 @@ class Ram:
             address = raw[: (self.depth - 1).bit_length()]
             m.d.comb += port.addr.eq(Mux(address < self.depth, address, address[:-1]))
         m.d.comb += [write.en.eq(x.control), write.data.eq(x.data)]
-        return read.data
+        if self.behind is None:
+            return read.data
+        held = Signal(self.width, name=f"{name}_held", reset_less=True)
+        with m.If((self.behind == "always") | x.control[33]):
+            m.d.sync += held.eq(read.data)
+        return held
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +100,13 @@ DESIGNS: Mapping[str, Ram | Product] = {
     "bias": Ram(depth=128, width=20, enable=True),
     "halves": Ram(depth=700, width=18, granularity=9, enable=True),
     "membranes": Ram(depth=520, width=50, read="new", enable=True, style=None),
+    # With the output register of a block memory.
+    "held_bits": Ram(depth=8300, width=1, behind="always"),
+    "held_bytes": Ram(depth=1100, width=9, behind="always", enable=True),
+    "held_long_words": Ram(depth=300, width=36, behind="always"),
+    "held_enabled": Ram(depth=600, width=18, behind="enabled", enable=True),
+    "held_long_enabled": Ram(depth=300, width=36, behind="enabled"),
+    "held_rows": Ram(depth=1568, width=64, behind="always"),
     # Reading where writing, in each way.
     "one_address_old": Ram(depth=600, width=18, one_address=True),
     "one_address_new": Ram(depth=1100, width=9, one_address=True, read="new", style=None),

@@ -26,10 +26,10 @@ class Generated:
     network: Path
     other: Path
 
-    def compile_bench(self, waves: bool = False) -> Path:
-        """The build for cocotb."""
-        build = BUILDS / f"{self.name}-cocotb{'-waves' if waves else ''}"
-        compile_bench(self.rtl / "top.v", build, waves=waves)
+    def compile_bench(self, waves: bool = False, standard: str | None = None) -> Path:
+        """The build for cocotb: for Verilator, or for Icarus in a standard of the language."""
+        build = BUILDS / f"{self.name}-{f'icarus-{standard}' if standard else 'cocotb'}{'-waves' if waves else ''}"
+        compile_bench(self.rtl / "top.v", build, waves=waves, standard=standard)
         return build
 
     def verilated(self, waves: Path | None = None) -> VerilatedCore:

@@ -138,10 +138,13 @@ def constant() -> Design:
 
 
 def single() -> Design:
-    """One layer, no hidden population, no monitor, one step."""
+    """One layer, no hidden population, no monitor, no counters, one step."""
     kernel = kernels.Constant(steps=1, theta0=0.4)
     return build(
-        lambda seed: random_network([5, 3], [kernel] * 2, steps=1, fire_start=1, seed=seed), lanes=[2], monitor=False
+        lambda seed: random_network([5, 3], [kernel] * 2, steps=1, fire_start=1, seed=seed),
+        lanes=[2],
+        monitor=False,
+        counters=False,
     )
 
 

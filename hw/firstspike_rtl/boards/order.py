@@ -49,6 +49,7 @@ class Order:
 class Plan:
     """Files of a design before synthesis, and the router's arguments for device and pins."""
 
+    family: Family
     files: dict[str, bytes]
     arguments: list[str]
     clock_hz: int
@@ -65,6 +66,7 @@ class Plan:
         for name, body in self.files.items():
             (scratch / name).write_bytes(body)
         YOSYS(scratch, "-q", f"{TOP}.ys")
+        self.family.improve(scratch / f"{TOP}.json")
 
 
 def plan(order: Order) -> Plan:
@@ -89,4 +91,4 @@ def plan(order: Order) -> Plan:
     wanted = {name: body for name, body in files.items() if not name.startswith("build_") and name != design}
     # All but the program, and the options of its log.
     arguments = order.family.arguments([x for x in route[1:] if x not in ("--quiet", "--log", f"{TOP}.tim")])
-    return Plan(files=wanted, arguments=arguments, clock_hz=int(setting.output_hz), baud=baud)
+    return Plan(family=order.family, files=wanted, arguments=arguments, clock_hz=int(setting.output_hz), baud=baud)

@@ -13,30 +13,30 @@ from typing import Any
 
 import firstspike
 from firstspike.artefact import new_folder
-from firstspike.contract import images
 from firstspike.contract.registers import ADDRESS_BITS
 from firstspike.errors import FirstspikeError
 from firstspike.host.link import DEFAULT_BAUD
-from firstspike_rtl.top.linked import NAME as LINKED
-from firstspike_rtl.top.pins import NAME
-from firstspike_rtl.top.verilog import convert_linked, load_manifest
+from firstspike_rtl.top.interfaces import CLOCK, LITE, RESET, STREAM, interfaces
+from firstspike_rtl.top.verilog import convert_linked, load_contents, load_manifest, verilog_name
 
 SCRIPT = "build.tcl"
 BOARD = "arty_a7_100t"
 BOARD_PART = "xc7a100tcsg324-1"
 BOARD_MEGAHERTZ = 100.0
 
-#: Ends of the names by which Vivado's packager knows an interface (UG1118, "Inferring AXI Signals").
-LITE, STREAM = "_awvalid", "_tvalid"
+#: The IP is for these, none of which it was tried on; each is "Beta".
+IP_FAMILIES = (
+    "spartan7", "artix7", "kintex7", "virtex7", "zynq", "kintexu", "virtexu", "kintexuplus", "virtexuplus", "zynquplus",
+)  # fmt: skip
 SMALLEST_RANGE = 4096  # bytes of an AXI slave's addresses
 
 
 def write(rtl: Path, folder: Path, *, part: str = BOARD_PART, megahertz: float = 100.0) -> Path:
     """Write into ``folder``, whole or not at all, all that Vivado needs to build the core.
 
-    ``build.tcl``; ``top.json``, the manifest of ``rtl``; ``src/`` with the Verilog and the memory images; ``core.xdc``,
-    the clock of the core by itself. If ``part`` is that of the Arty A7-100T, also the core with the host link,
-    ``linked_top.v``, the board's ``arty_a7_100t.v`` and its constraints.
+    ``build.tcl``; the manifest of ``rtl``; ``src/`` with the Verilog and the memory images; ``core.xdc``, the clock of
+    the core by itself. If ``part`` is that of the Arty A7-100T, also the core with the host link, ``linked_<name>.v``,
+    the board's ``arty_a7_100t.v`` and its constraints.
 
     Parameters
     ----------
@@ -62,37 +62,33 @@ def write(rtl: Path, folder: Path, *, part: str = BOARD_PART, megahertz: float =
     if not 0 < megahertz <= 1000:
         raise FirstspikeError(f"a clock of {megahertz} MHz", "give 1 to 1000")
     manifest, hardware = load_manifest(rtl)
-    verilog = {NAME: (rtl / f"{NAME}.v").read_text()}
-    depths = {memory["name"]: _depth(verilog[NAME], memory["name"]) for memory in manifest["memories"]}
+    core = manifest["name"]
+    verilog = {core: (rtl / verilog_name(manifest)).read_text()}
+    depths = {memory["name"]: _depth(verilog[core], memory["name"]) for memory in manifest["memories"]}
     for_board = part == BOARD_PART
     if for_board:
-        contents = images.read(rtl, hardware, "mem")
+        contents = load_contents(rtl, manifest, hardware)
         clock_hz = round(BOARD_MEGAHERTZ * 1_000_000)
-        verilog[LINKED] = convert_linked(hardware, contents, clock_hz=clock_hz, baud=DEFAULT_BAUD)
+        linked = convert_linked(hardware, contents, clock_hz=clock_hz, baud=DEFAULT_BAUD, name=core)
+        verilog |= {f"linked_{core}": linked, BOARD: BOARD_VERILOG.format(linked=f"linked_{core}")}
     with new_folder(folder) as draft:
         sources = draft / "src"
         sources.mkdir()
         for name, text in verilog.items():
-            (sources / f"{name}.v").write_text(_ascending(text, depths))
+            (sources / f"{name}.v").write_text(text)
         for memory in manifest["memories"]:
             image = (rtl / memory["image"]).read_text()
             (sources / memory["image"]).write_text(_plain(image, depths[memory["name"]]))
-        shutil.copy(rtl / f"{NAME}.json", draft)
+        shutil.copy(rtl / f"{core}.json", draft)
         (draft / "core.xdc").write_text(_core_constraints(megahertz))
         if for_board:
-            (sources / f"{BOARD}.v").write_text(BOARD_VERILOG)
             (draft / f"{BOARD}.xdc").write_text(BOARD_CONSTRAINTS)
         (draft / SCRIPT).write_text(HEAD + _settings(manifest, part, for_board) + BODY)
     return folder
 
 
-def interfaces(ports: Mapping[str, Any], end: str) -> list[str]:
-    """Names of the AXI interfaces among the ports that have a signal with this end (:data:`LITE`, :data:`STREAM`)."""
-    return [name.removesuffix(end) for name in ports if name.endswith(end)]
-
-
 def _declaration(name: str) -> re.Pattern[str]:
-    return re.compile(rf"^(\s*reg \[\d+:0\] {re.escape(name)}) \[(\d+):0\];$", re.MULTILINE)
+    return re.compile(rf"^\s*reg (?:\[\d+:0\] )?{re.escape(name)} \[0:(\d+)\];$", re.MULTILINE)
 
 
 def _depth(text: str, name: str) -> int:
@@ -100,18 +96,7 @@ def _depth(text: str, name: str) -> int:
     found = _declaration(name).findall(text)
     if len(found) != 1:
         raise RuntimeError(f"memory {name} is declared {len(found)} times in the Verilog")
-    return int(found[0][1]) + 1
-
-
-def _ascending(text: str, names: Mapping[str, int]) -> str:
-    """Memories declared ``[0:depth - 1]``.
-
-    Whether ``$readmemh`` begins at the left or at the lowest address differs between Verilog 2001 and 2005, and UG901
-    says that Vivado follows the direction of the range; so it has to be one in which both are the same.
-    """
-    for name in names:
-        text = _declaration(name).sub(r"\1 [0:\2];", text)
-    return text
+    return int(found[0]) + 1
 
 
 def _plain(image: str, depth: int) -> str:
@@ -126,17 +111,19 @@ def _settings(manifest: Mapping[str, Any], part: str, for_board: bool) -> str:
     memories = [f"src/{memory['image']}" for memory in manifest["memories"]]
     settings = {
         "part": part,
-        "top": NAME,
+        "top": manifest["name"],
         "images": memories,
         "lite": interfaces(ports, LITE),
         "streams": interfaces(ports, STREAM),
         "optional": [name for name in ("m_axis_monitor_tready",) if name in ports],
-        "clock": "aclk",
-        "reset": "aresetn",
+        "clock": CLOCK,
+        "reset": RESET,
+        "ip": f"firstspike_{manifest['name']}",
+        "families": " ".join(f"{family} Beta" for family in IP_FAMILIES),
         "address_range": max(SMALLEST_RANGE, 1 << ADDRESS_BITS),
         "description": f"TTFS spiking network {manifest['network']['shape']}, {manifest['network']['digest'][:16]}",
         "board": BOARD if for_board else "",
-        "board_sources": [f"src/{name}.v" for name in (BOARD, LINKED)] if for_board else [],
+        "board_sources": [f"src/{name}.v" for name in (BOARD, f"linked_{manifest['name']}")] if for_board else [],
     }
     for name in (settings["clock"], settings["reset"]):
         if name not in ports:
@@ -238,12 +225,13 @@ proc step_project {} {
 }
 
 proc step_ip {} {
-    global here clock reset lite streams optional address_range description
+    global here clock reset lite streams optional address_range description ip families
     core_project
     ipx::package_project -root_dir [file join $here ip] -vendor firstspike -library core -taxonomy /UserIP \\
         -import_files -force
     set core [ipx::current_core]
-    foreach {name value} [list name firstspike display_name firstspike version 1.0 description $description] {
+    foreach {name value} [list name $ip display_name $ip version 1.0 description $description \\
+            supported_families $families] {
         set_property $name $value $core
     }
     # The packager knows the interfaces by the names of their ports; what it did not find must not go unnoticed.
@@ -322,14 +310,18 @@ module {BOARD} (
     output wire       tx,   // to the computer
     output wire [2:0] led   // running, receiving, sending
 );
-    // The button does not know the clock. After configuration this is a reset of two clocks, too.
+    // The button does not know the clock: two registers side by side, and one that the placer may put near the core.
+    // After configuration this is a reset of three clocks, too.
     (* ASYNC_REG = "TRUE" *) reg [1:0] pressed;
+    reg reset;
     initial pressed = 2'b11;
-    always @(posedge clk) pressed <= {{pressed[0], rst}};
+    initial reset = 1'b1;
+    always @(posedge clk) pressed <= {{{{pressed[0], rst}}}};
+    always @(posedge clk) reset <= pressed[1];
 
-    {LINKED} core (.clk(clk), .rst(pressed[1]), .rx(rx), .tx(tx));
+    {{linked}} core (.clk(clk), .rst(reset), .rx(rx), .tx(tx));
 
-    assign led = {{~tx, ~rx, ~pressed[1]}};
+    assign led = {{{{~tx, ~rx, ~reset}}}};
 endmodule
 """
 
@@ -345,6 +337,10 @@ set_property -dict {{PACKAGE_PIN J5  IOSTANDARD LVCMOS33}} [get_ports {{led[1]}}
 set_property -dict {{PACKAGE_PIN T9  IOSTANDARD LVCMOS33}} [get_ports {{led[2]}}] ;# led[2]
 
 create_clock -name clk -period {1000 / BOARD_MEGAHERTZ:.3f} [get_ports clk]
+# The configuration bank has 3.3 V.
+set_property CFGBVS VCCO [current_design]
+set_property CONFIG_VOLTAGE 3.3 [current_design]
+
 # Nothing outside knows this clock.
 set_false_path -from [get_ports {{rst rx}}]
 set_false_path -to [get_ports {{tx led[*]}}]

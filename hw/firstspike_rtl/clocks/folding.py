@@ -22,7 +22,7 @@ from firstspike.errors import FirstspikeError
 from firstspike.network.golden import Result
 from firstspike.network.model import Network
 from firstspike_rtl.clocks.cycles import floor, predict
-from firstspike_rtl.core.tables import BLOCK_ROLES
+from firstspike_rtl.core.tables import BLOCK_ROLES, copies
 
 #: Images whose clocks are predicted one by one; a mean over them is within a few per cent of that over all.
 PREDICTED = 100
@@ -48,8 +48,6 @@ class Ram:
         Rows.
     bits
         Of a row; it is written as a whole.
-    reads
-        Read ports.
     transparent
         A row that is read while it is written is read as written; else as it was before.
     unchecked
@@ -61,7 +59,6 @@ class Ram:
 
     depth: int
     bits: int
-    reads: int = 1
     transparent: bool = False
     unchecked: bool = False
     forced: bool = False
@@ -75,7 +72,8 @@ def rams(hardware: Hardware, layer: int | None) -> list[Ram]:
     if layer is None:
         found = []
         if hardware.input == "pixels":
-            found.append(table_ram(hardware.memory("encoder"), reads=PIXELS_PER_WORD))
+            encoder = hardware.memory("encoder")
+            found += [table_ram(encoder)] * len(copies(encoder))  # each is read by both ports of its block
         if hardware.ordered[0]:
             bits = hardware.index_bits(0)
             found.append(Ram(depth=1 << bits, bits=bits))
@@ -88,18 +86,18 @@ def rams(hardware: Hardware, layer: int | None) -> list[Ram]:
     return found
 
 
-def table_ram(memory: Memory, reads: int = 1) -> Ram:
+def table_ram(memory: Memory) -> Ram:
     """The RAM that :func:`firstspike_rtl.core.tables.add_table` makes."""
     return Ram(
-        depth=max(2, memory.depth), bits=memory.row_bits, reads=reads, unchecked=True,
+        depth=max(2, memory.depth), bits=memory.row_bits, unchecked=True,
         forced=memory.role in BLOCK_ROLES,
     )  # fmt: skip
 
 
 def blocks(ram: Ram) -> int:
     """Blocks of an ECP5 that ``synth_ecp5`` of yosys takes for a memory; 0 if it prefers look-up tables."""
-    in_blocks = 0 if ram.unchecked else 4 * ram.reads + (0 if ram.transparent else 3)
-    in_tables = 0 if ram.unchecked else ram.reads * (4 if ram.transparent else 1)
+    in_blocks = 0 if ram.unchecked else 4 + (0 if ram.transparent else 3)
+    in_tables = 0 if ram.unchecked else (4 if ram.transparent else 1)
     options = [_cost(ram, shape, BLOCK_COST, in_blocks) for shape in BLOCK_SHAPES]
     cost, count = min(options, key=lambda option: option[0])
     if ram.forced:
@@ -115,8 +113,8 @@ def _cost(ram: Ram, shape: tuple[int, int], price: int, emulated: int) -> tuple[
     byte = min(BYTE, bits)
     ranges = -(-ram.depth // rows)
     padded = -(-ram.bits // byte) * byte
-    cells = -(-ranges * padded // bits) * ram.reads
-    selection = (ranges - 1) * ram.bits * ram.reads + (ranges if ranges > 1 else 0)
+    cells = -(-ranges * padded // bits)
+    selection = (ranges - 1) * ram.bits + (ranges if ranges > 1 else 0)
     return price * cells + selection / 2 + EMULATION_COST * emulated, cells
 
 

@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from firstspike.contract.hardware import Hardware
 from firstspike.contract.layer_shape import LayerShape
 from firstspike_rtl.clocks.spikes import Spikes
+from firstspike_rtl.core.buffers import Queue, SkidBuffer
 from firstspike_rtl.core.encoder import PixelEncoder
 from firstspike_rtl.core.integrator import Integrator
 from firstspike_rtl.core.neurons import Neurons
 from firstspike_rtl.core.readout import Readout
 from firstspike_rtl.core.scanner import Scanner
-from firstspike_rtl.core.skid import SkidBuffer
 
 LONG_AGO = -(1 << 40)
 
@@ -36,15 +36,16 @@ class Pipeline:
     def __init__(self, hardware: Hardware) -> None:
         last = len(hardware.layers) - 1
         self._readout = readout = _Readout(hardware)
-        sink = _Integrator(hardware, last, readout)
+        integrator = _Integrator(hardware, last, readout)
         self._neurons: list[_Neurons] = []
-        self._integrators = [sink]
+        self._integrators = [integrator]
         for index in reversed(range(last)):
-            neurons = _Neurons(hardware, index, sink)
+            neurons = _Neurons(hardware, index, _Skid(integrator))
             self._neurons.insert(0, neurons)
-            sink = _Integrator(hardware, index, neurons)
-            self._integrators.insert(0, sink)
-        self._first: _Integrator | _Sorter = _Sorter(hardware, sink) if hardware.ordered[0] else sink
+            integrator = _Integrator(hardware, index, neurons)
+            self._integrators.insert(0, integrator)
+        skid = _Skid(integrator)
+        self._first: _Skid | _Sorter = _Sorter(hardware, skid) if hardware.ordered[0] else skid
         source = _PixelEncoder if hardware.input == "pixels" else _EventInput
         self._source = source(self._first, hardware.layers[0].input_codes - 1)
 
@@ -67,68 +68,81 @@ class Pipeline:
         return [integrator.held for integrator in self._integrators]
 
 
+class _Skid:
+    """Before an integrator."""
+
+    def __init__(self, sink: _Integrator) -> None:
+        self._sink = sink
+        # Clocks at which the last events left, as many as fit in.
+        self._taken = deque([LONG_AGO] * SkidBuffer.ITEMS, SkidBuffer.ITEMS)
+
+    def push(self, valid: int, rows: int, mark: int | None = None) -> int:
+        """Clock at which an event that is valid from a clock on is taken."""
+        moved = max(valid, self._taken[0] + 1)
+        self._taken.append(self._sink.push(max(moved, self._taken[-1]) + 1, rows, mark))
+        return moved
+
+
 class _Serialiser:
     """One event a clock. A load at clock L is free for the next from the clock at which its last event moves on."""
 
-    def __init__(self, sink: _Integrator | _Sorter) -> None:
+    def __init__(self, sink: _Skid | _Sorter) -> None:
         self._sink = sink
-        # Clocks at which the last events left the skid buffer, as many as fit in.
-        self._taken = deque([LONG_AGO] * SkidBuffer.ITEMS, SkidBuffer.ITEMS)
         self.free = LONG_AGO
 
     def load(self, clock: int, rows: Sequence[int], mark: int | None) -> None:
-        moved, taken = clock, self._taken
-        events = [(row, None) for row in rows] + ([] if mark is None else [(1, mark)])
-        for row, code in events:
-            moved = max(moved, taken[0]) + 1
-            taken.append(self._sink.push(max(moved, taken[-1]) + 1, row, code))
-        self.free = moved
+        for row in rows:
+            clock = self._sink.push(clock + 1, row)
+        if mark is not None:
+            clock = self._sink.push(clock + 1, 1, mark)
+        self.free = clock
+
+
+class _Queue:
+    """Before a serialiser. While more than ``limit`` wait, no more are begun."""
+
+    def __init__(self, serialiser: _Serialiser, limit: int) -> None:
+        self._serialiser = serialiser
+        # Clocks at which the last ones left: the first of them frees the place of the next one that is too many.
+        self._left = deque([LONG_AGO] * (limit + 1), limit + 1)
+        #: Clocks in which none may be begun, in order: the first and the last of some in a row.
+        self.stops: deque[tuple[int, int]] = deque()
+
+    def put(self, clock: int, rows: Sequence[int], mark: int | None) -> None:
+        """One comes at this clock."""
+        left = max(clock + Queue.LATENCY, self._serialiser.free)
+        self._serialiser.load(left, rows, mark)
+        self._left.append(left)
+        if self._left[0] > clock:
+            self.stops.append((clock + 1, self._left[0]))
 
 
 class _PixelEncoder:
-    def __init__(self, sink: _Integrator | _Sorter, final: int) -> None:
-        self._serialiser, self._final = _Serialiser(sink), final
-        # The stages move on together; a word goes into the queue STAGES moves after it was accepted.
-        self._moves = 0
-        self._moved = deque([LONG_AGO], PixelEncoder.STAGES + 1)  # clocks of the last moves
-        self._due: dict[int, tuple[list[int], int | None]] = {}
-        self._next = 0  # move at which a word can be accepted
-        self._popped = LONG_AGO
-        self._read = deque([LONG_AGO] * (PixelEncoder.QUEUE - 1))  # when words left the memory of the queue
+    def __init__(self, sink: _Skid | _Sorter, final: int) -> None:
+        self._final = final
+        self._queue = _Queue(_Serialiser(sink), Queue.limit(PixelEncoder.STAGES, PixelEncoder.QUEUE))
+        self._taken = LONG_AGO  # clock of the last word
 
     def run(self, begin: int, words: list[list[int]]) -> int:
-        while (first := self._move(self._next, begin)) < begin:
-            self._next += 1
+        first = self._take(begin)
         last = len(words) - 1
         for n, rows in enumerate(words):
-            self._move(self._next, begin)
+            clock = first if n == 0 else self._take(begin)
             if rows or n == last:
-                self._due[self._next + PixelEncoder.STAGES] = rows, self._final if n == last else None
-            self._next += 1
-        self._move(self._next - 1 + PixelEncoder.STAGES, LONG_AGO)
+                self._queue.put(clock + PixelEncoder.STAGES, rows, self._final if n == last else None)
         return first
 
-    def _move(self, number: int, begin: int) -> int:
-        """Clock of a move; where nothing moves, not before ``begin``."""
-        moved, serialiser, read = self._moved, self._serialiser, self._read
-        while self._moves <= number:
-            clock = max(moved[-1], read[0]) + 1
-            if not self._due:
-                clock = max(clock, begin)
-            elif self._moves in self._due:
-                rows, mark = self._due.pop(self._moves)
-                read.popleft()
-                out = max(clock + PixelEncoder.QUEUE_LATENCY - 1, self._popped)
-                read.append(out)
-                self._popped = max(out + 1, serialiser.free)
-                serialiser.load(self._popped, rows, mark)
-            moved.append(clock)
-            self._moves += 1
-        return moved[number - self._moves]
+    def _take(self, begin: int) -> int:
+        """Clock at which the next word is taken."""
+        clock, stops = max(begin, self._taken + 1), self._queue.stops
+        while stops and stops[0][0] <= clock:
+            clock = max(clock, stops.popleft()[1] + 1)
+        self._taken = clock
+        return clock
 
 
 class _EventInput:
-    def __init__(self, sink: _Integrator | _Sorter, final: int) -> None:
+    def __init__(self, sink: _Skid | _Sorter, final: int) -> None:
         self._sink, self._final = sink, final
         self._free = 0
 
@@ -148,7 +162,7 @@ class _EventInput:
 class _Sorter:
     steps: list[list[int]]
 
-    def __init__(self, hardware: Hardware, sink: _Integrator) -> None:
+    def __init__(self, hardware: Hardware, sink: _Skid) -> None:
         self._sink, self._final = sink, hardware.steps - 1
         self._ready = LONG_AGO
         self._moved = LONG_AGO
@@ -195,78 +209,87 @@ class _Integrator:
 
 
 class _Scanner:
-    """Times of a scan, in clocks of its machine after the first address."""
+    """A scan takes an address in each clock in which there is room. Addresses are counted from its first one."""
 
-    def __init__(self, shape: LayerShape) -> None:
-        window = shape.pool**2
-        delay = window + Scanner.LATENCY - 1
-        self.slices = range(delay, delay + shape.pass_clocks, window)  # when each slice comes in a pass
-        self.end = self.slices[-1]  # the last one
-        self.row = shape.pass_clocks  # the last row is in stage B; its bank is free one clock later
-        self.period = shape.pass_clocks  # from pass to pass
+    def __init__(self, shape: LayerShape, stops: deque[tuple[int, int]]) -> None:
+        self.window = shape.pool**2  # addresses of a slice
+        self.addresses = shape.pass_clocks  # of a pass
+        self._stops = stops  # of the queue that it fills
+        self._address, self._clock = 0, LONG_AGO
+
+    def begin(self, clock: int) -> None:
+        """The first address is there at this clock."""
+        self._address, self._clock = -1, clock - 1
+
+    def taken(self, address: int) -> int:
+        """Clock at which an address is taken; they are asked for in order."""
+        while self._stops and self._stops[0][0] <= self._clock + address - self._address:
+            first, last = self._stops.popleft()
+            moved = max(0, first - 1 - self._clock)
+            self._address += moved
+            self._clock = max(self._clock + moved, last)
+        self._clock += address - self._address
+        self._address = address
+        return self._clock
+
+    def slice_taken(self, number: int) -> int:
+        """Clock at which the last address of a slice is taken."""
+        return self.taken(number * self.window + self.window - 1)
 
 
 class _Neurons:
     slices: list[list[tuple[int, list[int]]]]
 
-    def __init__(self, hardware: Hardware, index: int, sink: _Integrator) -> None:
+    def __init__(self, hardware: Hardware, index: int, sink: _Skid) -> None:
         shape = hardware.layers[index]
-        self._scanner, self._serialiser = _Scanner(shape), _Serialiser(sink)
+        self._queue = _Queue(_Serialiser(sink), Neurons.queue_limit(hardware, index))
+        self._scanner = _Scanner(shape, self._queue.stops)
         self._passes = 1 if shape.fire == "search" else hardware.steps
         self._final, self._ordered = hardware.steps - 1, hardware.ordered[index + 1]
-        self._stages = Neurons.stages(hardware, index)
-        self._idle = self.accepted = LONG_AGO
+        self._delay = Scanner.LATENCY + Neurons.stages(hardware, index)  # from a slice's address to the queue
+        self.accepted = LONG_AGO
+        self._idle = LONG_AGO
         self._pass = 0
 
     def test(self, valid: int, final: bool) -> int:
         """Clock at which the bank of a test that is valid from a clock on is given back."""
-        scanner, serialiser = self._scanner, self._serialiser
+        scanner = self._scanner
         self.accepted = max(valid, self._idle)
-        origin = self.accepted + 1  # real clock of the machine's clock 0
+        scanner.begin(self.accepted + 1)
         passes = range(self._pass, self._passes if final else self._pass + 1)
         self._pass = 0 if final else self._pass + 1
-        release = scanner.row + (len(passes) - 1) * scanner.period
-        released = None
-        for k in passes:
+        count = scanner.addresses // scanner.window  # slices of a pass
+        for n, k in enumerate(passes):
             spikes = list(self.slices[k])
             last_pass = k == self._passes - 1
-            if last_pass or self._ordered:
-                end = len(scanner.slices) - 1
-                if not spikes or spikes[-1][0] != end:
-                    spikes.append((end, []))
-            else:
-                end = -1
-            begin = (k - passes[0]) * scanner.period
+            marked = last_pass or self._ordered
+            if marked and (not spikes or spikes[-1][0] != count - 1):
+                spikes.append((count - 1, []))
             for number, rows in spikes:
-                load = begin + scanner.slices[number] + self._stages - 1
-                if released is None and load >= release:
-                    released = origin + release + 1
-                clock = origin + load
-                mark = (self._final if last_pass else k) if number == end else None
-                serialiser.load(clock, rows, mark)
-                origin += max(0, serialiser.free - clock - 1)
-        end = scanner.end + (len(passes) - 1) * scanner.period + self._stages - 1
-        self._idle = max(origin + end, serialiser.free) + 1
-        return origin + release + 1 if released is None else released
+                mark = (self._final if last_pass else k) if marked and number == count - 1 else None
+                self._queue.put(scanner.slice_taken(n * count + number) + self._delay, rows, mark)
+        end = scanner.taken(len(passes) * scanner.addresses - 1)
+        self._idle = end + self._delay
+        return end + 2
 
 
 class _Readout:
     def __init__(self, hardware: Hardware) -> None:
         shape = hardware.layers[-1]
-        self._scanner = _Scanner(shape)
+        self._scanner = _Scanner(shape, deque())  # results are taken at once
         self._passes = hardware.steps if shape.fires else 1
         self._pass = 0
         self._idle = self.accepted = LONG_AGO
         self.sent = 0
 
     def test(self, valid: int, final: bool) -> int:
-        scanner = self._scanner
         self.accepted = max(valid, self._idle)
-        origin = self.accepted + 1
-        more = (self._passes - self._pass if final else 1) - 1
+        passes = self._passes - self._pass if final else 1
         self._pass = 0 if final else self._pass + 1
-        end = origin + scanner.end + more * scanner.period
-        self._idle = end + 2
+        self._scanner.begin(self.accepted + 1)
+        end = self._scanner.taken(passes * self._scanner.addresses - 1)
+        last = end + Scanner.LATENCY  # the last neuron
+        self._idle = last + 2
         if final:
-            self.sent = end + Readout.LATENCY
-        return origin + scanner.row + more * scanner.period + 1
+            self.sent = last + Readout.LATENCY
+        return end + 2

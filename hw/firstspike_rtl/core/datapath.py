@@ -9,6 +9,7 @@ from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from firstspike.contract.hardware import Hardware
+from firstspike_rtl.core.buffers import SkidBuffer
 from firstspike_rtl.core.component import Component
 from firstspike_rtl.core.encoder import EventInput, PixelEncoder, Sorter
 from firstspike_rtl.core.integrator import Integrator
@@ -89,6 +90,10 @@ class Core(Component):
                 connect(m, events, fork.i)
                 connect(m, fork.tap, getattr(monitor, f"i{index}"))
                 events = fork.o
+            # Here ends the path of ready: what is before it waits for a register.
+            m.submodules[f"skid{index}"] = skid = SkidBuffer(event_layout(hardware, index))
+            connect(m, events, skid.i)
+            events = skid.o
             m.submodules[f"integrator{index}"] = integrator = Integrator(hardware, index, contents)
             m.submodules[f"membranes{index}"] = membranes = Membranes(shape)
             last = index == len(hardware.layers) - 1

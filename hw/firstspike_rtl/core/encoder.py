@@ -6,23 +6,27 @@ from typing import Any
 
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import data, stream
-from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from firstspike.contract.hardware import PIXELS_PER_WORD, Hardware
+from firstspike_rtl.core.buffers import Queue
 from firstspike_rtl.core.component import Component
 from firstspike_rtl.core.layouts import EVENT_WORD, WORD, LoadSignature, event_layout, number
 from firstspike_rtl.core.serialiser import Serialiser
-from firstspike_rtl.core.tables import Contents, Table, add_table
+from firstspike_rtl.core.tables import Contents, Table, add_table, copies
 
 
 def advanced(m: Module, hardware: Hardware, index: Value, count: int, multiple: int = 1) -> Value:
     """Index in an event of the input neuron ``count`` after that of ``index``, whose number is a ``multiple``."""
     _, rows, columns = hardware.layers[0].map
     strides = hardware.strides(0)
-    if strides == (rows * columns, columns, 1) or (columns % multiple == 0 and count < multiple):
-        return index + count  # fields of full range count like numbers; and a multiple is no end of a row
+    plain = strides == (rows * columns, columns, 1)  # fields of full range count like numbers
+    if (plain or columns % multiple == 0) and count < multiple:
+        low = (multiple - 1).bit_length()
+        return Cat(Const(count, low), index[low:])  # a multiple ends in zeros, and is no end of a row
+    if plain:
+        return index + count
     row_bits, column_bits = (rows - 1).bit_length(), (columns - 1).bit_length()
     column, carry = _digit(m, index[:column_bits], count % columns, columns)
     row, row_carry = _digit(m, index[column_bits : column_bits + row_bits], count // columns % rows + carry, rows)
@@ -57,7 +61,7 @@ class PixelEncoder(Component):
     3, 4  spikes of a word; an event, in the :class:`Serialiser`
     ===== ==============================================================
 
-    Stages 1 and 2 wait together, while the queue is full.
+    A word is taken while the queue has room for it and for those in stages 1 and 2, which never wait.
 
     Latency: :attr:`LATENCY` clocks from a word to its first spike.
     Throughput: 1 clock a word; 1 clock a spike, and 1 for the watermark; the slower counts over ``QUEUE`` words.
@@ -71,11 +75,9 @@ class PixelEncoder(Component):
 
     #: Words in the queue.
     QUEUE = 32
-    #: Clocks from a word's way into the queue to its way out.
-    QUEUE_LATENCY = 2
     #: Stages before the queue.
     STAGES = 2
-    LATENCY = STAGES + QUEUE_LATENCY + Serialiser.LATENCY
+    LATENCY = STAGES + Queue.LATENCY + Serialiser.LATENCY
 
     def __init__(self, hardware: Hardware, contents: Contents) -> None:
         self._hardware, self._contents = hardware, contents
@@ -103,62 +105,71 @@ class PixelEncoder(Component):
         self._serialise(m, queue)
         return m
 
-    def _look_up(self, m: Module) -> SyncFIFOBuffered:
+    def _look_up(self, m: Module) -> Queue:
         """Stages 1 and 2, and the queue: from words of pixels to words with spikes."""
         hardware = self._hardware
         words = hardware.frame_words
-        table = add_table(m, hardware.memory("encoder"), self._contents, self.load)
-
         word = Signal(number(words))  # of the next word
         place = Signal(self._queued["index"].shape)  # index of its first pixel
         dropping = Signal()
-        step = Signal()
         accept = Signal()
-        end = Signal()
-        m.d.comb += [accept.eq(step & ~dropping & self.i.valid), end.eq(word == words - 1)]
+        end = Signal(init=words == 1)  # it is the last one
+        m.submodules.queue = queue = Queue(self._queued, self.STAGES, self.QUEUE)
+        m.d.comb += accept.eq(queue.room & ~dropping & self.i.valid)
         lookups = []
-        for lane in range(PIXELS_PER_WORD):
-            read = table.read_port()
-            m.d.comb += [read.addr.eq(self.i.payload.data.word_select(lane, 8)), read.en.eq(step)]
-            lookups.append(read.data)
+        spec = hardware.memory("encoder")
+        names = copies(spec)
+        pixels = [self.i.payload.data.word_select(lane, 8) for lane in range(PIXELS_PER_WORD)]
+        for name, first in zip(names, range(0, PIXELS_PER_WORD, PIXELS_PER_WORD // len(names)), strict=True):
+            # A block memory has two ports: one of them reads, and writes while the core is being loaded.
+            shared = Signal(8, name=f"row_of_{name}")
+            m.d.comb += shared.eq(Mux(self.load.valid, self.load.row, pixels[first]))
+            table = add_table(m, spec, self._contents, self.load, name=name, place=shared)
+            for address in (shared, *pixels[first + 1 : first + PIXELS_PER_WORD // len(names)]):
+                read = table.read_port()
+                m.d.comb += read.addr.eq(address)
+                lookups.append(read.data)
 
         valid_s1 = Signal()
         valid_s2 = Signal()
         whole_s1 = Signal()
+        whole_s2 = Signal()
         word_s1: Any = Signal(self._queued)
+        word_s2: Any = Signal(self._queued)
         entry: Any = Signal(self._queued)
-        m.submodules.queue = queue = SyncFIFOBuffered(width=self._queued.size, depth=self.QUEUE)
+        # Without a reset, so that they can be the output registers of block memories.
+        rows = [Signal.like(row, name=f"row{lane}", reset_less=True) for lane, row in enumerate(lookups)]
         surplus = words * PIXELS_PER_WORD - hardware.sizes[0]
-        exists = Mux(whole_s1, (1 << PIXELS_PER_WORD - surplus) - 1, (1 << PIXELS_PER_WORD) - 1)
+        exists = Mux(whole_s2, (1 << PIXELS_PER_WORD - surplus) - 1, (1 << PIXELS_PER_WORD) - 1)
         m.d.comb += [
-            queue.w_data.eq(entry),
-            queue.w_en.eq(valid_s2 & (entry.hits.any() | entry.mark)),
-            step.eq(queue.w_rdy),
-            self.i.ready.eq(step | dropping),
+            entry.eq(word_s2),
+            entry.hits.eq(Cat(row[-1] for row in rows) & exists),
+            *(part.eq(row[:-1]) for part, row in zip(entry.steps, rows, strict=True)),
+            queue.item.eq(entry),
+            queue.valid.eq(valid_s2 & (entry.hits.any() | entry.mark)),
+            self.i.ready.eq(queue.room | dropping),
         ]
-        with m.If(step):
-            m.d.sync += [
-                entry.hits.eq(Cat(row[-1] for row in lookups) & exists),
-                *(part.eq(row[:-1]) for part, row in zip(entry.steps, lookups, strict=True)),
-                entry.index.eq(word_s1.index),
-                entry.mark.eq(word_s1.mark),
-                entry.fault.eq(word_s1.fault),
-                valid_s2.eq(valid_s1),
-                valid_s1.eq(accept),
-                whole_s1.eq(end),
-                word_s1.index.eq(place),
-                word_s1.mark.eq(self.i.payload.last | end),
-                word_s1.fault.eq(~(self.i.payload.last & end)),
-            ]
+        m.d.sync += [
+            *(held.eq(row) for held, row in zip(rows, lookups, strict=True)),
+            word_s2.eq(word_s1),
+            whole_s2.eq(whole_s1),
+            valid_s2.eq(valid_s1),
+            valid_s1.eq(accept),
+            whole_s1.eq(end),
+            word_s1.index.eq(place),
+            word_s1.mark.eq(self.i.payload.last | end),
+            word_s1.fault.eq(~(self.i.payload.last & end)),
+        ]
         with m.If(accept):
-            m.d.sync += [word.eq(word + 1), place.eq(advanced(m, hardware, place, PIXELS_PER_WORD))]
+            m.d.sync += [word.eq(word + 1), end.eq(word == words - 2)]
+            m.d.sync += place.eq(advanced(m, hardware, place, PIXELS_PER_WORD))
             with m.If(self.i.payload.last | end):
-                m.d.sync += [word.eq(0), place.eq(0), dropping.eq(~self.i.payload.last)]
+                m.d.sync += [word.eq(0), end.eq(words == 1), place.eq(0), dropping.eq(~self.i.payload.last)]
         with m.If(dropping & self.i.valid & self.i.payload.last):
             m.d.sync += dropping.eq(0)
         return queue
 
-    def _serialise(self, m: Module, queue: SyncFIFOBuffered) -> None:
+    def _serialise(self, m: Module, queue: Queue) -> None:
         """Stages 3 and 4: from words in the queue to events."""
         hardware = self._hardware
         m.submodules.serialiser = serialiser = Serialiser(
@@ -166,15 +177,15 @@ class PixelEncoder(Component):
             PIXELS_PER_WORD,
             lambda m, index, lane: advanced(m, hardware, index, lane, PIXELS_PER_WORD),
         )
-        held = data.View(self._queued, queue.r_data)
+        held = queue.o.payload
         m.d.comb += [
-            serialiser.hits.eq(held.hits & queue.r_rdy.replicate(PIXELS_PER_WORD)),
-            serialiser.mark.eq(held.mark & queue.r_rdy),
+            serialiser.hits.eq(held.hits & queue.o.valid.replicate(PIXELS_PER_WORD)),
+            serialiser.mark.eq(held.mark & queue.o.valid),
             serialiser.index.eq(held.index),
             serialiser.steps.eq(held.steps),
             serialiser.mark_step.eq(hardware.layers[0].input_codes - 1),
             serialiser.fault.eq(held.fault),
-            queue.r_en.eq(serialiser.ready),
+            queue.o.ready.eq(serialiser.ready),
         ]
         connect(m, serialiser.o, flipped(self.o))
 
@@ -281,12 +292,12 @@ class Sorter(Component):
         tail: Table = Memory(shape=index_bits, depth=max(2, steps), init=[])
         following: Table = Memory(shape=index_bits, depth=1 << index_bits, init=[])
         m.submodules.head, m.submodules.tail, m.submodules.next = head, tail, following
-        head_read, tail_read, next_read = (
-            head.read_port(domain="comb"),
-            tail.read_port(domain="comb"),
-            following.read_port(),
-        )
-        head_write, tail_write, next_write = head.write_port(), tail.write_port(), following.write_port()
+        head_read = head.read_port(domain="comb")
+        tail_read = tail.read_port(domain="comb")
+        next_read = following.read_port()
+        head_write = head.write_port()
+        tail_write = tail.write_port()
+        next_write = following.write_port()
 
         sending = Signal()
         used = Signal(steps)  # steps that have an event

@@ -89,11 +89,14 @@ class Integrator(Component):
             walk.ready.eq(~Array(taken)[bank] & ~(due & waiting)),
             issued.eq(walk.valid & walk.ready),
             self.adding.eq(issued & walk.visit),
-            final.eq(walk.mark & (walk.step == shape.input_codes - 1)),
-            due.eq(final | (walk.mark & self._early(walk.step))),
             weights.addr.eq(walk.weight),
             kernel.addr.eq(walk.step),
         ]
+        # With the event that the walk holds, since whether it may go on depends on them.
+        event = walk.i.payload
+        ends = event.mark & (event.step == shape.input_codes - 1)
+        with m.If(walk.i.ready):
+            m.d.sync += [final.eq(ends), due.eq(ends | (event.mark & self._early(event.step)))]
         given = Signal(2)
         m.d.comb += given.eq((issued & due) << bank)
         m.d.sync += [taken.eq((taken & ~self.release) | given), bank.eq(bank ^ (issued & final))]
@@ -113,8 +116,9 @@ class Integrator(Component):
         visit_s1 = Signal()
         bank_s1 = Signal.like(self.add.bank)
         row_s1 = Signal.like(self.add.row)
-        weights_s2 = Signal.like(weights.data)
-        kernel_s2 = Signal.like(kernel.data)
+        # Without a reset, so that they can be the output registers of block memories.
+        weights_s2 = Signal.like(weights.data, reset_less=True)
+        kernel_s2 = Signal.like(kernel.data, reset_less=True)
         m.d.sync += [
             visit_s1.eq(self.adding),
             bank_s1.eq(bank),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import signed, unsigned
+from amaranth.hdl import Cat, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import Out
 from amaranth.utils import bits_for
@@ -20,6 +20,11 @@ from firstspike.contract.memory import WORD_BITS
 def number(count: int) -> int:
     """Bits of a number 0..count-1, at least one."""
     return max(1, bits_for(count - 1))
+
+
+def ordered(value: Value) -> Value:
+    """A signed number as an unsigned one of the same order: synthesis compares these by one carry chain."""
+    return Cat(value[:-1], ~value[-1])
 
 
 def event_layout(hardware: Hardware, population: int) -> data.StructLayout:

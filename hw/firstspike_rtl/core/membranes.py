@@ -14,6 +14,8 @@ from firstspike_rtl.core.component import Component
 from firstspike_rtl.core.layouts import number
 from firstspike_rtl.core.tables import Table, has_lookup_memory
 
+#: Lanes whose rows have one address: more would take long to reach.
+LANES_TOGETHER = 32
 #: Bits of a bank up to which it is worth no block RAM, where there is no look-up memory: it lies in registers.
 REGISTER_BITS = 256
 
@@ -41,9 +43,8 @@ class ScanSignature(wiring.Signature):
     ========= ====================================================================================
     active    from the first address to the last data: the bank belongs to the reader
     bank, row address
-    step      the address is taken; before, the data of the last one stay
-    values    data of the last address
-    clear     banks of which ``clear_row`` is set to zero at the end of the clock
+    values    data of the address one clock before
+    clear     banks of which ``clear_row`` is set to zero at the end of the clock; it is not addressed in that clock
     ========= ====================================================================================
     """
 
@@ -54,7 +55,6 @@ class ScanSignature(wiring.Signature):
                 "active": Out(1),
                 "bank": Out(1),
                 "row": Out(row),
-                "step": Out(1),
                 "values": In(data.ArrayLayout(signed(shape.membrane_bits), shape.lanes)),
                 "clear": Out(2),
                 "clear_row": Out(row),
@@ -115,10 +115,6 @@ class Membranes(Component):
         rows = self.shape.membrane_rows
         places = 2 << len(scan.row)
         empty = places // 2 + rows if rows < places // 2 else places
-        memory: Table = Memory(shape=len(old), depth=empty + 1, init=[])
-        m.submodules.rows = memory
-        writer = memory.write_port()
-        adder, reader = memory.read_port(domain="comb"), memory.read_port(domain="comb")
 
         held = Signal(places)  # places of which the row holds anything
         kept = Signal(places)
@@ -130,15 +126,31 @@ class Membranes(Component):
                 for place in range(places)
             )
         )
-        m.d.sync += [
-            held.eq(kept | (add.valid << add_place)),
-            adder.addr.eq(Mux(Array(kept)[add_place], add_place, empty)),
-            writer.addr.eq(add_place),
-            writer.en.eq(add.valid),
-        ]
-        with m.If(scan.step):
-            m.d.sync += reader.addr.eq(Mux(Array(kept)[scan_place], scan_place, empty))
-        m.d.comb += [writer.data.eq(new), old.eq(adder.data), scan.values.as_value().eq(reader.data)]
+        m.d.sync += held.eq(kept | (add.valid << add_place))
+        add_row = Mux(Array(held)[add_place], add_place, empty)
+        scan_row = Mux(Array(held)[scan_place], scan_place, empty)
+        bits = self.shape.membrane_bits
+        address_bits = number(empty + 1)
+        for part, first in enumerate(range(0, self.shape.lanes, LANES_TOGETHER)):
+            # Addresses of its own, and an order of rows of its own: else synthesis would make one of all addresses.
+            order = part % (1 << address_bits)
+            mine = slice(first * bits, min(first + LANES_TOGETHER, self.shape.lanes) * bits)
+            memory: Table = Memory(shape=mine.stop - mine.start, depth=1 << address_bits, init=[])
+            m.submodules[f"rows{part}"] = memory
+            writer = memory.write_port()
+            adder = memory.read_port(domain="comb")
+            reader = memory.read_port(domain="comb")
+            m.d.sync += [
+                adder.addr.eq(add_row ^ order),
+                reader.addr.eq(scan_row ^ order),
+                writer.addr.eq(add_place ^ order),
+                writer.en.eq(add.valid),
+            ]
+            m.d.comb += [
+                writer.data.eq(new[mine]),
+                old[mine].eq(adder.data),
+                self.scan.values.as_value()[mine].eq(reader.data),
+            ]
 
     def _two_banks(self, m: Module, old: Value, new: Value, platform: object) -> None:
         add, scan = self.add, self.scan
@@ -169,7 +181,6 @@ class Membranes(Component):
                 writer.addr.eq(Mux(scan.clear[bank], scan.clear_row, add_row)),
                 writer.data.eq(written),
                 reader.addr.eq(Mux(scanning, scan.row, add.row)),
-                reader.en.eq(scan.step | ~scanning),
             ]
             row = data.View(layout, reader.data)
             for chosen, values in ((add_bank, added), (scan.bank, scanned)):

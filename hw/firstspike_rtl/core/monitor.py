@@ -6,9 +6,10 @@ from typing import Any
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from firstspike.contract.hardware import Hardware
+from firstspike_rtl.core.buffers import SkidBuffer
 from firstspike_rtl.core.component import Component
 from firstspike_rtl.core.layouts import EVENT_WORD, event_layout
 
@@ -72,22 +73,18 @@ class Monitor(Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        step = Signal()
+        # What listens may wait for long, and on wires that are long.
+        m.submodules.skid = skid = SkidBuffer(monitor_layout(len(self._layouts)))
+        connect(m, skid.o, flipped(self.o))
         inputs = [getattr(self, f"i{p}") for p in range(len(self._layouts))]
-        m.d.comb += step.eq(~self.o.valid | self.o.ready)
-        beat = self.o.payload
-        with m.If(step):
-            m.d.sync += self.o.valid.eq(0)
+        beat = skid.i.payload
         for p, i in enumerate(inputs):
-            m.d.comb += i.ready.eq(step)
-            with m.If(step):
-                m.d.sync += beat.keep[p].eq(i.valid)
-                for name in ("mark", "fault", "step", "index"):
-                    m.d.sync += beat.slots[p][name].eq(i.payload[name])
-                m.d.sync += beat.slots[p].population.eq(p)
-                with m.If(i.valid):
-                    m.d.sync += self.o.valid.eq(1)
-        ends = inputs[-1].valid & inputs[-1].payload.mark & (inputs[-1].payload.step == self._codes - 1)
-        with m.If(step):
-            m.d.sync += beat.last.eq(ends)
+            slot = beat.slots[p]
+            m.d.comb += [i.ready.eq(skid.i.ready), beat.keep[p].eq(i.valid), slot.population.eq(p)]
+            m.d.comb += [slot[name].eq(i.payload[name]) for name in ("mark", "fault", "step", "index")]
+        final = inputs[-1].payload
+        m.d.comb += [
+            skid.i.valid.eq(beat.keep.any()),
+            beat.last.eq(inputs[-1].valid & final.mark & (final.step == self._codes - 1)),
+        ]
         return m

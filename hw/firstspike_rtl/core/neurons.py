@@ -5,22 +5,23 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
-from amaranth.lib import stream
+from amaranth.lib import data, stream
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from firstspike.contract.hardware import Hardware
+from firstspike_rtl.core.buffers import Queue
 from firstspike_rtl.core.component import Component
-from firstspike_rtl.core.layouts import TEST, LoadSignature, event_layout, number
+from firstspike_rtl.core.layouts import TEST, LoadSignature, event_layout, number, ordered
 from firstspike_rtl.core.membranes import ScanSignature
 from firstspike_rtl.core.scanner import Scanner
 from firstspike_rtl.core.serialiser import Serialiser
-from firstspike_rtl.core.tables import Contents, Table, add_table
+from firstspike_rtl.core.tables import Contents, Table, add_table, fields
 
 
 def reaches(membrane: Value, threshold: Value) -> Value:
     """The firing rule, V >= TH."""
-    return membrane >= threshold
+    return ordered(membrane) >= ordered(threshold)
 
 
 class Found(NamedTuple):
@@ -52,10 +53,11 @@ class Neurons(Component):
     which is the step of the spike, is found by bisection, in one stage for each bit of it.
 
     Spikes leave one a clock, lowest index of a slice first, and after the last slice of the window a watermark; in
-    ordered mode one after each step.
+    ordered mode one after each step. Slices with spikes wait in a queue; only when it has filled up does the scan stop.
 
-    Latency: :meth:`stages` clocks from a slice to the stage that holds its spikes, 1 more to the first event.
-    Throughput: a slice a clock; one with spikes ``spikes`` clocks, and 1 more for its watermark.
+    Latency: :meth:`stages` clocks from a slice to the register that holds its spikes, :attr:`LATENCY` more to the first
+    event.
+    Throughput: a slice a clock; on the way out one with spikes ``spikes`` clocks, and 1 more for its watermark.
 
     Parameters
     ----------
@@ -73,6 +75,8 @@ class Neurons(Component):
     load : In(LoadSignature)
     """
 
+    LATENCY = Queue.LATENCY + Serialiser.LATENCY
+
     def __init__(self, hardware: Hardware, index: int, contents: Contents) -> None:
         self._hardware, self._index, self._contents = hardware, index, contents
         self._shape = shape = hardware.layers[index]
@@ -88,8 +92,13 @@ class Neurons(Component):
 
     @staticmethod
     def stages(hardware: Hardware, index: int) -> int:
-        """Clocks from a slice to the stage that holds its spikes: 1 if stepped, a bit of the step each to search."""
+        """Clocks from a slice to the register that holds its spikes: 1 if stepped, a bit of the step each to search."""
         return hardware.steps.bit_length() if hardware.layers[index].fire == "search" else 1
+
+    @staticmethod
+    def queue_limit(hardware: Hardware, index: int) -> int:
+        """Slices with spikes in the queue up to which the scan goes on."""
+        return Queue.limit(_under_way(hardware, index))
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -100,26 +109,59 @@ class Neurons(Component):
         connect(m, flipped(self.scan), scanner.scan)
         connect(m, flipped(self.load), scanner.load)
         m.d.comb += self.release.eq(scanner.release)
-        spec = hardware.memory("threshold", self._index)
-        self._thresholds = add_table(m, spec, self._contents, self.load)
+        self._threshold = hardware.memory("threshold", self._index)
+        self._thresholds = add_table(m, self._threshold, self._contents, self.load)
+        found, valid, slice_, last, waiting = (self._search if search else self._test)(m, scanner)
+        m.submodules.queue = queue = Queue(self._layout(), _under_way(hardware, self._index))
+        item: Any = Signal(self._layout())
+        m.d.sync += [
+            item.hits.eq(Cat(hit for hit, _ in found) & valid.replicate(w)),
+            item.mark.eq(valid & slice_.end & (last | hardware.ordered[self._index + 1])),
+            item.index.eq(slice_.index),
+            item.fault.eq(slice_.fault & last),
+            *(port.eq(step) for port, (_, step) in zip(item.steps, found, strict=False)),
+        ]
+        m.d.comb += [
+            queue.item.eq(item),
+            queue.valid.eq(item.hits.any() | item.mark),
+            scanner.room.eq(queue.room),
+            scanner.idle.eq(~waiting),
+        ]
+        self._send(m, queue)
+        return m
+
+    def _layout(self) -> data.StructLayout:
+        """A slice with spikes, as it waits to be sent; all of a step in a stepped unit."""
+        steps = self._shape.fire_lanes if self._shape.fire == "search" else 1
+        event = event_layout(self._hardware, self._index + 1)
+        return data.StructLayout(
+            {
+                "hits": self._shape.fire_lanes,
+                "mark": 1,
+                "fault": 1,
+                "index": event["index"].shape,
+                "steps": data.ArrayLayout(event["step"].shape, steps),
+            }
+        )
+
+    def _send(self, m: Module, queue: Queue) -> None:
+        """From slices in the queue to events."""
+        hardware, shape = self._hardware, self._shape
         stride, _, _ = hardware.strides(self._index + 1)
         m.submodules.serialiser = serialiser = Serialiser(
-            event_layout(hardware, self._index + 1), w, lambda m, index, lane: index + lane * stride
+            event_layout(hardware, self._index + 1), shape.fire_lanes, lambda m, index, lane: index + lane * stride
         )
         connect(m, serialiser.o, flipped(self.o))
-
-        found, valid, slice_, last, waiting = (self._search if search else self._test)(m, scanner)
+        search, slice_ = shape.fire == "search", queue.o.payload
         m.d.comb += [
-            serialiser.hits.eq(Cat(hit for hit, _ in found) & valid.replicate(w)),
-            serialiser.mark.eq(valid & slice_.end & (last | hardware.ordered[self._index + 1])),
+            serialiser.hits.eq(slice_.hits & queue.o.valid.replicate(shape.fire_lanes)),
+            serialiser.mark.eq(slice_.mark & queue.o.valid),
             serialiser.index.eq(slice_.index),
-            serialiser.mark_step.eq(hardware.steps - 1 if search else slice_.step),
-            serialiser.fault.eq(slice_.fault & last),
-            *(port.eq(step) for port, (_, step) in zip(serialiser.steps, found, strict=True)),
-            scanner.ready.eq(serialiser.ready),
-            scanner.idle.eq(~waiting & serialiser.empty),
+            serialiser.mark_step.eq(hardware.steps - 1 if search else slice_.steps[0]),
+            serialiser.fault.eq(slice_.fault),
+            *(port.eq(slice_.steps[n if search else 0]) for n, port in enumerate(serialiser.steps)),
+            queue.o.ready.eq(serialiser.ready),
         ]
-        return m
 
     def _test(self, m: Module, scanner: Scanner) -> Found:
         """A slice is tested for one step."""
@@ -129,18 +171,20 @@ class Neurons(Component):
         slices = shape.slices
         fired: Table = Memory(shape=shape.fire_lanes, depth=max(2, slices), init=[])
         m.submodules.fired = fired
-        reader, writer = fired.read_port(domain="comb"), fired.write_port()
+        reader = fired.read_port(domain="comb")
+        writer = fired.write_port()
         position = Signal(number(slices))
         before = Signal(shape.fire_lanes)
-        now = Cat(reaches(value, threshold.data.as_signed()) for value in slice_.values)
+        (level,) = fields(self._threshold, threshold.data)
+        now = Cat(reaches(value, level) for value in slice_.values)
         m.d.comb += [
             reader.addr.eq(position),
             before.eq(Mux(slice_.step == 0, 0, reader.data)),
             writer.addr.eq(position),
             writer.data.eq(before | now),
-            writer.en.eq(scanner.valid & scanner.ready),
+            writer.en.eq(scanner.valid),
         ]
-        with m.If(scanner.valid & scanner.ready):
+        with m.If(scanner.valid):
             m.d.sync += position.eq(Mux(slice_.end, 0, position + 1))
         found = [(now[n] & ~before[n], slice_.step) for n in range(shape.fire_lanes)]
         return Found(found, scanner.valid, slice_, scanner.last, Const(0))
@@ -161,10 +205,11 @@ class Neurons(Component):
                 threshold = self._thresholds.read_port(domain="comb")
                 more = Signal(bits, name=f"more{bit}")
                 early = Signal(name=f"early{bit}")
+                (level,) = fields(self._threshold, threshold.data)
                 m.d.comb += [
                     more.eq(low | (1 << bit)),
-                    threshold.addr.eq(more - 1),
-                    early.eq((more <= steps) & ~reaches(value, threshold.data.as_signed())),
+                    threshold.addr.eq(low | ((1 << bit) - 1)),  # more - 1: the bits of low from here on are 0
+                    early.eq((more <= steps) & ~reaches(value, level)),
                 ]
                 tested.append(Mux(early, more, low))
             if not bit:
@@ -172,9 +217,13 @@ class Neurons(Component):
             held = Signal.like(slice_, name=f"slice{bit}")
             held_valid = Signal(name=f"valid{bit}")
             held_lows = [Signal(bits, name=f"low{bit}") for _ in lows]
-            with m.If(scanner.ready):
-                m.d.sync += [held.eq(slice_), held_valid.eq(valid)]
-                m.d.sync += [new.eq(old) for new, old in zip(held_lows, tested, strict=True)]
+            m.d.sync += [held.eq(slice_), held_valid.eq(valid)]
+            m.d.sync += [new.eq(old) for new, old in zip(held_lows, tested, strict=True)]
             waiting.append(held_valid)
             slice_, valid, lows = held, held_valid, list(held_lows)
         return Found([(low < steps, low) for low in tested], valid, slice_, Const(1), Cat(waiting).any())
+
+
+def _under_way(hardware: Hardware, index: int) -> int:
+    """Slices between the scan's address and the queue."""
+    return Scanner.LATENCY + Neurons.stages(hardware, index)

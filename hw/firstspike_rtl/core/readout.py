@@ -10,17 +10,18 @@ from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from firstspike.contract.hardware import Hardware
+from firstspike_rtl.core.buffers import Queue
 from firstspike_rtl.core.component import Component
-from firstspike_rtl.core.layouts import RESULT_WORD, TEST, WORD, LoadSignature, number
+from firstspike_rtl.core.layouts import RESULT_WORD, TEST, WORD, LoadSignature, number, ordered
 from firstspike_rtl.core.membranes import ScanSignature
 from firstspike_rtl.core.neurons import reaches
 from firstspike_rtl.core.scanner import Scanner
-from firstspike_rtl.core.tables import Contents, add_table
+from firstspike_rtl.core.tables import Contents, add_table, fields
 
 
 def beats(membrane: Value, best: Value) -> Value:
     """Whether a membrane replaces the best so far: of equal ones the first stays."""
-    return membrane > best
+    return ordered(membrane) > ordered(best)
 
 
 class Readout(Component):
@@ -50,7 +51,7 @@ class Readout(Component):
     send_membranes : In(1), read when a test comes
     """
 
-    LATENCY = 2
+    LATENCY = 2 + Queue.LATENCY
 
     def __init__(self, hardware: Hardware, index: int, contents: Contents) -> None:
         self._hardware, self._index, self._contents = hardware, index, contents
@@ -94,27 +95,26 @@ class Readout(Component):
         decision_step = Signal(number(steps + 1), init=steps)
         reached = self._reached(m, k)
 
-        ready_o = Signal()
         membrane = Signal()
         record = Signal()
+        # A word for each address under way, and the class, which has no address of its own.
+        m.submodules.queue = queue = Queue(WORD, Scanner.LATENCY + 1)
         m.d.comb += [
-            ready_o.eq(~self.o.valid | self.o.ready),
             membrane.eq(scanner.valid & scanner.last & sending),
             record.eq(seen & last),
-            scanner.ready.eq(~(membrane | record) | ready_o),
+            scanner.room.eq(queue.room),
             scanner.idle.eq(~seen),
         ]
-        with m.If(scanner.ready):
-            m.d.sync += [seen.eq(scanner.valid & slice_.end), last.eq(scanner.last), k.eq(slice_.step)]
-            m.d.sync += fault.eq(slice_.fault)
-            with m.If(scanner.valid):
-                m.d.sync += first.eq(slice_.end)
-                with m.If(first | beats(value, best)):
-                    m.d.sync += [best.eq(value), best_index.eq(slice_.index)]
-            with m.If(record):
-                m.d.sync += decided.eq(0)
-            with m.Elif(seen & reached(best) & ~decided):
-                m.d.sync += [decided.eq(1), decision.eq(best_index), decision_step.eq(k)]
+        m.d.sync += [seen.eq(scanner.valid & slice_.end), last.eq(scanner.last), k.eq(slice_.step)]
+        m.d.sync += fault.eq(slice_.fault)
+        with m.If(scanner.valid):
+            m.d.sync += first.eq(slice_.end)
+            with m.If(first | beats(value, best)):
+                m.d.sync += [best.eq(value), best_index.eq(slice_.index)]
+        with m.If(record):
+            m.d.sync += decided.eq(0)
+        with m.Elif(seen & reached(best) & ~decided):
+            m.d.sync += [decided.eq(1), decision.eq(best_index), decision_step.eq(k)]
 
         result: Any = Signal(RESULT_WORD)
         m.d.comb += [
@@ -122,12 +122,14 @@ class Readout(Component):
             result.step.eq(Mux(decided, decision_step, Mux(reached(best), k, steps))),
             result.fault.eq(fault),
         ]
-        with m.If(ready_o):
-            m.d.sync += [
-                self.o.valid.eq(membrane | record),
-                self.o.payload.data.eq(Mux(record, result.as_value(), value)),
-                self.o.payload.last.eq(record),
-            ]
+        m.d.comb += [
+            queue.valid.eq(membrane | record),
+            queue.item.data.eq(Mux(record, result.as_value(), value)),
+            queue.item.last.eq(record),
+            queue.o.ready.eq(~self.o.valid | self.o.ready),
+        ]
+        with m.If(queue.o.ready):
+            m.d.sync += [self.o.valid.eq(queue.o.valid), self.o.payload.eq(queue.o.payload)]
         return m
 
     def _reached(self, m: Module, k: Signal) -> Callable[[Value], ValueLike]:
@@ -137,4 +139,5 @@ class Readout(Component):
         spec = self._hardware.memory("threshold", self._index)
         threshold = add_table(m, spec, self._contents, self.load).read_port(domain="comb")
         m.d.comb += threshold.addr.eq(k)
-        return lambda v: reaches(v, threshold.data.as_signed())
+        (level,) = fields(spec, threshold.data)
+        return lambda v: reaches(v, level)

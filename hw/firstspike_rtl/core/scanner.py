@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from amaranth.hdl import Array, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Array, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream
 from amaranth.lib.memory import ReadPort
 from amaranth.lib.wiring import In, Out
 
 from firstspike.contract.hardware import Hardware
 from firstspike_rtl.core.component import Component
-from firstspike_rtl.core.layouts import TEST, LoadSignature, number, slice_layout
+from firstspike_rtl.core.layouts import TEST, LoadSignature, number, ordered, slice_layout
 from firstspike_rtl.core.membranes import ScanSignature
 from firstspike_rtl.core.tables import Contents, add_table, fields
 
@@ -28,6 +28,7 @@ class _State:
 
     clearing: Signal  # both banks, after reset
     scanning: Signal  # stage A has an address
+    moving: Signal  # it is taken
     final: Signal  # it is the last of the image: all steps that are left are tested
     fault: Signal  # of the image
     k: Signal  # the step that is tested
@@ -42,7 +43,9 @@ class _Position:
     last_group: Signal
     member: Any  # of the window
     slice_: Signal
-    ends: list[Value]  # for columns and rows of a window, slices, columns, rows: it, and all inside it, is at its end
+    ends: list[
+        Value
+    ]  # for columns and rows of a window, slices, columns, rows: it, and all inside it, ends in this clock
     end_pass: Signal
 
 
@@ -55,7 +58,7 @@ class _Row:
     number: Signal
     clear: Signal  # it is not needed again
     release: Signal  # nor is its bank, for this test
-    leaving: Signal
+    leaving: Value
 
 
 class Scanner(Component):
@@ -71,12 +74,13 @@ class Scanner(Component):
     A     address of a row
     B     the row
     C     some of its slices
-    D     one slice, with the bias
-    E     the largest of the window so far, on the output
+    D     one slice
+    E     the same with the bias
+    F     the largest of the window so far, on the output
     ===== ==============================================
 
-    All stages wait together, while ``ready`` is low. A test is accepted when the stages, and the reader of the slices,
-    are empty.
+    Only stage A waits, while ``room`` is low: a slice on its way cannot be stopped, so that no signal has to reach all
+    stages. A test is accepted when the stages, and the reader of the slices, are empty.
 
     Latency: ``pool**2`` + :attr:`LATENCY` clocks from a test to the first slice.
     Throughput: ``pool**2`` clocks a slice, without a gap from step to step. After reset ``membrane_rows`` clocks to
@@ -98,12 +102,13 @@ class Scanner(Component):
     load : In(LoadSignature)
     valid : Out(1), slice : Out(slice), last : Out(1)
         A slice, and whether it is of the last step of the window.
-    ready : In(1)
+    room : In(1)
+        An address may be taken: there is room for its slice, and for :attr:`LATENCY` more.
     idle : In(1), the reader of the slices has none
     release : Out(2), for each bank high for one clock when it was cleared, or read for a step
     """
 
-    LATENCY = 4
+    LATENCY = 5
 
     def __init__(self, hardware: Hardware, index: int, contents: Contents, *, passes: bool) -> None:
         self._hardware, self._index, self._contents, self._passes = hardware, index, contents, passes
@@ -117,7 +122,7 @@ class Scanner(Component):
                 "valid": Out(1),
                 "slice": Out(slice_layout(hardware, index)),
                 "last": Out(1),
-                "ready": In(1),
+                "room": In(1),
                 "idle": In(1),
                 "release": Out(2),
             }
@@ -134,22 +139,26 @@ class Scanner(Component):
         # B.
         row = self._read(m, state, at, tags, bias, bias_row)
         self._clear(m, state, row)
-        # C and D.
-        value_d = self._slice_with_bias(m, row)
-        # E.
-        self._maximum(m, state, tags, value_d)
+        # C, D and E.
+        value_e = self._slice_with_bias(m, row)
+        # F.
+        self._maximum(m, state, tags, value_e)
         self._accept(m, state, at, tags)
         return m
 
     def _state(self, m: Module) -> _State:
         clearing = Signal(init=1)
         scanning = Signal()
+        moving = Signal()
         final = Signal()
         fault = Signal()
         k = Signal(number(self._hardware.steps))
         last_step = Signal()
-        m.d.comb += last_step.eq(k == self._hardware.steps - 1 if self._passes else 1)
-        return _State(clearing, scanning, final, fault, k, last_step)
+        m.d.comb += [
+            moving.eq(scanning & self.room),
+            last_step.eq(k == self._hardware.steps - 1 if self._passes else 1),
+        ]
+        return _State(clearing, scanning, moving, final, fault, k, last_step)
 
     def _count(self, m: Module, state: _State) -> _Position:
         """Stage A: counters, the membrane of a window innermost."""
@@ -164,24 +173,34 @@ class Scanner(Component):
         column = Signal(number(columns))
         line = Signal(number(rows))
         ends: list[Value] = []
-        inner: Value | int = 1
-        for counter, end in (
-            (at.j, shape.pool - 1),
-            (at.i, shape.pool - 1),
-            (slice_, self._last_slice(last_group)),
-            (column, columns - 1),
-            (line, rows - 1),
+        inner: Value = state.moving
+        for counter, limits in (
+            (at.j, {shape.pool - 1}),
+            (at.i, {shape.pool - 1}),
+            (slice_, {count - 1 for count in shape.group_slices}),
+            (column, {columns - 1}),
+            (line, {rows - 1}),
         ):
-            with m.If(state.scanning & self.ready & inner):
-                m.d.sync += counter.eq(Mux(counter == end, 0, counter + 1))
+            at_end: Value
+            if len(limits) > 1:
+                at_end = counter == self._last_slice(last_group)
+            elif (limit := max(limits)) == 0:
+                at_end = Const(1)
+            else:  # known a clock before, since all counters ask for it
+                at_end = Signal(name=f"at_end{len(ends)}")
+                with m.If(inner):
+                    m.d.sync += at_end.eq(counter == limit - 1)
+            if limits != {0}:
+                with m.If(inner):
+                    m.d.sync += counter.eq(Mux(at_end, 0, counter + 1))
             end_of = Signal(name=f"end{len(ends)}")
-            m.d.comb += end_of.eq(inner & (counter == end))
+            m.d.comb += end_of.eq(inner & at_end)
             ends.append(end_of)
             inner = end_of
         # Counted apart: through all the counters it would come late.
         left = Signal(number(shape.pass_clocks), init=shape.pass_clocks - 1)
         end_a = Signal(init=shape.pass_clocks == 1)
-        with m.If(state.scanning & self.ready):
+        with m.If(state.moving):
             m.d.sync += [
                 left.eq(Mux(end_a, shape.pass_clocks - 1, left - 1)),
                 end_a.eq(left == 1 if shape.pass_clocks > 1 else 1),
@@ -202,7 +221,7 @@ class Scanner(Component):
         first = Signal.like(place)  # of the first window of the group
         bias_row = Signal(number(self._bias.depth))
         group_bias = Signal.like(bias_row)
-        with m.If(state.scanning & self.ready):
+        with m.If(state.moving):
             m.d.sync += row.eq(row + 1)
             for condition, jump in zip(at.ends, self._jumps(), strict=True):
                 with m.If(condition):
@@ -228,11 +247,11 @@ class Scanner(Component):
                 "valid": 1, "index": place.shape(), "step": state.k.shape(), "last": 1, "end": 1, "first": 1, "emit": 1,
             }
         )  # fmt: skip
-        tags: list[Any] = [Signal(tag, name=f"tag_{stage}") for stage in "abcde"]
+        tags: list[Any] = [Signal(tag, name=f"tag_{stage}") for stage in "abcdef"]
         tag_a = tags[0]
         _, end_member, *_ = at.ends
         m.d.comb += [
-            tag_a.valid.eq(state.scanning),
+            tag_a.valid.eq(state.moving),
             tag_a.index.eq(place),
             tag_a.step.eq(state.k),
             tag_a.last.eq(state.last_step),
@@ -240,37 +259,29 @@ class Scanner(Component):
             tag_a.first.eq(~at.member.as_value().any()),
             tag_a.emit.eq(end_member),
         ]
-        with m.If(self.ready):
-            m.d.sync += [after.eq(before) for before, after in pairwise(tags)]
+        m.d.sync += [after.eq(before) for before, after in pairwise(tags)]
         return tags
 
     def _read(
         self, m: Module, state: _State, at: _Position, tags: list[Any], bias: ReadPort[int, Value], bias_row: Signal
     ) -> _Row:
         """Stage B: the membranes have been asked for the row, and the table for its bias."""
-        ready, tag_b = self.ready, tags[1]
+        tag_b = tags[1]
         slice_b = Signal.like(at.slice_)
-        bias_c = Signal.like(bias.data)  # block memory is too slow to be added in the clock that it is read
+        # Block memory is too slow to be added in the clock that it is read; without a reset it can have this register.
+        bias_c = Signal.like(bias.data, reset_less=True)
         clear_b = Signal()
         release_b = Signal()
         row_b = Signal.like(self.scan.row)
-        with m.If(ready):
-            m.d.sync += [
-                slice_b.eq(at.slice_),
-                bias_c.eq(bias.data),
-                row_b.eq(self.scan.row),
-                clear_b.eq(state.last_step & (at.slice_ == self._last_slice(at.last_group))),
-                release_b.eq(at.end_pass & (state.last_step | ~state.final)),
-            ]
-        leaving = Signal()
-        m.d.comb += [
-            leaving.eq(tag_b.valid & ready),
-            self.scan.step.eq(ready),
-            self.scan.active.eq(state.scanning | tag_b.valid),
-            bias.addr.eq(bias_row),
-            bias.en.eq(ready),
+        m.d.sync += [
+            slice_b.eq(at.slice_),
+            bias_c.eq(bias.data),
+            row_b.eq(self.scan.row),
+            clear_b.eq(state.last_step & (at.slice_ == self._last_slice(at.last_group))),
+            release_b.eq(at.end_pass & (state.last_step | ~state.final)),
         ]
-        return _Row(slice_b, bias_c, row_b, clear_b, release_b, leaving)
+        m.d.comb += [self.scan.active.eq(state.scanning | tag_b.valid), bias.addr.eq(bias_row)]
+        return _Row(slice_b, bias_c, row_b, clear_b, release_b, tag_b.valid)
 
     def _clear(self, m: Module, state: _State, row: _Row) -> None:
         """Behind stage B: a row is cleared after its last slice, and the bank given back after its last row."""
@@ -288,8 +299,8 @@ class Scanner(Component):
             m.d.sync += self.scan.bank.eq(~self.scan.bank)
 
     def _slice_with_bias(self, m: Module, row: _Row) -> Any:
-        """Stages C and D: the slice out of the row, in two steps, and the bias on it."""
-        shape, ready = self._shape, self.ready
+        """Stages C, D and E: the slice out of the row, in two steps, and the bias on it."""
+        shape = self._shape
         value = self._slice_layout()
         count = max(shape.group_slices)
         parts = [self.scan.values.as_value()[n * value.size : (n + 1) * value.size] for n in range(count)]
@@ -297,34 +308,32 @@ class Scanner(Component):
         chosen_c, high_c = [], row.slice_[low_bits:]
         for n in range(0, count, CHOICE):
             chosen = Signal(value.size, name=f"slices{n}")
-            with m.If(ready):
-                m.d.sync += chosen.eq(_choose(parts[n : n + CHOICE], row.slice_[:low_bits]))
+            m.d.sync += chosen.eq(_choose(parts[n : n + CHOICE], row.slice_[:low_bits]))
             chosen_c.append(chosen)
         held_high = Signal(max(1, len(high_c)))
-        value_d = Signal(value)
-        slice_c = data.View(value, _choose(chosen_c, held_high))
-        with m.If(ready):
-            m.d.sync += held_high.eq(high_c)
-            for total, part, b in zip(value_d, slice_c, fields(self._bias, row.bias), strict=True):
-                m.d.sync += total.eq(part + b)
-        return value_d
+        value_e: Any = Signal(value)
+        slice_d: Any = Signal(value)
+        bias_d = Signal.like(row.bias)
+        m.d.sync += [held_high.eq(high_c), slice_d.eq(_choose(chosen_c, held_high)), bias_d.eq(row.bias)]
+        for total, part, b in zip(value_e, slice_d, fields(self._bias, bias_d), strict=True):
+            m.d.sync += total.eq(part + b)
+        return value_e
 
-    def _maximum(self, m: Module, state: _State, tags: list[Any], value_d: Any) -> None:
-        """Stage E: the largest membrane of each channel of the window, on the output."""
-        *_, tag_d, tag_e = tags
+    def _maximum(self, m: Module, state: _State, tags: list[Any], value_e: Any) -> None:
+        """Stage F: the largest membrane of each channel of the window, on the output."""
+        *_, tag_e, tag_f = tags
         largest = Signal(self._slice_layout())
-        with m.If(self.ready):
-            for best, new in zip(largest, value_d, strict=True):
-                with m.If(tag_d.first | (new > best) if self._shape.pool > 1 else 1):
-                    m.d.sync += best.eq(new)
+        for best, new in zip(largest, value_e, strict=True):
+            with m.If(tag_e.valid & (tag_e.first | (ordered(new) > ordered(best))) if self._shape.pool > 1 else 1):
+                m.d.sync += best.eq(new)
         m.d.comb += [
-            self.valid.eq(tag_e.valid & tag_e.emit),
+            self.valid.eq(tag_f.valid & tag_f.emit),
             self.slice.values.eq(largest),
-            self.slice.index.eq(tag_e.index),
-            self.slice.step.eq(tag_e.step),
-            self.slice.end.eq(tag_e.end),
+            self.slice.index.eq(tag_f.index),
+            self.slice.step.eq(tag_f.step),
+            self.slice.end.eq(tag_f.end),
             self.slice.fault.eq(state.fault),
-            self.last.eq(tag_e.last),
+            self.last.eq(tag_f.last),
         ]
 
     def _accept(self, m: Module, state: _State, at: _Position, tags: list[Any]) -> None:
@@ -337,7 +346,7 @@ class Scanner(Component):
                 state.final.eq(self.test.payload.final),
                 state.fault.eq(self.test.payload.fault),
             ]
-        with m.If(state.scanning & self.ready & at.end_pass):
+        with m.If(state.moving & at.end_pass):
             m.d.sync += state.scanning.eq(state.final & ~state.last_step)
             if self._passes:
                 m.d.sync += state.k.eq(Mux(state.last_step, 0, state.k + 1))

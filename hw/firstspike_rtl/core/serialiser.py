@@ -7,10 +7,9 @@ from typing import Any
 
 from amaranth.hdl import Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream
-from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.lib.wiring import In, Out
 
 from firstspike_rtl.core.component import Component
-from firstspike_rtl.core.skid import SkidBuffer
 
 #: Index of a lane's neuron, from the first lane's.
 LaneIndex = Callable[[Module, Value, int], Value]
@@ -19,7 +18,7 @@ LaneIndex = Callable[[Module, Value, int], Value]
 class Serialiser(Component):
     """Events of up to ``lanes`` spikes that come together, lowest lane first, then their watermark.
 
-    Latency: 2 clocks. Throughput: ``spikes`` clocks, 1 more for a watermark; a clock if there is neither.
+    Latency: 1 clock. Throughput: ``spikes`` clocks, 1 more for a watermark; a clock if there is neither.
 
     Parameters
     ----------
@@ -40,12 +39,10 @@ class Serialiser(Component):
         Of the watermark.
     ready : Out(1)
         They are taken.
-    empty : Out(1)
-        No spike is held, but perhaps events on their way out.
     o : Out(stream of events)
     """
 
-    LATENCY = 2
+    LATENCY = 1
 
     def __init__(self, layout: data.StructLayout, lanes: int, lane_index: LaneIndex) -> None:
         self._layout, self._lanes, self._lane_index = layout, lanes, lane_index
@@ -64,27 +61,22 @@ class Serialiser(Component):
             {
                 **{name: In(field.shape) for name, field in self._held},
                 "ready": Out(1),
-                "empty": Out(1),
                 "o": Out(stream.Signature(layout)),
             }
         )
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        # The next part's ready must not reach through this one to all that waits for it.
-        m.submodules.skid = skid = SkidBuffer(self._layout)
-        connect(m, skid.o, flipped(self.o))
         held: Any = Signal(self._held)
         lowest = Signal(self._lanes)
         some = Signal()
         m.d.comb += [
             some.eq(held.hits.any()),
             lowest.eq(held.hits & -held.hits),
-            self.empty.eq(~some & ~held.mark),
-            self.ready.eq(self.empty | (skid.i.ready & Mux(held.mark, ~some, held.hits == lowest))),
-            skid.i.valid.eq(~self.empty),
+            self.o.valid.eq(some | held.mark),
+            self.ready.eq(~self.o.valid | (self.o.ready & Mux(held.mark, ~some, held.hits == lowest))),
         ]
-        event = skid.i.payload
+        event = self.o.payload
         m.d.comb += [event.mark.eq(~some), event.fault.eq(~some & held.fault), event.step.eq(held.mark_step)]
         for lane in reversed(range(self._lanes)):
             with m.If(held.hits[lane]):
@@ -92,7 +84,7 @@ class Serialiser(Component):
                     event.step.eq(held.steps[lane]),
                     event.index.eq(self._lane_index(m, held.index, lane)),
                 ]
-        with m.If(skid.i.ready):
+        with m.If(self.o.ready):
             m.d.sync += held.hits.eq(held.hits & ~lowest)
         with m.If(self.ready):
             m.d.sync += [getattr(held, name).eq(getattr(self, name)) for name, _ in self._held]

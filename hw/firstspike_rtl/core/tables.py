@@ -26,8 +26,23 @@ def has_lookup_memory(platform: object) -> bool:
     return not isinstance(platform, LatticeICE40Platform)
 
 
-def add_table(m: Module, spec: Memory, contents: Contents, load: Any) -> Table:
+#: Copies of a memory that is read in several places at once.
+COPIES = {"encoder": 2}
+
+
+def copies(spec: Memory) -> list[str]:
+    """Names of the memories that hold ``spec``: its own, or those of its copies."""
+    count = COPIES.get(spec.role, 1)
+    return [spec.name] if count == 1 else [f"{spec.name}{n}" for n in range(count)]
+
+
+def add_table(
+    m: Module, spec: Memory, contents: Contents, load: Any, *, name: str | None = None, place: Value | None = None
+) -> Table:
     """Add the memory ``spec`` to ``m``, filled with ``contents[spec.name]`` and written by ``load``.
+
+    ``name`` is that of a copy. Where ``place`` is given, the memory is written there: then it is to be the row of
+    ``load`` while that is valid, and a read of the same signal shares the port of a block memory.
 
     A row may be read one clock after it was loaded. Weights may have more rows than the memory needs, up to whole
     blocks: these are there, and never used.
@@ -49,11 +64,11 @@ def add_table(m: Module, spec: Memory, contents: Contents, load: Any) -> Table:
     if spec.role in BLOCK_ROLES:
         attributes["ram_style"] = "block"
     memory: Table = lib_memory.Memory(shape=spec.row_bits, depth=max(2, len(rows)), init=rows, attrs=attributes)
-    m.submodules[spec.name] = memory
+    m.submodules[name or spec.name] = memory
     write = memory.write_port()
     m.d.comb += [
         write.en.eq(load.valid & (load.memory == spec.index)),
-        write.addr.eq(load.row),
+        write.addr.eq(load.row if place is None else place),
         write.data.eq(load.data[: spec.row_bits]),
     ]
     return memory

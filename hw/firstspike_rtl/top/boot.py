@@ -17,7 +17,7 @@ from amaranth.lib.wiring import Out
 from firstspike.contract.hardware import Hardware
 from firstspike.contract.images import Contents, load_words
 from firstspike.contract.memory import WORD_BITS, Memory
-from firstspike.contract.registers import register_map
+from firstspike.contract.registers import load_order, register_map
 from firstspike_rtl.core.component import Component
 from firstspike_rtl.core.layouts import number
 from firstspike_rtl.core.tables import Table
@@ -30,9 +30,8 @@ ROW_BITS = WORD_BITS
 
 
 def booted(hardware: Hardware) -> list[Memory]:
-    """The memories that are loaded at power-up, the digest last: it tells that the others are complete."""
-    small = [memory for memory in hardware.memories if memory.role != "weight"]
-    return sorted(small, key=lambda memory: memory.role == "digest")
+    """The memories that are loaded at power-up, in the order of every load; the digest holds zeros until then."""
+    return [memory for memory in load_order(hardware) if memory.role != "weight"]
 
 
 def _bounds(hardware: Hardware) -> list[int]:
@@ -73,7 +72,7 @@ class Boot(Component):
 
     A write that is refused ends it: then the core holds no digest, and a host loads it.
 
-    Latency: 4 clocks a row on :class:`firstspike_rtl.top.bus.Registers`.
+    Latency: 5 clocks a row on :class:`firstspike_rtl.top.bus.Registers`.
 
     Parameters
     ----------
@@ -88,7 +87,7 @@ class Boot(Component):
     done : Out(1); until then the bus belongs to this component
     """
 
-    CLOCKS_PER_ROW = 4
+    CLOCKS_PER_ROW = 5
 
     def __init__(self, hardware: Hardware, init: Sequence[int]) -> None:
         self._hardware, self._init = hardware, init
@@ -106,6 +105,7 @@ class Boot(Component):
         m.submodules[NAME] = rows
         read = rows.read_port()
         position = Signal(number(len(self._init)))
+        word = Signal(ROW_BITS, reset_less=True)  # block memory is slow
         sent = Signal(2)  # address, data
         select = Signal()
         m.d.comb += select.eq(Cat(position == row for row in selections(self._hardware)).any())
@@ -115,11 +115,14 @@ class Boot(Component):
             self.done.eq(done),
             read.addr.eq(position),
             bus.awaddr.eq(Mux(select, registers["load_memory"].address(), registers["load_data"].address())),
-            bus.wdata.eq(read.data),
+            bus.wdata.eq(word),
             bus.wstrb.eq(~0),
         ]
+        m.d.sync += word.eq(read.data)
         with m.FSM():
             with m.State("FETCH"), m.If(~done):
+                m.next = "HOLD"
+            with m.State("HOLD"):
                 m.next = "WRITE"
             with m.State("WRITE"):
                 m.d.comb += [bus.awvalid.eq(~sent[0]), bus.wvalid.eq(~sent[1])]

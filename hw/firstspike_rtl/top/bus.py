@@ -33,41 +33,56 @@ class LiteSignature(wiring.Signature):
         )  # fmt: skip
 
 
+def watched(hardware: Hardware) -> dict[str, int]:
+    """Members of the core that its registers watch, with their widths."""
+    layers = len(hardware.layers)
+    counted = {"faulty": 1, "spikes": layers, "active": layers} if hardware.counters else {}
+    return {"started": 1, "finished": 1, **counted}
+
+
 class Registers(Component):
     """The register map of :mod:`firstspike.contract.registers` on AXI4-Lite.
 
     A read of an address without a register, a write to one that cannot be written or with less than four bytes, and
     ``load_data`` while enabled or after the memory's last word are answered with SLVERR and change nothing. Counters
-    count modulo 2**32.
+    count modulo 2**32, clocks modulo 2**64: reading their low word holds the high one for the next read.
 
-    Latency: 2 clocks from address (and data) to the answer. Throughput: a read and a write every 3 clocks.
+    Address and data of a request are held in registers until it is executed: ``ready`` comes from registers alone, and
+    the address of a write may come before its data, or after it. While an answer waits the next request is held.
+
+    ::
+
+        clock     0    1    2    3    4
+        awvalid   A    B    B                 wvalid likewise, in the same clocks or in others
+        awready   1    0    1    0    1
+        write          A         B            executed, if no answer waits
+        bvalid              A         B
+
+    Latency: 3 clocks from the address of a read to its answer, 2 from address and data of a write.
+    Throughput: a read every 3 clocks, and a write every 2.
 
     Members
     -------
     bus : In(LiteSignature)
     load : Out(LoadSignature)
     enable, send_membranes : Out(1)
-    started, finished, faulty, spikes, active
-        Counted; as the members of :class:`firstspike_rtl.core.datapath.Core`.
+    started, finished : In(1), as those of :class:`firstspike_rtl.core.datapath.Core`
+    faulty, spikes, active : In, likewise; only with counters
     """
 
-    LATENCY = 2
-    INTERVAL = 3
+    LATENCY, INTERVAL = 3, 3
+    WRITE_LATENCY, WRITE_INTERVAL = 2, 2
 
     def __init__(self, hardware: Hardware, contents: Contents) -> None:
         self._hardware, self._contents = hardware, contents
-        layers = len(hardware.layers)
+        self.clocks = Signal(2 * WORD_BITS)  # while enabled
         super().__init__(
             {
                 "bus": In(LiteSignature()),
                 "load": Out(LoadSignature(hardware)),
                 "enable": Out(1),
                 "send_membranes": Out(1),
-                "started": In(1),
-                "finished": In(1),
-                "faulty": In(1),
-                "spikes": In(layers),
-                "active": In(layers),
+                **{name: In(width) for name, width in watched(hardware).items()},
             }
         )
 
@@ -81,50 +96,78 @@ class Registers(Component):
         with m.If(~self.enable):
             m.d.sync += in_core.eq(0)
 
-        def counter(name: str, increment: Value) -> Signal:
-            value = Signal(WORD_BITS, name=name)
-            m.d.sync += value.eq(Mux(clear, 0, value + increment))
-            return value
-
         # A clocked port, so that the digest need not be in flip-flops where there is no look-up memory.
         digest = add_table(m, self._hardware.memory("digest"), self._contents, self.load).read_port()
         address = Signal(len(bus.araddr) - 2)
         reading = Signal()
         m.d.comb += [digest.addr.eq(bus.araddr[2:]), digest.en.eq(bus.arvalid & bus.arready)]
         values: dict[str, list[Value]] = {
-            "identity": [Const(registers.IDENTITY, WORD_BITS)],
-            "version": [Const(registers.INTERFACE_VERSION, WORD_BITS)],
-            "shape": [Const(registers.shape_word(self._hardware), WORD_BITS)],
             "control": [Cat(self.enable, self.send_membranes)],
             "status": [in_core != 0],
             "load_memory": [self.load.memory],
-            "images": [counter("images", self.finished)],
-            "faults": [counter("faults", self.faulty)],
-            "clocks": [counter("clocks", self.enable)],
             "digest": [digest.data] * table["digest"].count,
-            "spikes": [counter(f"spikes{p}", bit) for p, bit in enumerate(self.spikes)],
-            "active": [counter(f"active{n}", bit) for n, bit in enumerate(self.active)],
-            "sizes": [Const(size, WORD_BITS) for size in self._hardware.sizes],
         }
+        constants = registers.constants(self._hardware)
+        for name, numbers in constants.items():
+            values[name] = [Const(number, WORD_BITS) for number in numbers]
+        high_clocks = Signal(WORD_BITS)
+        if self._hardware.counters:
+            values |= self._counters(m, clear, high_clocks)
 
-        m.d.comb += bus.arready.eq(~reading & ~bus.rvalid)
-        m.d.sync += [reading.eq(bus.arvalid & bus.arready), address.eq(bus.araddr[2:])]
+        # Constants and what changes are chosen by themselves, and put together a clock later.
+        kinds = [
+            {name: words for name, words in values.items() if (name in constants) == constant} for constant in (1, 0)
+        ]
+        found = Signal()
+        chosen = [Signal(WORD_BITS, name=name) for name in ("constant", "changing")]
+        known = [Signal(name=f"{word.name}_known") for word in chosen]
+        m.d.comb += bus.arready.eq(~reading)
+        with m.If(bus.arready):
+            m.d.sync += [reading.eq(bus.arvalid), address.eq(bus.araddr[2:])]
         with m.If(bus.rvalid & bus.rready):
             m.d.sync += bus.rvalid.eq(0)
-        with m.If(reading):
-            m.d.sync += [bus.rvalid.eq(1), bus.rdata.eq(0), bus.rresp.eq(SLVERR)]
-            with m.Switch(address):
-                for name, words in values.items():
-                    for index, word in enumerate(words):
-                        with m.Case(table[name].address(index) >> 2):
-                            m.d.sync += [bus.rdata.eq(word), bus.rresp.eq(OKAY)]
+        with m.If(reading & ~found):
+            m.d.sync += found.eq(1)
+            for kind, target, flag in zip(kinds, chosen, known, strict=True):
+                m.d.sync += [target.eq(0), flag.eq(0)]
+                with m.Switch(address):
+                    for name, words in kind.items():
+                        for index, word in enumerate(words):
+                            with m.Case(table[name].address(index) >> 2):
+                                m.d.sync += [target.eq(word), flag.eq(1)]
+                                if (name, index) == ("clocks", 0):
+                                    m.d.sync += high_clocks.eq(self.clocks[WORD_BITS:])
+        with m.If(found & ~bus.rvalid):
+            m.d.sync += [reading.eq(0), found.eq(0), bus.rvalid.eq(1), bus.rdata.eq(chosen[0] | chosen[1])]
+            m.d.sync += bus.rresp.eq(Mux(known[0] | known[1], OKAY, SLVERR))
 
         self._writes(m, table, clear)
         return m
 
+    def _counters(self, m: Module, clear: Signal, high_clocks: Signal) -> dict[str, list[Value]]:
+        def counter(name: str, increment: Value) -> Signal:
+            value = Signal(WORD_BITS, name=name)
+            m.d.sync += value.eq(Mux(clear, 0, value + increment))
+            return value
+
+        # Two counters: a carry through 64 bits would come late.
+        low, high = self.clocks[:WORD_BITS], self.clocks[WORD_BITS:]
+        m.d.sync += low.eq(low + self.enable)
+        with m.If(low.all() & self.enable):
+            m.d.sync += high.eq(high + 1)
+        with m.If(clear):
+            m.d.sync += self.clocks.eq(0)
+        return {
+            "images": [counter("images", self.finished)],
+            "faults": [counter("faults", self.faulty)],
+            "clocks": [low, high_clocks],
+            "spikes": [counter(f"spikes{p}", bit) for p, bit in enumerate(self.spikes)],
+            "active": [counter(f"active{n}", bit) for n, bit in enumerate(self.active)],
+        }
+
     def _writes(self, m: Module, table: dict[str, registers.Register], clear: Signal) -> None:
         bus, load = self.bus, self.load
-        take = Signal()
+        held = Signal(2)  # address, data
         write = Signal()
         whole = Signal()
         address = Signal(len(bus.awaddr) - 2)
@@ -134,17 +177,17 @@ class Registers(Component):
         full = Signal()
         last = Signal()
         last_row = Signal()
-        m.d.comb += [
-            take.eq(bus.awvalid & bus.wvalid & ~write & ~bus.bvalid),
-            bus.awready.eq(take),
-            bus.wready.eq(take),
-        ]
-        m.d.sync += [write.eq(take), whole.eq(bus.wstrb.all()), address.eq(bus.awaddr[2:]), word_in.eq(bus.wdata)]
-        m.d.sync += [clear.eq(0), load.valid.eq(0)]
+        m.d.comb += [bus.awready.eq(~held[0]), bus.wready.eq(~held[1]), write.eq(held.all() & ~bus.bvalid)]
+        with m.If(bus.awready):
+            m.d.sync += [held[0].eq(bus.awvalid), address.eq(bus.awaddr[2:])]
+        with m.If(bus.wready):
+            m.d.sync += [held[1].eq(bus.wvalid), whole.eq(bus.wstrb.all()), word_in.eq(bus.wdata)]
+        # Whether the word is to be loaded is known late. One that is not will be overwritten before its row is written.
+        m.d.sync += [clear.eq(0), load.valid.eq(0), load.data.word_select(word, WORD_BITS).eq(word_in)]
         with m.If(bus.bvalid & bus.bready):
             m.d.sync += bus.bvalid.eq(0)
         with m.If(write):
-            m.d.sync += [bus.bvalid.eq(1), bus.bresp.eq(SLVERR)]
+            m.d.sync += [held.eq(0), bus.bvalid.eq(1), bus.bresp.eq(SLVERR)]
         with m.If(write & whole), m.Switch(address):
             with m.Case(table["control"].address() >> 2):
                 m.d.sync += [
@@ -156,14 +199,9 @@ class Registers(Component):
             with m.Case(table["load_memory"].address() >> 2), m.If(word_in < len(self._hardware.memories)):
                 m.d.sync += [load.memory.eq(word_in), row.eq(0), word.eq(0), full.eq(0), bus.bresp.eq(OKAY)]
             with m.Case(table["load_data"].address() >> 2), m.If(~self.enable & ~full):
-                m.d.sync += [
-                    load.valid.eq(last),
-                    load.row.eq(row),
-                    load.data.word_select(word, WORD_BITS).eq(word_in),
-                    bus.bresp.eq(OKAY),
-                ]
+                m.d.sync += [load.valid.eq(last), load.row.eq(row), bus.bresp.eq(OKAY)]
                 m.d.sync += [word.eq(Mux(last, 0, word + 1)), row.eq(row + last), full.eq(last & last_row)]
-        # Registers, which are right again before the next write comes.
+        # Registers, which are right again when the next write is executed: two clocks later, or more.
         with m.Switch(load.memory):
             for memory in self._hardware.memories:
                 with m.Case(memory.index):

@@ -24,7 +24,7 @@ class FrameReceiver(Component):
     Good is a frame that is properly escaped, as long as its header says, and has the right CRC. All else is dropped
     without a word: what comes after the next END is a new frame.
 
-    Latency: none, from the END to ``good``. Throughput: a byte a clock.
+    Latency: 2 clocks from the END to ``good``. Throughput: a byte a clock.
 
     Parameters
     ----------
@@ -69,39 +69,57 @@ class FrameReceiver(Component):
         stated = Signal(range(link.MAX_PAYLOAD_WORDS * link.WORD_BYTES + most))  # by the header
         before = Signal(WORD_BITS - 8)  # bytes of the same word
 
+        # First what a byte is, by itself; a clock later what becomes of it.
         code = self.i.payload
-        m.d.comb += [
+        escape = Signal()  # the byte before was ESC
+        strange = Signal()  # nothing that is escaped
+        plain = Signal()  # a byte of a frame, if it is in one
+        held = Signal()  # it came while on hold
+        with m.If(self.i.valid):
+            m.d.sync += escape.eq((code == link.ESC) & ~escape)
+        m.d.sync += [
             ends.eq(self.i.valid & (code == link.END)),
-            byte.eq(Mux(escaped, Mux(code == link.ESC_END, link.END, link.ESC), code)),
-            wrong.eq((escaped & (code != link.ESC_END) & (code != link.ESC_ESC)) | (count == most)),
-            take.eq(self.i.valid & ~ends & (escaped | (code != link.ESC)) & ~wrong & ~bad & ~self.hold),
+            plain.eq(self.i.valid & (code != link.END) & (escape | (code != link.ESC))),
+            strange.eq(self.i.valid & escape & (code != link.ESC_END) & (code != link.ESC_ESC)),
+            escaped.eq(escape),
+            held.eq(self.hold),
+            byte.eq(Mux(escape, Mux(code == link.ESC_END, link.END, link.ESC), code)),
+        ]
+        m.d.comb += [
+            wrong.eq(strange | (plain & (count == most))),
+            take.eq(plain & ~wrong & ~bad & ~held),
             crc.valid.eq(take),
             crc.data.eq(byte),
             crc.start.eq(ends),
         ]
-        with m.If(self.i.valid):
-            m.d.sync += [escaped.eq(~ends & ~escaped & (code == link.ESC)), bad.eq(~ends & (bad | wrong))]
+        with m.If(wrong):
+            m.d.sync += bad.eq(1)
         with m.If(take):
             m.d.sync += [count.eq(count + 1), before.eq(Cat(before[8:], byte))]
         with m.If(ends):
-            m.d.sync += count.eq(0)
-        with m.If(self.hold):
+            m.d.sync += [count.eq(0), bad.eq(0)]
+        with m.If(held):
             m.d.sync += bad.eq(1)
         whole = count == stated
-        m.d.comb += self.good.eq(ends & ~bad & ~escaped & ~self.hold & whole & crc.match_detected)
+        m.d.sync += self.good.eq(ends & ~bad & ~escaped & ~held & whole & crc.match_detected)
         m.d.sync += stated.eq((self.header.length + around) * link.WORD_BYTES)
 
         index = count[2:]
         complete = Signal()
-        m.d.comb += [
-            self.word.eq(Cat(before, byte)),
-            complete.eq(take & count[:2].all()),
+        word = Cat(before, byte)
+        m.d.comb += complete.eq(take & count[:2].all())
+        m.d.sync += [
+            self.word.eq(word),
             self.address.eq(index - link.HEADER_WORDS),
             self.write.eq(complete & (index >= link.HEADER_WORDS) & (index < link.HEADER_WORDS + self._payload_words)),
         ]
-        with m.If(complete):
+        # The header is needed long after.
+        fresh = Signal()
+        place = Signal.like(index)
+        m.d.sync += [fresh.eq(complete), place.eq(index)]
+        with m.If(fresh):
             for n in range(link.HEADER_WORDS):
-                with m.If(index == n):
+                with m.If(place == n):
                     m.d.sync += self.header.as_value().word_select(n, WORD_BITS).eq(self.word)
         return m
 

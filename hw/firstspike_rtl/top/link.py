@@ -7,7 +7,7 @@ from typing import Any
 
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream
-from amaranth.lib.memory import Memory, ReadPort, WritePort
+from amaranth.lib.memory import Memory, ReadPort
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from firstspike.contract.hardware import Hardware
@@ -24,7 +24,7 @@ from firstspike_rtl.top.framing import HEADER, FrameReceiver, FrameSender
 
 @dataclass
 class _Request:
-    """The request; of its payload ``word`` is the one at ``position``, once that is ``fresh``."""
+    """The request; of its payload ``word`` is the one at ``position``, once that is ``fresh``, and so is what it is."""
 
     header: Any
     position: Signal
@@ -33,6 +33,8 @@ class _Request:
     stale: Signal
     fresh: Signal
     last_word: Signal
+    no_address: Signal
+    no_count: Signal  # of words of a reply
 
     def advance(self, m: Module) -> None:
         """To the next word."""
@@ -43,7 +45,8 @@ class _Request:
 class _Reply:
     """The reply to the last request that was executed; sent again on demand."""
 
-    note: WritePort[int, Value]
+    note: Signal  # ``data`` is noted
+    data: Signal
     recall: ReadPort[int, Value]
     noted: Signal
     kind: Signal
@@ -65,11 +68,17 @@ class _Work:
 
     address: Signal  # of a register
     stopping: Signal
-    offering: Signal
-    offered: Any  # a word of the image, or of the reply
+    showing: Signal  # a word of the image is offered
+    offering: Signal  # one of the reply
+    offered: Any
     shown: Signal  # the whole image
     seen: Signal  # the whole result
     waited: Signal  # clocks
+    late: Signal  # too many
+
+
+#: What is known of a request before it is decided upon.
+WEIGHED = ("hello", "access", "image", "following", "repeated")
 
 
 class Link(Component):
@@ -131,10 +140,14 @@ class Link(Component):
         capacity = link.request_words(self._hardware)
         request: Table = Memory(shape=WORD_BITS, depth=capacity, init=[], attrs=NO_RW_CHECK)
         m.submodules.request = request
-        store, fetch = request.write_port(), request.read_port()
-        word = Signal(WORD_BITS)
-        stale = Signal(2)
-        fresh, last_word = Signal(), Signal()
+        store = request.write_port()
+        fetch = request.read_port()
+        word = Signal(WORD_BITS, reset_less=True)
+        stale = Signal(3)
+        no_address = Signal()
+        no_count = Signal()
+        fresh = Signal()
+        last_word = Signal()
         made = _Request(
             header=receiver.header,
             position=Signal(number(capacity)),
@@ -143,6 +156,8 @@ class Link(Component):
             stale=stale,
             fresh=fresh,
             last_word=last_word,
+            no_address=no_address,
+            no_count=no_count,
         )
         m.d.comb += [
             store.en.eq(receiver.write),
@@ -150,72 +165,95 @@ class Link(Component):
             store.data.eq(receiver.word),
             fetch.addr.eq(made.position),
             fresh.eq(stale == 0),
-            last_word.eq(made.position == made.last_position),
         ]
-        m.d.sync += [word.eq(fetch.data), stale.eq(stale >> 1)]
+        m.d.sync += [
+            word.eq(fetch.data),
+            stale.eq(stale >> 1),
+            last_word.eq(made.position == made.last_position),
+            no_address.eq(word[len(self.bus.araddr) :].any()),
+            no_count.eq((word == 0) | (word > link.reply_words(self._hardware))),
+        ]
         return made
 
     def _reply(self, m: Module) -> _Reply:
         capacity = link.reply_words(self._hardware)
         reply: Table = Memory(shape=WORD_BITS, depth=capacity, init=[])
         m.submodules.reply = reply
-        note, recall = reply.write_port(), reply.read_port()
+        store = reply.write_port()
+        recall = reply.read_port()
+        note = Signal()
+        data = Signal(WORD_BITS)
         noted = Signal(range(capacity + 1))
-        m.d.comb += note.addr.eq(noted)
-        with m.If(note.en):
+        with m.If(note):
             m.d.sync += noted.eq(noted + 1)
+        # A clock late: what is noted and when comes late enough.
+        held = [Signal.like(port, name=f"held{n}") for n, port in enumerate((store.en, store.addr, store.data))]
+        m.d.sync += [signal.eq(value) for signal, value in zip(held, (note, noted, data), strict=True)]
+        m.d.comb += [port.eq(signal) for port, signal in zip((store.en, store.addr, store.data), held, strict=True)]
         kind = Signal(HEADER["type"].shape)
         status = Signal(Status)
         tag = Signal(HEADER["tag"].shape)
         stranger = Signal()
-        return _Reply(note, recall, noted, kind, status, tag, stranger)
+        return _Reply(note, data, recall, noted, kind, status, tag, stranger)
 
     def _work(self) -> _Work:
         address = Signal.like(self.bus.araddr)
         stopping = Signal()
+        showing = Signal()
         offering = Signal()
         offered: Any = Signal(WORD)
-        shown, seen = Signal(), Signal()
+        shown = Signal()
+        seen = Signal()
         waited = Signal(range(link.patience_clocks(self._hardware) + 1))
-        return _Work(address, stopping, offering, offered, shown, seen, waited)
+        late = Signal()
+        return _Work(address, stopping, showing, offering, offered, shown, seen, waited, late)
 
     def _decide(self, m: Module, receiver: FrameReceiver, request: _Request, reply: _Reply, work: _Work) -> None:
         """A request comes: whether it is executed, and how."""
         header = request.header
         ahead = Signal.like(reply.tag)  # how much its tag is
         known = Signal()  # there was a HELLO
+        hello, access, image, following, repeated = (Signal(name=name) for name in WEIGHED)
         with m.State("IDLE"):
             m.d.sync += [reply.stranger.eq(0), request.position.eq(0), request.stale.eq(~0)]
             with m.If(receiver.good):
                 m.next = "COMPARE"
         with m.State("COMPARE"):
             m.d.sync += [ahead.eq(header.tag - reply.tag), request.last_position.eq(header.length - 1)]
-            m.next = "DECIDE"
-        with m.State("DECIDE"):
-            hello = (header.type == Type.HELLO) & (header.length == 0)
-            with m.If(hello | (known & (ahead == 1))):
-                m.d.sync += [reply.kind.eq(header.type), reply.tag.eq(header.tag), reply.noted.eq(0), known.eq(1)]
-                m.d.sync += [work.shown.eq(0), work.seen.eq(0), work.waited.eq(0), work.stopping.eq(0)]
-                with m.If(hello):
-                    m.next = "HELLO"
-                with m.Elif(
+            m.d.sync += [work.shown.eq(0), work.seen.eq(0), work.waited.eq(0), work.late.eq(0), work.stopping.eq(0)]
+            m.next = "WEIGH"
+        with m.State("WEIGH"):
+            m.d.sync += [
+                hello.eq((header.type == Type.HELLO) & (header.length == 0)),
+                access.eq(
                     ((header.type == Type.READ) & (header.length == 2))
                     | ((header.type == Type.WRITE) & (header.length >= 2))
-                ):
+                ),
+                image.eq((header.type == Type.IMAGE) & (header.length != 0)),
+                following.eq(known & (ahead == 1)),
+                repeated.eq(known & (ahead == 0)),
+            ]
+            m.next = "DECIDE"
+        with m.State("DECIDE"):
+            with m.If(hello | following):
+                m.d.sync += [reply.kind.eq(header.type), reply.tag.eq(header.tag), reply.noted.eq(0), known.eq(1)]
+                with m.If(hello):
+                    m.next = "HELLO"
+                with m.Elif(access):
                     m.next = "ADDRESS"
-                with m.Elif((header.type == Type.IMAGE) & (header.length != 0)):
+                with m.Elif(image):
                     m.next = "IMAGE"
                 with m.Else():
                     reply.end(m, Status.MALFORMED)
             with m.Else():
-                m.d.sync += reply.stranger.eq(~known | (ahead != 0))
+                m.d.sync += reply.stranger.eq(~repeated)
                 m.next = "SEND"
 
     def _hello(self, m: Module, reply: _Reply) -> None:
         """What the device is."""
         with m.State("HELLO"):
             words = Array(Const(x, WORD_BITS) for x in self._hello_words)
-            m.d.comb += [reply.note.en.eq(1), reply.note.data.eq(words[reply.noted])]
+            m.d.comb += [reply.note.eq(1), reply.data.eq(words[reply.noted])]
             with m.If(reply.noted == len(self._hello_words) - 1):
                 reply.end(m, Status.OK)
 
@@ -229,21 +267,21 @@ class Link(Component):
             m.next = "COUNT"
             with m.If(reply.kind == Type.WRITE):
                 m.next = "WRITE"
-            with m.If(request.word[len(address) :].any()):
+            with m.If(request.no_address):
                 reply.end(m, Status.MALFORMED)
         with m.State("COUNT"), m.If(request.fresh):
             m.d.sync += left.eq(request.word)
             m.next = "READ"
-            with m.If((request.word == 0) | (request.word > link.reply_words(self._hardware))):
+            with m.If(request.no_count):
                 reply.end(m, Status.MALFORMED)
         with m.State("READ"):
             m.d.comb += [bus.araddr.eq(address), bus.arvalid.eq(1)]
             with m.If(bus.arready):
                 m.next = "READ_ANSWER"
         with m.State("READ_ANSWER"):
-            m.d.comb += [bus.rready.eq(1), reply.note.data.eq(bus.rdata)]
+            m.d.comb += [bus.rready.eq(1), reply.data.eq(bus.rdata)]
             with m.If(bus.rvalid):
-                m.d.comb += reply.note.en.eq(bus.rresp == OKAY)
+                m.d.comb += reply.note.eq(bus.rresp == OKAY)
                 m.d.sync += [address.eq(address + link.WORD_BYTES), left.eq(left - 1)]
                 m.next = "READ"
                 with m.If(left == 1):
@@ -282,33 +320,32 @@ class Link(Component):
 
     def _image(self, m: Module, request: _Request, reply: _Reply, work: _Work) -> None:
         """An image to the core, and its record back; a core that is silent too long is stopped."""
+        m.d.comb += [self.image.valid.eq(work.showing), self.image.payload.eq(work.offered)]
+        given = work.showing & self.image.ready
         with m.State("IMAGE"):
-            m.d.comb += [
-                self.image.valid.eq(work.offering),
-                self.image.payload.eq(work.offered),
-                self.result.ready.eq(~work.seen),
-                reply.note.data.eq(self.result.payload.data),
-            ]
-            given = self.image.valid & self.image.ready
+            m.d.comb += [self.result.ready.eq(~work.seen), reply.data.eq(self.result.payload.data)]
             got = self.result.valid & self.result.ready
-            m.d.sync += work.waited.eq(work.waited + 1)
-            with m.If(~work.offering & ~work.shown & request.fresh):
+            m.d.sync += [
+                work.waited.eq(work.waited + 1),
+                work.late.eq((work.waited == link.patience_clocks(self._hardware)) & ~given & ~got),
+            ]
+            with m.If(~work.showing & ~work.shown & request.fresh):
                 m.d.sync += [
-                    work.offering.eq(1),
+                    work.showing.eq(1),
                     work.offered.data.eq(request.word),
                     work.offered.last.eq(request.last_word),
                 ]
                 request.advance(m)
             with m.If(given):
-                m.d.sync += [work.offering.eq(0), work.shown.eq(work.offered.last), work.waited.eq(0)]
+                m.d.sync += [work.showing.eq(0), work.shown.eq(work.offered.last), work.waited.eq(0)]
             with m.If(got):
-                m.d.comb += reply.note.en.eq(1)
+                m.d.comb += reply.note.eq(1)
                 m.d.sync += [work.seen.eq(self.result.payload.last), work.waited.eq(0)]
             with m.If(work.shown & work.seen):
                 reply.end(m, Status.OK)
-            with m.Elif(work.waited == link.patience_clocks(self._hardware)):
+            with m.Elif(work.late):
                 m.d.sync += [
-                    work.offering.eq(0),
+                    work.showing.eq(0),
                     work.stopping.eq(1),
                     work.address.eq(register_map(self._hardware)["control"].address()),
                 ]
@@ -317,6 +354,7 @@ class Link(Component):
     def _send(self, m: Module, sender: FrameSender, request: _Request, reply: _Reply, work: _Work) -> None:
         """The reply: its header, and what was noted."""
         index = Signal(range(link.HEADER_WORDS + link.reply_words(self._hardware)))  # of a word of it
+        end = Signal.like(index, init=1)  # of its last one
         with m.State("SEND"):
             answer: Any = Signal(HEADER)
             stranger, header = reply.stranger, request.header
@@ -331,9 +369,11 @@ class Link(Component):
                 sender.i.payload.eq(work.offered),
                 reply.recall.addr.eq(index - link.HEADER_WORDS),
             ]
+            # A clock late, as the first word is never the last one.
+            m.d.sync += end.eq(answer.length + link.HEADER_WORDS - 1)
             with m.If(~work.offering & request.fresh):
                 m.d.sync += [work.offering.eq(1), work.offered.data.eq(reply.recall.data)]
-                m.d.sync += work.offered.last.eq(index == answer.length + link.HEADER_WORDS - 1)
+                m.d.sync += work.offered.last.eq(index == end)
                 for n in range(link.HEADER_WORDS):
                     with m.If(index == n):
                         m.d.sync += work.offered.data.eq(answer.as_value().word_select(n, WORD_BITS))

@@ -9,8 +9,6 @@ from amaranth.lib.wiring import Out, connect
 
 from firstspike.contract.hardware import Hardware
 from firstspike_rtl.core.component import Component
-from firstspike_rtl.core.layouts import WORD
-from firstspike_rtl.core.skid import SkidBuffer
 from firstspike_rtl.core.tables import Contents
 from firstspike_rtl.top import boot
 from firstspike_rtl.top.link import Link
@@ -63,10 +61,7 @@ class LinkedTop(Component):
         connect(m, receiver.o, link.i)
         connect(m, link.o, transmitter.i)
         self._connect_bus(m, link.bus, registers.bus)
-        # The link's ready comes late in its clock, and a layer would wait for it.
-        m.submodules.result = result = SkidBuffer(WORD)
-        connect(m, core.o, result.i)
-        connect(m, result.o, link.result)
+        connect(m, core.o, link.result)
         m.d.comb += [
             receiver.rx.eq(self.rx),
             self.tx.eq(transmitter.tx),

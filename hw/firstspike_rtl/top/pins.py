@@ -12,7 +12,7 @@ from firstspike.contract.memory import WORD_BITS
 from firstspike_rtl.core.component import Component
 from firstspike_rtl.core.datapath import Core
 from firstspike_rtl.core.tables import Contents
-from firstspike_rtl.top.bus import LiteSignature, Registers
+from firstspike_rtl.top.bus import LiteSignature, Registers, watched
 
 NAME = "top"
 
@@ -52,7 +52,7 @@ def add_core(m: Module, hardware: Hardware, contents: Contents) -> tuple[Registe
     connect(m, registers.load, core.load)
     m.d.comb += core.send_membranes.eq(registers.send_membranes)
     # Counted a clock late: it comes through the ready of whole layers.
-    for name in ("started", "finished", "faulty", "spikes", "active"):
+    for name in watched(hardware):
         m.d.sync += getattr(registers, name).eq(getattr(core, name))
     return registers, core
 

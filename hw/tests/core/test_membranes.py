@@ -60,7 +60,7 @@ class Model:
             self.wrapped += self.banks[bank][row] != sums
 
     async def clock(
-        self, ctx, adders: tuple[int, ...], *, scanned: tuple[int, int] | None = None, step=0, clear=(0, 0)
+        self, ctx, adders: tuple[int, ...], *, scanned: tuple[int, int] | None = None, clear=(0, 0)
     ) -> None:
         """One clock: perhaps a row of one of the ``adders``' banks is added to, one of the scanned bank is read."""
         dut, rng, scan = self.dut, self.rng, self.dut.scan
@@ -79,7 +79,6 @@ class Model:
         ctx.set(scan.active, scanned is not None)
         ctx.set(scan.bank, scanned[0] if scanned else rng.randrange(2))
         ctx.set(scan.row, scanned[1] if scanned else self.row())
-        ctx.set(scan.step, step)
         which, cleared = clear
         ctx.set(scan.clear, which)
         ctx.set(scan.clear_row, cleared if which else self.row())
@@ -89,26 +88,25 @@ class Model:
         for n in (0, 1):
             if which >> n & 1:
                 self.banks[n][cleared] = [0] * self.shape.lanes
-        if not scanned:
-            self.data = None
-        elif step:
-            self.data = (*scanned, list(self.banks[scanned[0]][scanned[1]]))
+        # A row is not addressed in the clock in which it is cleared.
+        told = scanned and not (which >> scanned[0] & 1 and cleared == scanned[1])
+        self.data = (*scanned, list(self.banks[scanned[0]][scanned[1]])) if told else None
         await ctx.tick()
 
     async def session(self, ctx, bank: int, rows: list[int], *, clear: bool) -> None:
         """Read rows of a bank, and clear each in the clock after its data have left; the other bank is added to."""
         other, cleared = (1 - bank,), (0, 0)
         for position in range(len(rows) + 1):
-            step = False
-            while not step:
-                step = self.rng.random() < 0.7
-                row = rows[position] if position < len(rows) else self.row()
-                await self.clock(ctx, other, scanned=(bank, row), step=step, clear=cleared)
+            row = rows[position] if position < len(rows) else self.row()
+            waiting = True
+            while waiting:
+                await self.clock(ctx, other, scanned=(bank, row), clear=cleared)
                 cleared = (0, 0)
+                waiting = self.rng.random() < 0.3
             if clear and position:
                 cleared = (1 << bank, rows[position - 1])
-        # The bank is given back with the last clear: it may be addressed for a sum in the same clock.
-        await self.clock(ctx, (0, 1), clear=cleared)
+        # The bank is given back with the last clear, and may be addressed from the next clock on.
+        await self.clock(ctx, other, clear=cleared)
 
     async def clear_both(self, ctx) -> None:
         await self.clock(ctx, ())

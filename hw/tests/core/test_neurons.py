@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, replace
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, pairwise
 
 import parts
 import pytest
@@ -15,7 +15,10 @@ from simulation import exchange, simulate
 
 from firstspike.contract.hardware import Hardware
 from firstspike.contract.layer_shape import LayerShape
+from firstspike_rtl.core.buffers import Queue
 from firstspike_rtl.core.neurons import Neurons
+from firstspike_rtl.core.scanner import Scanner
+from firstspike_rtl.core.serialiser import Serialiser
 
 GENERATE = (Phase.explicit, Phase.reuse, Phase.generate)
 UNITS = ("search", "stepped")
@@ -271,7 +274,7 @@ def test_early_corner(values, spikes, ordered, waves) -> None:
 @pytest.mark.parametrize(("fire", "fire_start"), [("search", 5), ("stepped", 5), ("stepped", 2)])
 @pytest.mark.parametrize("shape", [DENSE, POOLED], ids=["dense", "pooled"])
 def test_neuron_clocks(shape, fire, fire_start, seed, waves) -> None:
-    """A slice waits until the spikes of the one before it have left, one a clock, and its watermark."""
+    """Slices come one a clock; their spikes wait until those of the slice before have left, and its watermark."""
     core = parts.followed(replace(shape, fire=fire, input_codes=5), steps=5, fire_start=fire_start, fires=True)
     case = random_case(random.Random(seed), core, images=6)
     seen, rows = case.run(waves=waves)
@@ -279,13 +282,31 @@ def test_neuron_clocks(shape, fire, fire_start, seed, waves) -> None:
     stages = Neurons.stages(core, 0)
     assert stages == (3 if fire == "search" else 1)
     offered, accepted = [], [core.layers[0].membrane_rows]  # both banks are clear
+    free = 0  # clock of the last event
     for passes in case.passes():
-        waited = 0  # by the whole scan
         for n, sent in enumerate(passes):
             for clock, events in zip(clocks, sent, strict=True):
-                held = accepted[-1] + n * period + clock + waited + stages
-                offered += [held + 1 + i for i in range(len(events))]
-                waited += max(0, len(events) - 1)
-        accepted.append(held + len(events))
+                if events:
+                    queued = accepted[-1] + n * period + clock + stages
+                    first = max(queued + Queue.LATENCY, free) + Serialiser.LATENCY
+                    offered += range(first, first + len(events))
+                    free = offered[-1]
+        # The last slice must have left the stages, but not the queue.
+        accepted.append(accepted[-1] + len(passes) * period + Scanner.LATENCY + stages)
     assert rows.accepted == accepted[:-1]
     assert seen["o"].offered == offered
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("fire", UNITS)
+def test_a_full_queue_stops_the_scan(fire, seed, waves) -> None:
+    """Nothing is lost while the reader waits: the scan stops, and goes on from where it was."""
+    shape = parts.layer(outputs=90, lanes=15, fire_lanes=1, fire=fire)
+    core = parts.followed(shape)
+    case = Case(core, [9, 4, 2, 1], [[(1, 0, [[5] * 15] * 6)], [(1, 1, [[9] * 15] * 6)]])
+    assert Neurons.queue_limit(core, 0) < 90
+    _, free = case.run(waves=waves)
+    _, rows = case.run(stall={"o": 0.9}, seed=seed, waves=waves)
+    # The second test has to wait for the scan of the first one, and that for its spikes.
+    waited, flowing = ([b - a for a, b in pairwise(x.accepted)] for x in (rows, free))
+    assert min(waited) > max(flowing) + 100

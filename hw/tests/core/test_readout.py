@@ -15,6 +15,7 @@ from simulation import Stalls, exchange, receive, send, simulate
 from firstspike.contract.hardware import Hardware
 from firstspike.contract.layer_shape import LayerShape
 from firstspike.contract.memory import WORD_BITS
+from firstspike_rtl.core.buffers import Queue
 from firstspike_rtl.core.layouts import RESULT_WORD
 from firstspike_rtl.core.readout import Readout
 
@@ -232,7 +233,7 @@ def test_readout_clocks(first_spike, fire_start, send, seed, waves) -> None:
             more = core.steps - n - 1 if final and first_spike else 0
             begin = accepted[-1] + more * period
             if final and send:
-                offered += [begin + clock + 1 for clock in clocks]
+                offered += [begin + clock + 1 + Queue.LATENCY for clock in clocks]
             if final:
                 offered.append(begin + clocks[-1] + Readout.LATENCY)
             accepted.append(begin + clocks[-1] + 2)

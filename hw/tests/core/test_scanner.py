@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import parts
 import pytest
+from amaranth.hdl import Signal
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from scans import (
@@ -21,7 +22,7 @@ from scans import (
     slice_clocks,
     slices,
 )
-from simulation import exchange, loose
+from simulation import Stalls, exchange, loose
 
 from firstspike.contract.hardware import Hardware
 from firstspike.contract.layer_shape import LayerShape
@@ -29,6 +30,23 @@ from firstspike_rtl.core.scanner import CHOICE, Scanner
 from firstspike_rtl.core.tables import Contents
 
 GENERATE = (Phase.explicit, Phase.reuse, Phase.generate)
+
+
+class Room:
+    """Process that takes the room away at random, and counts the slices that come nevertheless."""
+
+    def __init__(self, dut: Scanner, stalls: Stalls) -> None:
+        self._dut, self._stalls = dut, stalls
+        self.surplus = 0  # the most of them at once
+
+    async def watch(self, ctx) -> None:
+        dut, pause, surplus = self._dut, 0, 0
+        ctx.set(dut.room, 1)
+        async for _, _, room, valid in ctx.tick().sample(dut.room, dut.valid):
+            surplus = 0 if room else surplus + valid
+            self.surplus = max(self.surplus, surplus)
+            pause = pause - 1 if pause else self._stalls.clocks()
+            ctx.set(dut.room, not pause)
 
 
 @dataclass
@@ -74,13 +92,16 @@ class Case:
     def run(self, *, stall=0.0, seed=0, waves=None) -> None:
         shape = self.shape
         dut = Scanner(self.core, 0, self.contents(), passes=self.passes)
-        dut.o = loose(dut.valid, dut.ready, slice=dut.slice, last=dut.last)
+        dut.o = loose(dut.valid, Signal(), slice=dut.slice, last=dut.last)
         rows = Rows(dut, shape, [bank for *_, bank in self.tests], self.bias)
+        room = Room(dut, Stalls(seed, stall))
         expected = self.expected()
         seen = exchange(
             dut, {"test": [{"final": final, "fault": fault} for final, fault, _ in self.tests]},
-            {"o": len(expected)}, stall=stall, seed=seed, levels={"idle": 1}, processes=[rows.watch], waves=waves,
+            {"o": len(expected)}, stall={"test": stall}, seed=seed, levels={"idle": 1},
+            processes=[rows.watch, room.watch], waves=waves,
         )  # fmt: skip
+        assert room.surplus <= Scanner.LATENCY, "more slices come than were under way"
         for item, (values, *rest) in zip(seen["o"].items, expected, strict=True):
             s = item.slice
             assert list(s.values)[: len(values)] == values
@@ -180,7 +201,7 @@ def test_a_test_waits_for_the_reader(waves) -> None:
     core = parts.followed(parts.layer())
     case = random_case(random.Random(0), core, passes=False, images=1)
     dut = Scanner(core, 0, case.contents(), passes=False)
-    dut.o = loose(dut.valid, dut.ready, slice=dut.slice)
+    dut.o = loose(dut.valid, Signal(), slice=dut.slice)
     rows = Rows(dut, case.shape, [case.tests[0][2]], case.bias)
     begun = 50
 
@@ -191,6 +212,7 @@ def test_a_test_waits_for_the_reader(waves) -> None:
             ctx.set(dut.idle, clock == begun)
 
     exchange(
-        dut, {"test": [{"final": 1}]}, {"o": core.layers[0].outputs}, processes=[rows.watch, reader], waves=waves
+        dut, {"test": [{"final": 1}]}, {"o": core.layers[0].outputs}, levels={"room": 1},
+        processes=[rows.watch, reader], waves=waves,
     )  # fmt: skip
     assert rows.accepted == [begun]

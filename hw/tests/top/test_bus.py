@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import networks
 from parts import some_core
-from simulation import Stalls, protocol_checker, simulate
+from simulation import Stalls, Trace, exchange, loose, protocol_checker, simulate
 
-from firstspike.contract import images, registers
+from firstspike.contract import images, registers, words
 from firstspike.contract.hardware import Hardware
 from firstspike.network.model import dense
 from firstspike_rtl.core.layouts import LoadSignature
@@ -53,14 +54,18 @@ class Master:
     async def write(self, ctx, address: int, value: int, strobe: int = 0xF) -> int:
         bus = self.bus
         await self.pause(ctx)
-        first, second = (bus.awvalid, bus.wvalid) if value % 2 else (bus.wvalid, bus.awvalid)
+        channels = [(bus.awvalid, bus.awready), (bus.wvalid, bus.wready)]
+        begin = [self.stalls.clocks() for _ in channels]
         ctx.set(bus.awaddr, address)
         ctx.set(bus.wdata, value)
         ctx.set(bus.wstrb, strobe)
-        ctx.set(first, 1)
-        await self.pause(ctx)
-        ctx.set(second, 1)
-        await ctx.tick().until(bus.awready & bus.wready)
+        taken = [False, False]
+        while not all(taken):
+            for n, (valid, _) in enumerate(channels):
+                ctx.set(valid, not taken[n] and begin[n] <= 0)
+                begin[n] -= 1
+            _, _, *passed = await ctx.tick().sample(*(valid & ready for valid, ready in channels))
+            taken = [before or now for before, now in zip(taken, passed, strict=True)]
         ctx.set(bus.awvalid, 0)
         ctx.set(bus.wvalid, 0)
         await self.pause(ctx)
@@ -104,13 +109,8 @@ def test_every_address(kind, stall, seed, waves) -> None:
     core = some_core(input=kind, fire_start=2)
     digest = [random.Random(seed + n).getrandbits(32) for n in range(8)]
     contents = parts.contents(core, digest=[[word] for word in digest])
-    constants = {
-        "identity": [registers.IDENTITY],
-        "version": [registers.INTERFACE_VERSION],
-        "shape": [registers.shape_word(core)],
-        "digest": digest,
-        "sizes": list(core.sizes),
-    }
+    constants = registers.constants(core) | {"digest": digest}
+    assert constants["hardware"] == words.hash_words(core.fingerprint)
 
     async def bench(ctx, dut, master, table) -> None:
         expected = {}
@@ -124,6 +124,23 @@ def test_every_address(kind, stall, seed, waves) -> None:
             assert got == expected.get(address, (0, SLVERR)), f"address {address:#x}"
 
     assert run(core, bench, contents=contents, stall=stall, seed=seed, waves=waves) == []
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("low", [1, 2, 3])
+def test_the_lowest_address_bits_are_ignored(low, seed, waves) -> None:
+    """Reads and writes of unaligned addresses are those of the word around them."""
+
+    async def bench(ctx, dut, master, table) -> None:
+        identity, control = table["identity"].address(), table["control"].address()
+        assert await master.read(ctx, identity + low) == (registers.IDENTITY, OKAY)
+        assert await master.write(ctx, control + low, registers.ENABLE) == OKAY
+        assert await master.read(ctx, control) == (registers.ENABLE, OKAY)
+        assert ctx.get(dut.enable) == 1
+        assert (await master.read(ctx, 0x1C + low))[1] == SLVERR
+        assert await master.write(ctx, identity + low, 1) == SLVERR
+
+    run(some_core(), bench, seed=seed, waves=waves)
 
 
 @pytest.mark.smoke
@@ -177,7 +194,7 @@ def test_control(waves) -> None:
 
 @pytest.mark.smoke
 def test_answers_take_latency_clocks(waves) -> None:
-    """The answer is there LATENCY clocks after address and data; a read and a write every INTERVAL clocks."""
+    """An answer is there LATENCY clocks after its address and data; a read comes every INTERVAL clocks, and a write."""
     core = some_core()
     clocks = 41
     seen: dict[str, list[int]] = {"ar": [], "r": [], "aw": [], "b": []}
@@ -195,10 +212,90 @@ def test_answers_take_latency_clocks(waves) -> None:
             await ctx.tick()
 
     run(core, bench, waves=waves)
-    requests = list(range(0, clocks, Registers.INTERVAL))
-    assert seen["ar"] == seen["aw"] == requests
-    answers = [clock + Registers.LATENCY for clock in requests if clock + Registers.LATENCY < clocks]
-    assert seen["r"] == seen["b"] == answers
+    reads, writes = (list(range(0, clocks, interval)) for interval in (Registers.INTERVAL, Registers.WRITE_INTERVAL))
+    assert (seen["ar"], seen["aw"]) == (reads, writes)
+    assert seen["r"] == [clock + Registers.LATENCY for clock in reads if clock + Registers.LATENCY < clocks]
+    assert seen["b"] == [
+        clock + Registers.WRITE_LATENCY for clock in writes if clock + Registers.WRITE_LATENCY < clocks
+    ]
+
+
+WRITE_STALLS = {
+    "full_rate": {},
+    "address_late": {"aw": 0.7},
+    "data_late": {"w": 0.7},
+    "answer_late": {"b": 0.7},
+    "address_and_data_late": {"aw": 0.5, "w": 0.5},
+    "all_late": {"aw": 0.5, "w": 0.5, "b": 0.5},
+}
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("stall", WRITE_STALLS.values(), ids=WRITE_STALLS)
+def test_writes_in_any_order_and_at_full_rate(stall, seed, waves) -> None:
+    """A whole load, with rows of one word and of more, and memories of one row: each write is executed once, in order.
+
+    Without stalls the next write is executed as soon as it can be, when the place for its word must be right.
+    """
+    core = parts.hardware(
+        parts.layer(inputs=7, outputs=19, lanes=19), parts.layer(inputs=19, outputs=2, lanes=2), fire_start=2
+    )
+    assert {memory.words for memory in core.memories} >= {1, 3}
+    rng = random.Random(seed)
+    contents = {m.name: [rng.getrandbits(m.data_bits) for _ in range(m.depth)] for m in core.memories}
+    table = registers.register_map(core)
+    load = list(registers.load_writes(core, images.load_words(contents, core)))
+    one_too_many = [(table["control"].address(), 0), (table["load_data"].address(), 7), (0x1FC, 7)]
+    writes = [*load, *one_too_many]
+    dut = Registers(core, parts.contents(core))
+    bus, seen = dut.bus, Trace(valid=dut.load.valid, memory=dut.load.memory, row=dut.load.row, data=dut.load.data)
+    dut.aw = loose(bus.awvalid, bus.awready, address=bus.awaddr)
+    dut.w = loose(bus.wvalid, bus.wready, data=bus.wdata, strobe=bus.wstrb)
+    dut.b = loose(bus.bvalid, bus.bready, response=bus.bresp)
+    passed = exchange(
+        dut,
+        {"aw": [{"address": address} for address, _ in writes], "w": [{"data": x, "strobe": 15} for _, x in writes]},
+        {"b": len(writes)}, stall=stall, seed=seed, processes=[seen.watch], waves=waves,
+    )  # fmt: skip
+    assert [answer.response for answer in passed["b"].items] == [OKAY] * (len(load) + 1) + [SLVERR] * 2
+    expected = [(core.memory("digest").index, row, 0) for row in range(8)]
+    expected += [(m.index, row, x) for m in registers.load_order(core) for row, x in enumerate(contents[m.name])]
+    masks = [(1 << memory.row_bits) - 1 for memory in core.memories]
+    assert [(x.memory, x.row, x.data & masks[x.memory]) for x in seen.clocks if x.valid] == expected
+    whole = [max(clocks) for clocks in zip(passed["aw"].taken, passed["w"].taken, strict=True)]
+    if "b" not in stall:
+        assert passed["b"].offered == [clock + Registers.WRITE_LATENCY for clock in whole]
+    if not stall:
+        assert whole == [whole[0] + n * Registers.WRITE_INTERVAL for n in range(len(writes))]
+    if stall == {"aw": 0.7}:
+        assert any(w < aw for aw, w in zip(passed["aw"].taken, passed["w"].taken, strict=True))
+    if stall == {"w": 0.7}:
+        assert any(aw < w for aw, w in zip(passed["aw"].taken, passed["w"].taken, strict=True))
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("stall", [{}, {"ar": 0.5}, {"r": 0.7}, {"ar": 0.5, "r": 0.5}])
+def test_reads_one_after_another(stall, seed, waves) -> None:
+    """A read that waits behind an answer is that of its own address: also of the digest, which comes from a memory."""
+    core = some_core()
+    contents = parts.contents(core, digest=[[n + 1] for n in range(8)])
+    table = registers.register_map(core)
+    constants = registers.constants(core) | {"digest": list(range(1, 9))}
+    places = {table[name].address(n): value for name, values in constants.items() for n, value in enumerate(values)}
+    addresses = random.Random(seed).choices(list(places), k=120)
+    dut = Registers(core, contents)
+    bus = dut.bus
+    dut.ar = loose(bus.arvalid, bus.arready, address=bus.araddr)
+    dut.r = loose(bus.rvalid, bus.rready, data=bus.rdata, response=bus.rresp)
+    passed = exchange(
+        dut, {"ar": [{"address": a} for a in addresses]}, {"r": len(addresses)}, stall=stall, seed=seed, waves=waves
+    )
+    assert [(x.data, x.response) for x in passed["r"].items] == [(places[a], OKAY) for a in addresses]
+    if "r" not in stall:
+        assert passed["r"].offered == [clock + Registers.LATENCY for clock in passed["ar"].taken]
+    if not stall:
+        first = passed["ar"].taken[0]
+        assert passed["ar"].taken == [first + n * Registers.INTERVAL for n in range(len(addresses))]
 
 
 @pytest.mark.smoke
@@ -238,6 +335,7 @@ def test_counters(seed, waves) -> None:
                 ctx.set(getattr(dut, name), 0)
             assert await all_counters() == counts
 
+        assert await read("clocks", 1) == 0
         before = await read("clocks")
         await ctx.tick().repeat(50)
         # Two reads in a row tell how many clocks a read takes.
@@ -250,6 +348,54 @@ def test_counters(seed, waves) -> None:
         assert await read("clocks") == stopped > after
 
     run(core, bench, waves=waves)
+
+
+@pytest.mark.smoke
+def test_clocks_are_one_number_of_two_words(seed, waves) -> None:
+    """Read across the wrap of the low word, at every distance from it: always the clock of the read of the low word."""
+    core = some_core()
+    for before in range(12):
+
+        async def bench(ctx, dut, master, table, before=before) -> None:
+            low, high = (table["clocks"].address(n) for n in range(2))
+            await master.write(ctx, table["control"].address(), registers.ENABLE | registers.CLEAR_COUNTERS)
+            start = (5 << 32) + (1 << 32) - before
+            ctx.set(dut.clocks, start)
+            values = []
+            for _ in range(4):
+                words_read = [(await master.read(ctx, address))[0] for address in (low, high)]
+                values.append(words_read[0] | words_read[1] << 32)
+            await ctx.tick().repeat(3)
+            late, _ = await master.read(ctx, high)
+            assert late == values[-1] >> 32, "the high word is held until the low one is read again"
+            steps = {b - a for a, b in pairwise(values)}
+            assert len(steps) == 1, "a read of both words takes always the same number of clocks"
+            assert start < values[0] < start + 8
+            await master.write(ctx, table["control"].address(), registers.ENABLE | registers.CLEAR_COUNTERS)
+            assert ctx.get(dut.clocks) < 8
+
+        run(core, bench, waves=waves)
+
+
+@pytest.mark.smoke
+def test_without_counters(seed, waves) -> None:
+    """Their addresses are answered with an error, there are no such members, and status still tells."""
+    core = some_core(counters=False)
+    counted = registers.register_map(some_core())
+    absent = {counted[name].address(n) for name in registers.COUNTERS for n in range(counted[name].count)}
+
+    async def bench(ctx, dut, master, table) -> None:
+        assert not set(registers.COUNTERS) & set(table)
+        assert not {"faulty", "spikes", "active"} & set(dut.signature.members)
+        for address in absent:
+            assert await master.read(ctx, address) == (0, SLVERR), f"address {address:#x}"
+        await master.write(ctx, table["control"].address(), registers.ENABLE | registers.CLEAR_COUNTERS)
+        ctx.set(dut.started, 1)
+        await ctx.tick()
+        ctx.set(dut.started, 0)
+        assert await master.read(ctx, table["status"].address()) == (registers.BUSY, OKAY)
+
+    run(core, bench, seed=seed, waves=waves)
 
 
 @pytest.mark.smoke
@@ -292,16 +438,18 @@ def test_loading_reaches_every_row_in_order(convolutional: bool, data: st.DataOb
     hardware = Hardware.for_network(network, lanes=[-(-len(layer.weight) // 2) for layer in network.layers])
     contents = images.contents(network, hardware)
     # The encoder and a long direct kernel are 256 words each; the first rows tell as much.
-    words = {m.name: images.load_words(contents, hardware)[m.name][:24] for m in hardware.memories}
+    few = {m.name: images.load_words(contents, hardware)[m.name][:24] for m in hardware.memories}
 
     async def bench(ctx, dut, master, table) -> None:
-        for address, value in registers.load_writes(hardware, words):
+        for address, value in registers.load_writes(hardware, few):
             assert await master.write(ctx, address, value) == OKAY
         assert ctx.get(dut.enable) == 1
 
-    expected = [
-        (m.index, row, contents[m.name][row]) for m in hardware.memories for row in range(len(words[m.name]) // m.words)
-    ]
+    digest, *others = hardware.memories
+    expected = [(digest.index, row, 0) for row in range(digest.depth)]
+    for memory in (*others, digest):
+        rows = contents[memory.name][: len(few[memory.name]) // memory.words]
+        expected += [(memory.index, row, value) for row, value in enumerate(rows)]
     masks = [(1 << memory.row_bits) - 1 for memory in hardware.memories]
     written = [(index, row, data & masks[index]) for index, row, data in run(hardware, bench)]
     assert written == expected

@@ -48,19 +48,26 @@ def received(chunks: Iterable[bytes], *, capacity: int = CAPACITY, waves=None) -
     frames: list[list[Frame]] = []
     memory = [0] * capacity
 
+    async def clock(ctx, before: list[Frame]) -> None:
+        """A clock in which a byte comes; what is good was so ``before`` it."""
+        await ctx.tick()
+        if ctx.get(dut.write):
+            memory[ctx.get(dut.address)] = ctx.get(dut.word)
+        if ctx.get(dut.good):
+            header = ctx.get(dut.header)
+            before.append(Frame(header.type, header.tag, tuple(memory[: header.length]), header.status))
+
     async def bench(ctx) -> None:
         ctx.set(dut.i.valid, 1)
+        before: list[Frame] = []
         for chunk in chunks:
             frames.append([])
             for byte in chunk:
                 ctx.set(dut.i.payload, byte)
-                good, write = ctx.get(dut.good), ctx.get(dut.write)
-                if write:
-                    memory[ctx.get(dut.address)] = ctx.get(dut.word)
-                if good:
-                    header = ctx.get(dut.header)
-                    frames[-1].append(Frame(header.type, header.tag, tuple(memory[: header.length]), header.status))
-                await ctx.tick()
+                await clock(ctx, before)
+                before = frames[-1]
+        ctx.set(dut.i.valid, 0)
+        await clock(ctx, before)
 
     simulate(dut, bench, max_clocks=10_000_000, waves=waves)
     return frames
@@ -148,12 +155,16 @@ def test_hold(seed: int, waves) -> None:
             for end in (begin + 1, begin + 2, len(data)):
                 for frame in range(2):
                     for n, byte in enumerate(data):
-                        place = (begin, end, frame)
                         ctx.set(dut.hold, frame == 0 and begin <= n < end)
                         ctx.set(dut.i.payload, byte)
-                        if ctx.get(dut.good):
-                            good.append(place)
                         await ctx.tick()
+                        if ctx.get(dut.good):
+                            good.append(place)  # of the byte before
+                        place = (begin, end, frame)
+        ctx.set(dut.i.valid, 0)
+        await ctx.tick()
+        assert ctx.get(dut.good)
+        good.append(place)
 
     simulate(dut, bench, waves=waves)
     assert good == [(begin, end, 1) for begin in range(len(data)) for end in (begin + 1, begin + 2, len(data))]

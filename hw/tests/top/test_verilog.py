@@ -8,87 +8,24 @@ import os
 import re
 import subprocess
 import sys
-from itertools import pairwise
 from pathlib import Path
 
 import jsonschema
-import numpy as np
 import pytest
-from amaranth.hdl import Fragment
+from generated import CORES, network
 
 from firstspike.contract import images
 from firstspike.contract.hardware import Hardware
 from firstspike.contract.registers import register_map
 from firstspike.errors import FirstspikeError
-from firstspike.network import kernels
-from firstspike.network.model import Conv2d, Dense, Network, chain, dense
 from firstspike_rtl.core.layouts import EVENT_WORD, RESULT_WORD
 from firstspike_rtl.top import verilog
-from firstspike_rtl.top.verilog import LINT_EXCEPTIONS, generate, load_manifest
+from firstspike_rtl.top.verilog import LINT_EXCEPTIONS, generate, load_contents, load_manifest
 from firstspike_verify.models.toolchain import environment
 
 SCHEMA = Path(__file__).parents[3] / "docs" / "manifest.schema.json"
 
 
-def network(
-    sizes: tuple[int, ...] = (9, 7, 4), *, fire_start: int = 4, first_spike: bool = False, steps: int = 4, direct=False
-) -> Network:
-    rng = np.random.default_rng(7)
-    kernel = (kernels.PowerOfTwo if steps < 20 else kernels.Linear)(steps=steps)
-    first = kernels.Direct() if direct else kernel
-    weights = [rng.integers(-8, 8, (n, m)) for m, n in pairwise(sizes)]
-    firing = len(weights) - (not first_spike)
-    return dense(
-        weights, [rng.integers(-9, 9, n) for n in sizes[1:]], weight_bits=4,
-        kernels=[first.table()] + [kernel.table()] * (len(weights) - 1),
-        thresholds=[kernel.integer_threshold(0.05)] * firing,
-        encoder=first.encoder(), steps=steps, fire_start=min(fire_start, steps), simultaneous=direct,
-    )  # fmt: skip
-
-
-def convolutional(
-    *,
-    shape: tuple[int, int, int] = (2, 8, 7),
-    layers: tuple[dict, ...] = ({"kernel": (3, 2), "padding": 1, "pool": 2}, {"kernel": (3, 2), "stride": 2}),
-    fire_start: int = 4,
-    first_spike: bool = False,
-) -> Network:
-    """Convolutions and a dense layer, with kernels of both kinds; pooling and stride leave membranes and rows out."""
-    rng = np.random.default_rng(7)
-    shifted, other = kernels.PowerOfTwo(steps=4), kernels.Linear(steps=4)
-    made: list[Conv2d | Dense] = []
-    before: tuple[int, ...] = shape
-    for n, geometry in enumerate(layers):
-        parts = {"name": f"layer{n}", "bias": rng.integers(-9, 9, 5), "weight_bits": 4}
-        weight = rng.integers(-8, 8, (5, before[0], *geometry["kernel"]))
-        made.append(Conv2d(weight=weight, **parts, **{k: v for k, v in geometry.items() if k != "kernel"}))
-        before = made[-1].output_shape(before)
-    weight = rng.integers(-8, 8, (3, int(np.prod(before))))
-    made.append(Dense(name=f"layer{len(made)}", weight=weight, bias=rng.integers(-9, 9, 3), weight_bits=4))
-    return chain(
-        made, input_shape=shape, kernels=[(other if n == 1 else shifted).table() for n in range(len(made))],
-        thresholds=[shifted.integer_threshold(0.05)] * (len(made) - (not first_spike)), encoder=shifted.encoder(),
-        steps=4, fire_start=fire_start,
-    )  # fmt: skip
-
-
-CORES = {
-    "usual": (network(), {"lanes": 3}),
-    "early_first_spike": (network(fire_start=1, first_spike=True), {"lanes": [7, 1]}),
-    "events": (network(fire_start=0), {"input": "events", "lanes": 1}),
-    "no_monitor": (network(), {"monitor": False}),
-    "direct_input": (network(fire_start=2, direct=True), {"lanes": 2}),
-    "one_layer_one_step": (network((5, 2), steps=1), {}),
-    "four_layers": (network((6, 5, 4, 3, 2)), {"lanes": 2}),
-    "many_steps": (network((5, 4, 3), steps=1024, fire_start=500, first_spike=True), {"input": "events"}),
-    "smallest": (network((1, 1, 1), steps=1, first_spike=True), {}),
-    "convolutions": (convolutional(), {"lanes": [2, 3, 2], "test_clocks": 9}),
-    "convolutions_early": (convolutional(fire_start=2, first_spike=True), {"lanes": [5, 1, 3], "product": "multiply"}),
-    "one_column": (convolutional(shape=(3, 5, 1), layers=({"kernel": (2, 1)}, {"kernel": (1, 1)})), {"lanes": 2}),
-    "one_row": (convolutional(shape=(2, 1, 6), layers=({"kernel": (1, 3), "stride": 3},)), {"lanes": 3}),
-    "one_place": (convolutional(shape=(2, 3, 3), layers=({"kernel": (3, 3)},)), {"lanes": 4}),
-    "convolutions_of_events": (convolutional(fire_start=1), {"lanes": 2, "input": "events", "monitor": False}),
-}
 EVERY_CORE = pytest.mark.parametrize("core", CORES)
 
 
@@ -132,7 +69,7 @@ def test_same_input_same_bytes(tmp_path) -> None:
         made.append({path.name: path.read_bytes() for path in (place / "core").iterdir()})
     assert made[0].keys() == made[1].keys()
     assert [name for name in made[0] if made[0][name] != made[1][name]] == []
-    assert {"top.v", "top.json", "layer0_weight.mem"} <= made[0].keys()
+    assert {"top.v", "top.json", "top_layer0_weight.mem"} <= made[0].keys()
 
 
 @pytest.mark.smoke
@@ -195,18 +132,16 @@ def test_nothing_is_truncated(core, folders, tmp_path) -> None:
 
 def test_a_truncation_would_be_found(folders, tmp_path) -> None:
     text = without((folders["usual"] / "top.v").read_text(), "WIDTHTRUNC")
-    port = "  input [31:0] s_axis_tdata;\n"
-    assert text.count(port) == 1
-    found = lint(tmp_path, text.replace(port, f"{port}  wire [3:0] cut = s_axis_tdata;\n"))
+    line = "\nendmodule\n"
+    found = lint(tmp_path, text.replace(line, f"\n  wire [3:0] cut = s_axis_tdata;{line}", 1))
     assert len(truncations(found)) == 1
 
 
 def test_hardware_too_deep_for_the_converter(monkeypatch) -> None:
-    def too_deep(top, **options) -> str:
-        Fragment.get(top, None)
+    def too_deep(design, **options) -> tuple[str, object]:
         raise RecursionError
 
-    monkeypatch.setattr(verilog.verilog, "convert", too_deep)
+    monkeypatch.setattr(verilog.verilog, "convert_fragment", too_deep)
     net, limit = network(), sys.getrecursionlimit()
     hardware = Hardware.for_network(net)
     with pytest.raises(FirstspikeError, match="too deep for the Verilog converter"):
@@ -222,13 +157,13 @@ def test_hardware_too_deep_for_the_converter(monkeypatch) -> None:
 def test_images_hold_the_network(core, folders) -> None:
     net, options = CORES[core]
     hardware = Hardware.for_network(net, **options)
-    assert images.read(folders[core], hardware, "mem") == images.contents(net, hardware)
+    assert load_contents(folders[core], manifest_of(folders[core]), hardware) == images.contents(net, hardware)
     text = (folders[core] / "top.v").read_text()
     for memory in hardware.memories:
         rows, bits = max(2, memory.depth), memory.row_bits
-        declared = re.findall(rf"^  reg (?:\[(\d+):0\] )?{memory.name} \[(\d+):0\];$", text, re.M)
+        declared = re.findall(rf"^  reg (?:\[(\d+):0\] )?{memory.name} \[0:(\d+)\];$", text, re.M)
         assert [(int(high or 0) + 1, int(last) + 1) for high, last in declared] == [(bits, rows)]
-        assert text.count(f'$readmemh("{memory.name}.mem", {memory.name});') == 1
+        assert text.count(f'$readmemh("top_{memory.name}.mem", {memory.name});') == 1
     assert text.count("$readmemh") == len(hardware.memories)
 
 
@@ -244,10 +179,10 @@ def memory_text(values: list[str], name: str = MEMORY.name) -> str:
 @pytest.mark.smoke
 def test_initial_values_become_an_image() -> None:
     text = memory_text(["9'h005", "9'd4", "9'h003", "9'h0c8"])
-    image = f'  reg x;\n  initial $readmemh("{MEMORY.name}.mem", {MEMORY.name});\nend\n'
-    assert verilog._read_image(text, MEMORY, ROWS) == image
+    image = f'  reg x;\n  initial $readmemh("x.mem", {MEMORY.name});\nend\n'
+    assert verilog._read_image(text, MEMORY, ROWS, "x.mem") == image
     longer = memory_text(["9'h005", "9'd4", "9'h003", "9'h0c8", "9'h000"])  # a row that only fills up
-    assert verilog._read_image(longer, MEMORY, ROWS) == image
+    assert verilog._read_image(longer, MEMORY, ROWS, "x.mem") == image
 
 
 @pytest.mark.smoke
@@ -264,7 +199,7 @@ def test_initial_values_become_an_image() -> None:
 )
 def test_other_initial_values_are_refused(text, message) -> None:
     with pytest.raises(RuntimeError, match=message):
-        verilog._read_image(text, MEMORY, ROWS)
+        verilog._read_image(text, MEMORY, ROWS, "x.mem")
 
 
 def test_wrong_contents_do_not_pass_the_generator(monkeypatch) -> None:
@@ -272,15 +207,16 @@ def test_wrong_contents_do_not_pass_the_generator(monkeypatch) -> None:
     net = network()
     hardware = Hardware.for_network(net)
     contents = images.contents(net, hardware)
-    original = verilog.verilog.convert
+    original = verilog.verilog.convert_fragment
     changed = re.compile(r"(layer0_kernel\[0\] = \d+'h)([0-9a-f]+);")
 
-    def damaged(*arguments, **options) -> str:
-        text, count = changed.subn(lambda m: f"{m[1]}{int(m[2], 16) ^ 1:x};", original(*arguments, **options))
+    def damaged(*arguments, **options) -> tuple[str, object]:
+        text, names = original(*arguments, **options)
+        text, count = changed.subn(lambda m: f"{m[1]}{int(m[2], 16) ^ 1:x};", text)
         assert count == 1
-        return text
+        return text, names
 
-    monkeypatch.setattr(verilog.verilog, "convert", damaged)
+    monkeypatch.setattr(verilog.verilog, "convert_fragment", damaged)
     with pytest.raises(RuntimeError, match="layer0_kernel has other contents"):
         verilog.convert(hardware, contents)
 
@@ -307,8 +243,8 @@ def test_manifest_lists_all_there_is(core, folders) -> None:
     folder, hardware = folders[core], Hardware.for_network(net, **options)
     manifest = manifest_of(folder)
 
-    top = (folder / "top.v").read_text().partition("\nmodule top(")[2].partition("\nendmodule")[0]
-    pins = re.findall(r"^  (input|output) (?:\[(\d+):0\] )?(\w+);$", top, re.M)
+    top = (folder / "top.v").read_text().partition("\nmodule top (")[2].partition("\n);")[0]
+    pins = re.findall(r"^  (input|output) wire (?:\[(\d+):0\] )?(\w+),?$", top, re.M)
     assert manifest["ports"] == {
         name: {"direction": way.removesuffix("put"), "width": int(high or 0) + 1} for way, high, name in pins
     }
@@ -331,6 +267,7 @@ def test_manifest_lists_all_there_is(core, folders) -> None:
 
     made = {path.name for path in folder.iterdir()} - {"top.json", ".firstspike"}
     assert manifest["files"] == {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in made}
+    assert manifest["fingerprint"] == hardware.fingerprint
     assert manifest["network"] == {"digest": net.digest, "shape": net.shape_name}
     words = None if hardware.input == "events" else -(-net.sizes[0] // 4)
     assert manifest["frame_words"] == words
@@ -349,7 +286,7 @@ def copy(folders, tmp_path) -> Path:
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize("name", ["top.v", "layer1_weight.mem", "digest.mem"])
+@pytest.mark.parametrize("name", ["top.v", "top_layer1_weight.mem", "top_digest.mem"])
 def test_a_changed_or_missing_file_is_refused(name, copy) -> None:
     original = (copy / name).read_bytes()
     (copy / name).write_bytes(original.replace(b"0", b"1", 1))
@@ -365,8 +302,10 @@ def test_a_changed_or_missing_file_is_refused(name, copy) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 1}, "has manifest format 1, not 2"),
-        ({"format": "2"}, "has manifest format '2', not 2"),
+        ({"format": 2}, "has manifest format 2, not 3"),
+        ({"format": "3"}, "has manifest format '3', not 3"),
+        ({"fingerprint": "0" * 64}, "was changed: hardware and fingerprint differ"),
+        ({"fingerprint": None}, "was changed: hardware and fingerprint differ"),
         ({"hardware": {}}, "not a description of hardware"),
         ({"hardware": None}, "not a description of hardware"),
         ({"files": None}, "is not a generated folder"),

@@ -6,6 +6,8 @@ take depths, widths and order from here. A network fits the hardware or is refus
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -46,6 +48,8 @@ class Hardware:
         ``pixels``: four bytes to a word of the input stream, encoded in the core. ``events``: spikes come encoded.
     monitor
         Whether the core has the event-monitor stream.
+    counters
+        Whether it counts images, clocks, spikes and additions (:data:`~firstspike.contract.registers.COUNTERS`).
 
     Raises
     ------
@@ -61,10 +65,14 @@ class Hardware:
     layers: tuple[LayerShape, ...]
     input: InputKind = "pixels"
     monitor: bool = True
+    counters: bool = True
 
     def __post_init__(self) -> None:
         if self.input not in ("pixels", "events"):
             raise FirstspikeError(f"unknown input {self.input!r}", "use 'pixels' or 'events'")
+        for name in ("monitor", "counters"):
+            if not isinstance(getattr(self, name), bool):
+                raise FirstspikeError(f"{name} is {getattr(self, name)!r}", "use true or false")
         if self.layers[-1].membrane_bits > WORD_BITS:
             raise FirstspikeError(
                 f"output membranes have {self.layers[-1].membrane_bits} bits; a result word holds {WORD_BITS}",
@@ -103,6 +111,7 @@ class Hardware:
         test_clocks: int | None = None,
         input: InputKind = "pixels",
         monitor: bool = True,
+        counters: bool = True,
         spare_membrane_bits: int = 0,
     ) -> Hardware:
         """The hardware that holds ``network``.
@@ -120,7 +129,7 @@ class Hardware:
         test_clocks
             A search tests as few neurons a clock as test all within so many clocks. Default: as many as an image of
             pixels takes to come in, so that a search never limits the throughput.
-        input, monitor
+        input, monitor, counters
             As for the class.
         spare_membrane_bits
             Added to every membrane, so that other networks of the same shape fit later.
@@ -171,6 +180,7 @@ class Hardware:
             layers=tuple(shapes),
             input=input,
             monitor=monitor,
+            counters=counters,
         )
         hardware.check(network)
         return hardware
@@ -327,6 +337,14 @@ class Hardware:
             if (memory.role, memory.layer) == (role, layer):
                 return memory
         raise KeyError((role, layer))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of all of this, which no two cores that differ share.
+
+        Of the text of :meth:`to_json` as JSON, keys sorted, without white space.
+        """
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
         """A mapping of JSON values from which :meth:`from_json` makes this object again."""

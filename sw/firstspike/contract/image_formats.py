@@ -200,14 +200,14 @@ def rows_of(memory: Memory, words: Sequence[int]) -> list[int]:
     return [int.from_bytes(data[i : i + size], "little") for i in range(0, len(data), size)]
 
 
-def render_binary(memories: Sequence[Memory], fingerprint: str, contents: Mapping[str, Sequence[int]]) -> bytes:
+def render_binary(memories: Sequence[Memory], layout_digest: str, contents: Mapping[str, Sequence[int]]) -> bytes:
     """``network.bin``: every memory in the order of the load port.
 
     Parameters
     ----------
     memories
         The core's memories; the first is the digest.
-    fingerprint
+    layout_digest
         SHA-256 (hex) of what a core must agree on.
     contents
         Rows of each memory.
@@ -218,13 +218,13 @@ def render_binary(memories: Sequence[Memory], fingerprint: str, contents: Mappin
         words = words_of(memory, contents[memory.name])
         body += _RECORD.pack(memory.index, memory.depth, memory.words) + struct.pack(f"<{len(words)}I", *words)
     size = _HEADER.size + len(body) + _CRC.size
-    core = struct.unpack(f">{DIGEST_WORDS}I", bytes.fromhex(fingerprint))
+    core = struct.unpack(f">{DIGEST_WORDS}I", bytes.fromhex(layout_digest))
     data = _HEADER.pack(MAGIC, BINARY_VERSION, size, len(memories), *contents[memories[0].name], *core) + bytes(body)
     return data + _CRC.pack(zlib.crc32(data))
 
 
-def parse_binary(memories: Sequence[Memory], fingerprint: str, data: bytes) -> dict[str, list[int]]:
-    """The contents that :func:`render_binary` wrote, for a core with the same memories and fingerprint.
+def parse_binary(memories: Sequence[Memory], layout_digest: str, data: bytes) -> dict[str, list[int]]:
+    """The contents that :func:`render_binary` wrote, for a core with the same memories and rules.
 
     Raises
     ------
@@ -245,9 +245,9 @@ def parse_binary(memories: Sequence[Memory], fingerprint: str, data: bytes) -> d
         raise FirstspikeError(f"{what} was changed since it was written (CRC-32 differs)", AGAIN)
     if version != BINARY_VERSION:
         raise FirstspikeError(f"{what} has version {version}; this program reads version {BINARY_VERSION}", AGAIN)
-    if core != fingerprint or count != len(memories):
+    if core != layout_digest or count != len(memories):
         raise FirstspikeError(
-            f"{what} is for another core (fingerprint {core[:8]}, this core has {fingerprint[:8]})",
+            f"{what} is for another core (layout {core[:8]}, this core has {layout_digest[:8]})",
             "export the network for this core",
         )
     contents: dict[str, list[int]] = {}

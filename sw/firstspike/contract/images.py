@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from firstspike.artefact import new_folder
-from firstspike.contract.hardware import DIGEST_WORDS, Hardware
+from firstspike.contract.hardware import Hardware
 from firstspike.contract.image_formats import (
     AGAIN,
     TEXT_FORMATS,
@@ -28,6 +28,7 @@ from firstspike.contract.image_formats import (
     words_of,
 )
 from firstspike.contract.memory import Memory
+from firstspike.contract.words import hash_words
 from firstspike.errors import FirstspikeError
 from firstspike.network.model import Conv2d, Dense, IntArray, Layer, Network, Population
 
@@ -126,12 +127,15 @@ def network(
 
 
 def digest_words(network: Network) -> list[int]:
-    """The digest as 8 words: word 0 is its first 4 bytes, the first byte highest (its first 8 hex digits)."""
-    return [int(network.digest[8 * i : 8 * i + 8], 16) for i in range(DIGEST_WORDS)]
+    """The digest as 8 words (:func:`~firstspike.contract.words.hash_words`)."""
+    return hash_words(network.digest)
 
 
-def fingerprint(hardware: Hardware) -> str:
-    """SHA-256 (hex) of what a core and ``network.bin`` must agree on: rules of computing, layers, and memories."""
+def layout_digest(hardware: Hardware) -> str:
+    """SHA-256 (hex) of what a core and ``network.bin`` must agree on: rules of computing, layers, and memories.
+
+    Cores that take the same file may differ otherwise; :attr:`Hardware.fingerprint` tells those apart.
+    """
     rules = [hardware.steps, hardware.fire_start, hardware.readout, hardware.simultaneous]
     layers = [
         [x.kind, x.input_shape, x.channels, x.kernel, x.stride, x.padding, x.pool, x.product] for x in hardware.layers
@@ -156,7 +160,7 @@ def load_words(source: bytes | Mapping[str, Sequence[int]], hardware: Hardware) 
         if the source is damaged or is not for this core.
 
     """
-    rows = parse_binary(hardware.memories, fingerprint(hardware), source) if isinstance(source, bytes) else source
+    rows = parse_binary(hardware.memories, layout_digest(hardware), source) if isinstance(source, bytes) else source
     words = {}
     for memory in hardware.memories:
         if memory.name not in rows:
@@ -190,7 +194,7 @@ def write(
     files: dict[str, bytes] = {}
     for name in formats:
         if name == "bin":
-            files[BINARY] = render_binary(hardware.memories, fingerprint(hardware), rows)
+            files[BINARY] = render_binary(hardware.memories, layout_digest(hardware), rows)
         else:
             render = TEXT_FORMATS[name].render
             files |= {f"{m.name}.{name}": render(m, rows[m.name]).encode() for m in hardware.memories}
@@ -203,8 +207,10 @@ def write(
     return tuple(folder / file for file in files)
 
 
-def read(folder: Path | str, hardware: Hardware, format: str = "bin") -> Contents:
-    """The contents that :func:`write` wrote in one format.
+def read(
+    folder: Path | str, hardware: Hardware, format: str = "bin", names: Mapping[str, str] | None = None
+) -> Contents:
+    """The contents that :func:`write` wrote in one format; or, in a text format, files of other ``names`` by memory.
 
     Raises
     ------
@@ -215,9 +221,10 @@ def read(folder: Path | str, hardware: Hardware, format: str = "bin") -> Content
     folder = Path(folder)
     _check_format(format)
     if format == "bin":
-        return _parsed(folder / BINARY, lambda data: parse_binary(hardware.memories, fingerprint(hardware), data))
+        return _parsed(folder / BINARY, lambda data: parse_binary(hardware.memories, layout_digest(hardware), data))
     parse = partial(_parse_text, TEXT_FORMATS[format])
-    return {m.name: _parsed(folder / f"{m.name}.{format}", partial(parse, m)) for m in hardware.memories}
+    names = names or {m.name: f"{m.name}.{format}" for m in hardware.memories}
+    return {m.name: _parsed(folder / names[m.name], partial(parse, m)) for m in hardware.memories}
 
 
 def _check_format(name: str) -> None:

@@ -6,13 +6,13 @@ RTL, drivers and benches take the fields of a word from here.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from firstspike.contract.hardware import INDEX_BITS, PIXELS_PER_WORD, Hardware
+from firstspike.contract.hardware import DIGEST_WORDS, INDEX_BITS, PIXELS_PER_WORD, Hardware
 
 Words = NDArray[np.uint32]
 
@@ -41,6 +41,16 @@ def pack(layout: Mapping[str, int], **values: int) -> int:
     if values:
         raise ValueError(f"no field {min(values)}")
     return word
+
+
+def hash_words(digits: str) -> list[int]:
+    """A SHA-256 in hex as 8 words: word 0 is its first 4 bytes, the first byte highest (its first 8 digits)."""
+    return [int(digits[8 * i : 8 * i + 8], 16) for i in range(DIGEST_WORDS)]
+
+
+def hash_digits(words: Sequence[int]) -> str:
+    """The inverse of :func:`hash_words`."""
+    return "".join(f"{word:08x}" for word in words)
 
 
 def field(layout: Mapping[str, int], name: str, words: NDArray[np.integer]) -> NDArray[np.int64]:

@@ -257,6 +257,8 @@ class HardwareConfig(Section):
         ``pixels`` or ``events`` on the input stream.
     monitor
         Whether the core has the event-monitor stream.
+    counters
+        Whether the core counts images, clocks, spikes and additions.
     spare_membrane_bits
         Added to every membrane, so that other networks of the shape fit later.
 
@@ -280,6 +282,8 @@ class HardwareConfig(Section):
     input: InputKind = field(default="pixels", metadata=choice(*get_args(InputKind)))
     #: The monitor is what the equality of spike times is checked with.
     monitor: bool = field(default=True, metadata=allow("true or false", bool))
+    #: What a board says of its work, and an estimate of energy needs.
+    counters: bool = field(default=True, metadata=allow("true or false", bool))
     #: The trained network's own widths.
     spare_membrane_bits: int = field(default=0, metadata=whole(0, 16))
 

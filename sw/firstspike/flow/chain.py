@@ -115,19 +115,19 @@ def export(workspace: Workspace) -> Path:
     return workspace.images
 
 
-def generate(workspace: Workspace) -> Path:
-    """Write Verilog, manifest, and the memory images that the Verilog reads.
+def generate(workspace: Workspace, name: str | None = None) -> Path:
+    """Write Verilog, manifest, and the memory images that the Verilog reads; ``name`` is that of the top module.
 
     Raises
     ------
     FirstspikeError
-        if there is no network, or it does not fit the hardware asked for.
+        if there is no network, it does not fit the hardware asked for, or the name cannot be that of a module.
 
     """
-    from firstspike_rtl.top import verilog
+    from firstspike_rtl.top import pins, verilog
 
     with workspace.timed("generate"):
-        verilog.generate(workspace.frozen, workspace.hardware, workspace.rtl)
+        verilog.generate(workspace.frozen, workspace.hardware, workspace.rtl, pins.NAME if name is None else name)
     return workspace.rtl
 
 

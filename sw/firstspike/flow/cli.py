@@ -105,10 +105,15 @@ def export(
 
 @app.command(epilog="Example: firstspike generate examples/digits.toml --clocks 100")
 def generate(
-    experiment: ExperimentFile, out: Out = None, lanes: Lanes = None, clocks: Clocks = None, blocks: Blocks = None
+    experiment: ExperimentFile,
+    out: Out = None,
+    lanes: Lanes = None,
+    clocks: Clocks = None,
+    blocks: Blocks = None,
+    name: Annotated[str | None, typer.Option(help="Of the top module and its files (default: top)")] = None,
 ) -> None:
     """Generate the Verilog and its manifest, and show what each layer takes; writes rtl/."""
-    _generate(_folded(_opened(experiment, out), lanes, clocks, blocks))
+    _generate(_folded(_opened(experiment, out), lanes, clocks, blocks), name)
 
 
 @app.command(epilog="Example: firstspike simulate examples/digits.toml --images 20 --waves")
@@ -295,8 +300,8 @@ def _folded(workspace: Workspace, lanes: str | None, clocks: int | None, blocks:
     )
 
 
-def _generate(workspace: Workspace) -> None:
-    _stage(chain.generate, workspace)
+def _generate(workspace: Workspace, name: str | None = None) -> None:
+    _stage(chain.generate, workspace, name=name)
     if workspace.images in freshness.stale(workspace):
         _stage(chain.export, workspace)
     console().print(chain.folding_table(workspace))

@@ -36,7 +36,9 @@ def stale(workspace: Workspace) -> dict[Path, FirstspikeError]:
 
 
 def _of_manifest(manifest: dict[str, Any]) -> dict[str, str]:
-    return {"network": manifest["network"]["digest"], "verilog": manifest["files"]["top.v"]}
+    from firstspike_rtl.top.verilog import verilog_digest
+
+    return {"network": manifest["network"]["digest"], "verilog": verilog_digest(manifest)}
 
 
 def _artefacts(workspace: Workspace, hardware: Hardware) -> Iterator[tuple[Path, str, dict[str, Any]]]:
@@ -59,9 +61,8 @@ def _artefacts(workspace: Workspace, hardware: Hardware) -> Iterator[tuple[Path,
         if path.exists():
             content = read_json(path, f"run 'firstspike {verb}' again")
             yield path, verb, {part: content.get(part) for part in parts}
-    if (workspace.vivado / "top.json").exists():
-        manifest = read_json(workspace.vivado / "top.json", "run 'firstspike vivado' again")
-        yield workspace.vivado, "vivado", _of_manifest(manifest)
+    for path in workspace.vivado.glob("*.json"):
+        yield workspace.vivado, "vivado", _of_manifest(read_json(path, "run 'firstspike vivado' again"))
     if workspace.inference.exists():
         pictures = read_json(workspace.inference, "run 'firstspike infer' again")
         yield workspace.inference, "infer", {"network": pictures[0].get("network")}

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from firstspike.contract.hardware import Hardware
+from firstspike.contract.registers import check_counters
 from firstspike.contract.words import Records
 from firstspike.energy.estimate import describe, summary
 from firstspike.energy.operations import Counters
@@ -77,15 +78,19 @@ def infer(
 
             hardware, rate = _device(workspace, board)
             hardware.check(network)
+            if energy:
+                check_counters(hardware)
             with host.Device.open(port, hardware, baud=baud or rate) as device:
                 device.use(network, progress)
-                result, counters = device.infer(bytes_in), device.counters()
+                result, counters = device.infer(bytes_in), device.counters() if energy else {}
         elif rtl:
             from firstspike_verify.models.verilated import VerilatedCore
 
-            workspace.generated()  # whose memories hold this network
+            _, hardware = workspace.generated()  # whose memories hold this network
+            if energy:
+                check_counters(hardware)
             with VerilatedCore(workspace.rtl, workspace.verilated, fast=False) as core:
-                result, counters, hardware = core.run(bytes_in, network).result, core.counters(), core.hardware
+                result, counters = core.run(bytes_in, network).result, core.counters() if energy else {}
         else:
             result = golden.run(network, bytes_in)
     classes, membranes = result.classes.tolist(), result.membranes.tolist()

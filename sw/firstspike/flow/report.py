@@ -41,7 +41,7 @@ def write(workspace: Workspace) -> dict[str, Any]:
     for path in (workspace.surrogate, workspace.simulation, workspace.images):
         if path in old:
             raise old[path]
-    if "counters" not in simulation:
+    if "counters_from" not in simulation:
         raise FirstspikeError(f"{workspace.simulation} is of an older version", "run 'firstspike simulate' again")
     labels = dataset.test_labels
     with workspace.timed("golden"):
@@ -49,6 +49,7 @@ def write(workspace: Workspace) -> dict[str, Any]:
     spikes = result.spikes(network).mean(axis=0)
     simulated = simulation["images"]
     estimated = energy_estimate.summary(hardware, Counters.read(simulation["counters"]))
+    estimated["counters"] = simulation["counters_from"]
     with workspace.timed("plots"):
         plots.raster(network, result[:1], dataset.test_images[0], int(labels[0]), workspace.raster)
         plots.kernels(network, workspace.kernels)
@@ -94,6 +95,7 @@ def write(workspace: Workspace) -> dict[str, Any]:
             "clock_domain": "aclk",
             "input": hardware.input,
             "monitor": hardware.monitor,
+            "counters": hardware.counters,
             "memory_bits": {memory.name: memory.depth * memory.row_bits for memory in hardware.memories},
             **_routed(workspace),
         },

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from firstspike.contract.hardware import Hardware
 from firstspike.errors import FirstspikeError
 from firstspike.flow.workspace import Workspace, read_json, write_json
 from firstspike.network import golden
@@ -79,7 +80,7 @@ def simulate(
 
     """
     from firstspike_rtl.clocks import cycles
-    from firstspike_rtl.top.verilog import load_manifest
+    from firstspike_rtl.top.verilog import load_manifest, verilog_digest
     from firstspike_verify.checks import scoreboard
     from firstspike_verify.models import netlist as synthesis
     from firstspike_verify.models.compilation import compile_core
@@ -109,7 +110,7 @@ def simulate(
         core.load(network)
     with workspace.timed(f"simulate{suffix}"), core:
         streamed = core.run(pictures, network, stall=stall, seed=seed)
-        counters = core.counters()
+        counters = core.counters() if core.hardware.counters else golden_counters(core.hardware, expected)
         alone = core.run(pictures, network, send_membranes=False, one_at_a_time=True, stall=stall, seed=seed)
     spikes = {"spike_times"} if core.hardware.monitor else set()
     first = scoreboard.compare(expected, streamed.result, seed, parts=set(scoreboard.PARTS) - {"spike_times"} | spikes)
@@ -119,7 +120,7 @@ def simulate(
         target,
         {
             "network": network.digest,
-            "verilog": manifest["files"]["top.v"],
+            "verilog": verilog_digest(manifest),
             "images": len(pictures),
             "seed": seed,
             "stall": stall,
@@ -133,11 +134,29 @@ def simulate(
                 "compared": first.compared + second.compared,
             },
             "counters": counters,
+            "counters_from": "rtl" if core.hardware.counters else "golden",
             "first_difference": None if first.ok and second.ok else (second if first.ok else first).describe(),
             "cycles": _cycles(streamed, alone, predicted) | ({"predicted_equal": None} if stall else {}),
         },
     )
     return target
+
+
+def golden_counters(hardware: Hardware, result: golden.Result) -> dict[str, list[int]]:
+    """What the counters of a core would read after these images back to back, from the golden model's spikes.
+
+    The clocks are those that are predicted from the first word of the first image to the last record.
+    """
+    from firstspike_rtl.clocks import cycles
+
+    spikes = [int((times < x.input_codes).sum()) for times, x in zip(result.spike_times, hardware.layers, strict=True)]
+    return {
+        "images": [len(result)],
+        "faults": [0],
+        "clocks": [int(cycles.predict(hardware, result).finished[-1]) + 1],
+        "spikes": spikes,
+        "active": cycles.floor(hardware, result).sum(axis=0).tolist(),
+    }
 
 
 def _simulation(workspace: Workspace, reload: Path | None, netlist: bool) -> Path:

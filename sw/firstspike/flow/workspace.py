@@ -263,6 +263,7 @@ class Workspace:
             "product": wanted.product,
             "input": wanted.input,
             "monitor": wanted.monitor,
+            "counters": wanted.counters,
             "spare_membrane_bits": wanted.spare_membrane_bits,
         }
         try:

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firstspike.contract import images, registers, words
-from firstspike.contract.hardware import DIGEST_WORDS, Hardware
+from firstspike.contract.hardware import Hardware
 from firstspike.errors import FirstspikeError
 from firstspike.host import link
+from firstspike.host.counters import Totals
 from firstspike.host.link import DEFAULT_BAUD, Frame, LinkError, Status, Type
 from firstspike.host.port import Port, open_port, reason
 from firstspike.network.model import Network, check_images
@@ -69,6 +70,7 @@ class Device:
         self._connected = False
         self._seconds_per_byte = self._seconds_per_image = 0.0
         self._network: Network | None = None
+        self._totals = Totals(hardware, self._read)
         #: Requests sent again, and frames that were dropped as they were no answer to the last request.
         self.repeated = self.strays = 0
 
@@ -129,24 +131,14 @@ class Device:
                 "use the software that generated it",
             )
         clock_hz, divisor, *_ = rest
+        self._totals.clock_hz = clock_hz
         if (version, *rest) != link.hello_words(self.hardware, clock_hz, divisor):
             raise FirstspikeError(
                 "the device is other hardware than expected", "give the manifest that was generated with its bitstream"
             )
         self._seconds_per_byte = link.UART_BITS * divisor / clock_hz
         self._seconds_per_image = link.patience_clocks(self.hardware) / clock_hz
-        constants = {
-            "identity": [registers.IDENTITY],
-            "version": [registers.INTERFACE_VERSION],
-            "shape": [registers.shape_word(self.hardware)],
-            "sizes": list(self.hardware.sizes),
-        }
-        for name, values in constants.items():
-            found = self._read(name)
-            if found != values:
-                raise FirstspikeError(
-                    f"register {name} of the device is {found}, not {values}", "make the bitstream again"
-                )
+        registers.check_core(self.hardware, self._read)
         self._connected = True
 
     def digest(self) -> str:
@@ -159,7 +151,7 @@ class Device:
 
         """
         self._ready()
-        return "".join(f"{word:08x}" for word in self._read("digest"))
+        return words.hash_digits(self._read("digest"))
 
     def use(self, network: Network, progress: Callable[[float], None] = lambda done: None) -> None:
         """Have ``network`` in the core, ready for images: load it unless it is there already.
@@ -198,32 +190,25 @@ class Device:
         contents = images.load_words(images.contents(network, self.hardware), self.hardware)
         self._ready()
         self._network = None
-        self._write("control", [0])
-        digest = self.hardware.memory("digest")
-        self._fill(digest.index, [0] * DIGEST_WORDS, lambda words: None)
-        total, done = sum(len(x) for x in contents.values()), 0
-
-        def count(words: int) -> None:
-            nonlocal done
-            done += words
-            progress(done / total)
-
-        for memory in sorted(self.hardware.memories, key=lambda memory: memory.role == "digest"):
-            self._fill(memory.index, contents[memory.name], count)
+        steps = list(registers.load_steps(self.hardware, contents))
+        total, done = sum(len(values) for _, values in steps), 0
+        for name, values in steps:
+            for begin in range(0, len(values), self._chunk_words):
+                chunk = values[begin : begin + self._chunk_words]
+                self._write(name, chunk)
+                done += len(chunk)
+                progress(done / total)
         if self.digest() != network.digest:
             raise self._failed("the device holds another digest than was loaded", AGAIN)
         self._start(network)
 
-    def _fill(self, memory: int, data: Sequence[int], count: Callable[[int], None]) -> None:
-        self._write("load_memory", [memory])
-        for begin in range(0, len(data), self._chunk_words):
-            chunk = data[begin : begin + self._chunk_words]
-            self._write("load_data", chunk)
-            count(len(chunk))
-
     def _start(self, network: Network) -> None:
         control = registers.ENABLE | registers.SEND_MEMBRANES
-        self._write("control", [control | (registers.CLEAR_COUNTERS if self._network is not network else 0)])
+        if self._network is network:
+            self._write("control", [control])
+        else:
+            self._write("control", [control | registers.CLEAR_COUNTERS])
+            self._totals.clear()
         self._network = network
 
     def infer(self, pictures: NDArray[np.uint8]) -> words.Records:
@@ -254,6 +239,7 @@ class Device:
             self._resume(network)
         records = []
         for frame in self._frames(network, flat):
+            self._totals.poll()
             record = self._exchange(Type.IMAGE, frame)
             if len(record) != link.record_words(self.hardware):
                 raise self._failed(f"a result of {len(record)} words, not {link.record_words(self.hardware)}", AGAIN)
@@ -271,22 +257,28 @@ class Device:
         if self.digest() != network.digest:
             self._network = None
             raise LinkError("the device no longer holds the network", "load it again")
+        if self.hardware.counters:
+            self._totals.read()  # before new clocks hide that it was restarted
         self._start(network)
 
     def counters(self) -> dict[str, list[int]]:
-        """The core's counters since the network was loaded, by name of their register; modulo 2**32.
+        """The core's counters since the network was loaded, by name of their register, beyond their 32 bits.
 
         ``images`` and ``faults`` (malformed images), ``clocks`` while enabled, ``spikes`` of each population, and
-        ``active``: clocks in which each layer added to membranes.
+        ``active``: clocks in which each layer added to membranes. What was counted between the last look, here or in
+        :meth:`infer`, and a reset of the device is lost.
 
         Raises
         ------
         LinkError
             if the device does not answer.
+        FirstspikeError
+            if the core was generated without counters.
 
         """
+        registers.check_counters(self.hardware)
         self._ready()
-        return {name: self._read(name) for name in registers.COUNTERS}
+        return self._totals.read()
 
     def _ready(self) -> None:
         if not self._connected:

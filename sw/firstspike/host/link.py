@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-from firstspike.contract import images, words
-from firstspike.contract.hardware import DIGEST_WORDS, Hardware
+from firstspike.contract import words
+from firstspike.contract.hardware import Hardware
 from firstspike.contract.memory import WORD_BITS
 from firstspike.errors import FirstspikeError
 
-#: Of frames, types and statuses; a host refuses another one.
-VERSION = 1
+#: Of frames, types, statuses and payloads; a host refuses another one.
+VERSION = 2
 DEFAULT_BAUD = 115_200
 
 #: Framing of RFC 1055 (SLIP): END before and after each frame, and in no other place.
@@ -215,8 +215,7 @@ def hello_words(hardware: Hardware, clock_hz: int, divisor: int) -> tuple[int, .
     """
     if clock_hz >> WORD_BITS:
         raise ValueError(f"a clock of {clock_hz} Hz does not fit {WORD_BITS} bits")
-    fingerprint = images.fingerprint(hardware)
-    return VERSION, clock_hz, divisor, *(int(fingerprint[8 * i : 8 * i + 8], 16) for i in range(DIGEST_WORDS))
+    return VERSION, clock_hz, divisor, *words.hash_words(hardware.fingerprint)
 
 
 def patience_clocks(hardware: Hardware) -> int:

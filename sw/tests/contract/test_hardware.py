@@ -131,6 +131,7 @@ def test_json_there_and_back(data: st.DataObject) -> None:
         test_clocks=data.draw(st.one_of(st.none(), st.integers(1, 50))),
         input=data.draw(st.sampled_from(["pixels", "events"])),
         monitor=data.draw(st.booleans()),
+        counters=data.draw(st.booleans()),
         spare_membrane_bits=data.draw(st.integers(0, 2)),
     )
     assert Hardware.from_json(json.loads(json.dumps(hardware.to_json()))) == hardware

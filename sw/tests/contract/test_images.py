@@ -303,14 +303,14 @@ def test_a_binary_for_another_core_is_refused(written: tuple[Path, Network, Hard
         images.load_words((folder / "network.bin").read_bytes(), other)
 
 
-def test_the_monitor_and_the_fire_unit_do_not_matter_to_the_fingerprint() -> None:
+def test_the_monitor_and_the_fire_unit_do_not_matter_to_the_layout_digest() -> None:
     """As long as a slice has as many neurons: a row of the bias memory is a slice."""
     network = small_network()
     first, *same = (
         Hardware.for_network(network, lanes=[4, 2], **changes)
         for changes in ({"monitor": False}, {"monitor": True}, {"fire": "stepped"}, {"test_clocks": 1})
     )
-    assert {images.fingerprint(hardware) for hardware in same} == {images.fingerprint(first)}
+    assert {images.layout_digest(hardware) for hardware in same} == {images.layout_digest(first)}
     others = [
         Hardware.for_network(network, lanes=[4, 2], test_clocks=7),
         Hardware.for_network(network, lanes=[4, 2], spare_membrane_bits=1),
@@ -318,10 +318,10 @@ def test_the_monitor_and_the_fire_unit_do_not_matter_to_the_fingerprint() -> Non
         Hardware.for_network(network, lanes=[4, 2], input="events"),
         Hardware.for_network(small_network(first_spike=False), lanes=[4, 2]),
     ]
-    assert len({images.fingerprint(h) for h in [first, *others]}) == 6
+    assert len({images.layout_digest(h) for h in [first, *others]}) == 6
 
 
-def test_what_changes_a_result_but_no_memory_matters_to_the_fingerprint() -> None:
+def test_what_changes_a_result_but_no_memory_matters_to_the_layout_digest() -> None:
     """Shifting by 0 is not multiplying by 0; a stride or a padding has no memory of its own."""
     table = (1, 1, 1, 1)
     shapes = {"weight": np.ones((2, 1, 3, 3), np.int64), "bias": np.zeros(2, np.int64), "weight_bits": 2}
@@ -338,7 +338,7 @@ def test_what_changes_a_result_but_no_memory_matters_to_the_fingerprint() -> Non
             found.append(Hardware.for_network(network, product=product))
     memories = {tuple((m.name, m.depth, m.fields, m.field_bits, m.signed) for m in h.memories) for h in found}
     assert len(memories) == 1
-    assert len({images.fingerprint(h) for h in found}) == len(found)
+    assert len({images.layout_digest(h) for h in found}) == len(found)
 
 
 @pytest.mark.smoke

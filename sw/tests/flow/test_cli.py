@@ -116,7 +116,7 @@ def test_stages_one_by_one_give_the_same_network(chain_run: tuple[Path, str], tm
         assert "elsewhere" in done.stdout
     mine, before = tmp_path / "elsewhere", chain_run[0] / "build/tiny"
     assert Network.load(mine / "network").digest == Network.load(before / "network").digest
-    for name in ("top.v", "top.json", "layer0_weight.mem"):
+    for name in ("top.v", "top.json", "top_layer0_weight.mem"):
         assert (mine / "rtl" / name).read_bytes() == (before / "rtl" / name).read_bytes()
 
 
@@ -168,6 +168,37 @@ def test_lanes_for_a_target(ran: Path) -> None:
     (ran / "tiny.toml").write_text(EXPERIMENT.replace("lanes = [4, 3]", "clocks = 100"))
     assert firstspike("generate", "tiny.toml", cwd=ran).returncode == 0
     assert [layer.lanes for layer in load_manifest(ran / "build/tiny/rtl")[1].layers] == lanes[1]
+
+
+def test_a_core_of_another_name(ran: Path) -> None:
+    """Module, files and IP have the name; every stage behind it takes it from the manifest."""
+    done = firstspike("generate", "tiny.toml", "--name", "engine", cwd=ran)
+    assert done.returncode == 0, done.stderr
+    rtl = ran / "build/tiny/rtl"
+    assert {path.name.partition(".")[0].partition("_")[0] for path in rtl.iterdir()} - {""} == {"engine"}
+    modules = re.findall(r"^module (\w+) ", (rtl / "engine.v").read_text(), re.M)
+    assert modules[0] == "engine"
+    assert all(module.startswith("engine_") for module in modules[1:])
+    for verb, *options in (("vivado",), ("simulate", "--images", "5")):
+        done = firstspike(verb, "tiny.toml", *options, cwd=ran)
+        assert done.returncode == 0, done.stderr
+    vivado = ran / "build/tiny/vivado"
+    assert {path.name for path in vivado.glob("src/*.v")} == {"engine.v", "linked_engine.v", "arty_a7_100t.v"}
+    assert "linked_engine core (" in (vivado / "src/arty_a7_100t.v").read_text()
+    assert "module linked_engine (" in (vivado / "src/linked_engine.v").read_text()
+    script = (vivado / "build.tcl").read_text()
+    assert "set top {engine}\n" in script
+    assert "set ip {firstspike_engine}\n" in script
+    assert firstspike("export", "tiny.toml", cwd=ran).returncode == 0
+    done = firstspike("report", "tiny.toml", cwd=ran)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", ["release", "Signal", "2nd", "two words", "a.b", "net-1", ""])
+def test_names_that_no_module_can_have(name: str, ran: Path) -> None:
+    kind = "a word of Verilog or VHDL" if name in ("release", "Signal") else "no name of a module"
+    refused(firstspike("generate", "tiny.toml", "--name", name, cwd=ran), f"{name!r} is {kind}", "use letters, digits")
+    assert (ran / "build/tiny/rtl/top.v").exists()
 
 
 def test_options_that_would_play_no_part(tmp_path: Path) -> None:
@@ -282,11 +313,31 @@ def test_infer_by_golden_model_and_rtl(ran: Path) -> None:
     refused(firstspike("infer", "tiny.toml", *names, "--energy", cwd=ran), "no counters", "--rtl or --port")
 
 
+def test_a_core_without_counters(ran: Path) -> None:
+    """The same estimate from the golden model's counts, which the report says; what needs the core's is refused."""
+    path = ran / "build/tiny/report.json"
+    counted = json.loads(path.read_text())
+    (ran / "tiny.toml").write_text(EXPERIMENT + "counters = false\n")
+    for verb in ("generate", "simulate", "report"):
+        done = firstspike(verb, "tiny.toml", cwd=ran)
+        assert done.returncode == 0, done.stderr
+    report = json.loads(path.read_text())
+    report_page.validate(report)
+    assert (counted["hardware"]["counters"], report["hardware"]["counters"]) == (True, False)
+    assert (counted["energy_estimate"]["counters"], report["energy_estimate"]["counters"]) == ("rtl", "golden")
+    assert report["energy_estimate"] | {"counters": "rtl"} == counted["energy_estimate"]
+    assert report["mismatches"] == counted["mismatches"]
+    assert report["cycles"] == counted["cycles"]
+    Image.fromarray(np.full((8, 8), 90, np.uint8)).save(ran / "grey.png")
+    assert firstspike("infer", "tiny.toml", "grey.png", "--rtl", cwd=ran).returncode == 0
+    refused(firstspike("infer", "tiny.toml", "grey.png", "--rtl", "--energy", cwd=ran), "without counters", "true in")
+
+
 def test_an_older_simulation_is_refused(ran: Path) -> None:
-    """One without counters: the stage is to be run again."""
+    """One that does not say what counted: the stage is to be run again."""
     path = ran / "build/tiny/simulation.json"
     simulation = json.loads(path.read_text())
-    del simulation["counters"]
+    del simulation["counters_from"]
     path.write_text(json.dumps(simulation))
     refused(firstspike("report", "tiny.toml", cwd=ran), "older version", "firstspike simulate")
 
@@ -297,14 +348,14 @@ def test_a_difference_fails_the_run(
     """Another network in the RTL than in the golden model: the run fails, and tells how to repeat it."""
     monkeypatch.chdir(ran)
     workspace = Workspace.open(Path("tiny.toml"))
-    weights = workspace.rtl / "layer0_weight.mem"
+    weights = workspace.rtl / "top_layer0_weight.mem"
     lines = weights.read_text().splitlines()
     lines[20], lines[21] = lines[21], lines[20]
     weights.write_text("\n".join(lines) + "\n")
     manifest = json.loads((workspace.rtl / "top.json").read_text())
     import hashlib
 
-    manifest["files"]["layer0_weight.mem"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+    manifest["files"]["top_layer0_weight.mem"] = hashlib.sha256(weights.read_bytes()).hexdigest()
     (workspace.rtl / "top.json").write_text(json.dumps(manifest))
     monkeypatch.setattr(sys, "argv", ["firstspike", "simulate", "tiny.toml", "--images", "40", "--seed", "3"])
     with pytest.raises(SystemExit) as stop:

@@ -353,7 +353,7 @@ def test_generate_makes_images_of_other_lanes_again(done: Path, capsys: pytest.C
     workspace = opened(done)
     cli._generate(workspace.folded(lanes=[2, 1]))
     assert f"export: {workspace.images}" in capsys.readouterr().out
-    image, memory = workspace.images / "layer0_weight.mem", workspace.rtl / "layer0_weight.mem"
+    image, memory = workspace.images / "layer0_weight.mem", workspace.rtl / "top_layer0_weight.mem"
     assert image.read_bytes() == memory.read_bytes()
     cli._generate(workspace.folded(lanes=[2, 1]))
     assert "export" not in capsys.readouterr().out

@@ -169,15 +169,12 @@ class Board:
         raise AssertionError(request)
 
     def _read(self, name: str, index: int) -> int:
-        values = {
-            "identity": [registers.IDENTITY],
-            "version": [registers.INTERFACE_VERSION],
-            "shape": [registers.shape_word(self.hardware)],
-            "sizes": self.hardware.sizes,
+        values = registers.constants(self.hardware) | {
             "digest": self.digest,
             "spikes": [100, 101],
             "active": [200, 201],
-        } | {name: [value] for name, value in self.counts.items()}
+        }
+        values |= {name: [value % (1 << 32), value >> 32] for name, value in self.counts.items()}
         return values[name][index]
 
     def _write(self, name: str, values: list[int]) -> Status:
@@ -256,6 +253,51 @@ def test_images_and_networks(kind: str) -> None:
         check(device.infer(shown[:1]), FIRST, shown[:1])
     assert board.closed
     assert (device.repeated, device.strays, device.dropped) == (0, 0, 0)
+
+
+def test_counters_that_wrap_and_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device looks often enough while it infers; a restart loses only what nobody had looked at."""
+    board, device = make()
+    device.use(FIRST)
+    now, step = 0.0, (1 << 31) + 777
+    monkeypatch.setattr("firstspike.host.counters.time.monotonic", lambda: now)
+    device._totals.clear()
+    image = board._image
+
+    def long(frame: tuple[int, ...]) -> list[int]:
+        nonlocal now
+        for name in board.counts:
+            board.counts[name] += step - (name == "images")
+        now += step / CLOCK_HZ
+        return image(frame)
+
+    board._image = long  # type: ignore[method-assign]
+    shown = pictures(7)
+    check(device.infer(shown), FIRST, shown)
+    counters = device.counters()
+    assert (counters["images"], counters["faults"], counters["clocks"]) == ([7 * step],) * 3
+    board.restart()
+    with pytest.raises(LinkError, match="restarted"):
+        device.infer(shown)
+    check(device.infer(shown[:2]), FIRST, shown[:2])
+    counters = device.counters()
+    assert (counters["images"], counters["faults"], counters["clocks"]) == ([9 * step],) * 3
+
+
+@pytest.mark.smoke
+def test_a_core_without_counters() -> None:
+    board, device = make(counters=False)
+    shown = pictures(3)
+    device.use(FIRST)
+    check(device.infer(shown), FIRST, shown)
+    with pytest.raises(FirstspikeError, match="generated without counters"):
+        device.counters()
+    board.restart()
+    with pytest.raises(LinkError, match="restarted"):
+        device.infer(shown)
+    check(device.infer(shown), FIRST, shown)
+    addresses = {r.address() for n, r in registers.register_map(hardware()).items() if n in registers.COUNTERS}
+    assert not addresses & {request.payload[0] for request in board.executed if request.type == Type.READ}
 
 
 @pytest.mark.parametrize("mishap", ["lose_request", "lose_reply", "hold_reply"])
@@ -431,9 +473,10 @@ def test_images_that_do_not_fit_are_not_sent() -> None:
 
 @pytest.mark.smoke
 def test_other_hardware_is_refused() -> None:
-    """Also one that differs only in what no register shows."""
+    """Also one that differs only in what no memory shows."""
     core = hardware()
-    for other in (hardware(lanes=[2, 4]), hardware(input="events"), hardware(product="multiply")):
+    others = [{"lanes": [2, 4]}, {"input": "events"}, {"product": "multiply"}, {"monitor": False}, {"fire": "stepped"}]
+    for other in (hardware(**changes) for changes in others):
         board = Board(other, FIRST)
         with pytest.raises(FirstspikeError, match="other hardware than expected"):
             Device(board, core, timeout=TIMEOUT).connect()
@@ -444,7 +487,12 @@ def test_other_hardware_is_refused() -> None:
         Device(board, core, timeout=TIMEOUT).connect()
     board = Board(core, FIRST)
     board._read = lambda name, index: 0  # type: ignore[method-assign]
-    with pytest.raises(FirstspikeError, match="register identity of the device is"):
+    with pytest.raises(FirstspikeError, match="register identity reads 0x0, not 0x54544653"):
+        Device(board, core, timeout=TIMEOUT).connect()
+    board = Board(core, FIRST)
+    read, others = board._read, words.hash_words(hardware(lanes=[2, 4]).fingerprint)
+    board._read = lambda name, index: others[index] if name == "hardware" else read(name, index)  # type: ignore
+    with pytest.raises(FirstspikeError, match="the core was generated otherwise"):
         Device(board, core, timeout=TIMEOUT).connect()
 
 

@@ -141,10 +141,10 @@ class Bench:
                 stream.pause = False
 
     async def reset(self) -> None:
-        """Hold ``aresetn`` low for a few clocks, whatever is under way; frames not yet sent are dropped."""
+        """Hold ``aresetn`` low for a clock or more, whatever is under way; frames not yet sent are dropped."""
         self.dut.aresetn.value = 0
         self._drop()
-        await ClockCycles(self.clock, 3)
+        await ClockCycles(self.clock, self.random.choice((1, 1, 3)))
         self._drop()
         self.dut.aresetn.value = 1
         await ClockCycles(self.clock, 1)
@@ -193,9 +193,17 @@ class Bench:
 
     async def disable(self) -> None:
         """Stop the core, whatever is under way: drivers and monitors drop what they hold, as a user's would."""
-        for checker in self.streams:  # a stopped core drops what it offers
+        await self.stop()
+        await self.forget()
+
+    async def stop(self) -> None:
+        """Clear ``enable``; from then on a record or an event that is offered may vanish."""
+        for checker in self.streams:
             checker.paused = True
         await self.write("control", 0)
+
+    async def forget(self) -> None:
+        """After :meth:`stop`: everything under way is dropped, and rules hold again."""
         for stream in (self.source, self.sink, self.monitor):
             stream.assert_reset(True)
         self._drop()

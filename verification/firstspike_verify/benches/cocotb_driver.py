@@ -9,16 +9,35 @@ from typing import Any
 
 import cocotb
 import numpy as np
+import pytest
 from cocotb.task import Task, bridge, resume
 from cocotbext.axi.axis import AxiStreamFrame, AxiStreamSink, AxiStreamSource
 from numpy.typing import NDArray
 
+from firstspike.contract.hardware import Hardware
+from firstspike.contract.registers import ENABLE
 from firstspike.contract.words import Records
 from firstspike.energy import operations
-from firstspike.host.axi import Driver
+from firstspike.errors import FirstspikeError
+from firstspike.host.axi import DMACR, DMACR_RESET, DmaError, Driver
 from firstspike.network import golden
 from firstspike.network.model import Network
 from firstspike_verify.benches.bench import OKAY, Bench, Stalls
+
+#: Seconds, in which a simulation makes at least some thousand clocks.
+TIMEOUT = 5.0
+
+
+class Buffer(np.ndarray):
+    """Memory of the DMA; there is nothing to free."""
+
+    def freebuffer(self) -> None:
+        """As PYNQ's."""
+
+
+def allocate(shape: tuple[int, ...], kind: Any) -> Buffer:
+    """As PYNQ's."""
+    return np.zeros(shape, kind).view(Buffer)
 
 
 class DriverBench(Bench):
@@ -27,9 +46,9 @@ class DriverBench(Bench):
     async def _read_records(self) -> None:
         pass
 
-    def driver(self) -> Driver:
-        """The driver, to be made and used in a thread of :func:`cocotb.task.bridge`."""
-        return Driver(Mmio(self), Dma(self), self.hardware, lambda shape, kind: np.zeros(shape, kind))
+    def driver(self, hardware: Hardware | None = None) -> Driver:
+        """The driver, to be made and used in a thread of :func:`cocotb.task.bridge`; of the core, or of another."""
+        return Driver(Mmio(self), Dma(self), hardware or self.hardware, allocate, timeout=TIMEOUT)
 
     async def nothing_left(self) -> None:
         """No rule of a bus was broken, every frame was taken, and no further result comes."""
@@ -55,34 +74,79 @@ class Mmio:
         return value
 
     async def _write(self, offset: int, data: int) -> None:
+        if offset == self._bench.registers["control"].address():
+            if not data & ENABLE:
+                await self._bench.stop()
+                return
+            for checker in self._bench.streams:
+                checker.paused = False
         response = await self._bench.try_write(offset, data)
         assert response == OKAY, f"write of {offset:#x}: response {response}"
 
 
 class Dma:
-    """Two channels of which each does one transfer at a time."""
+    """Two channels of which each does one transfer at a time, and a reset."""
 
     def __init__(self, bench: Bench) -> None:
-        self.sendchannel, self.recvchannel = Sender(bench.source), Receiver(bench.sink)
+        self.sendchannel, self.recvchannel = Sender(bench, bench.source), Receiver(bench, bench.sink)
+        self.write = resume(self._reset)
+        self._bench = bench
+
+    def read(self, offset: int) -> int:
+        """The control register: the reset is over."""
+        assert offset == DMACR
+        return 0
+
+    async def _reset(self, offset: int, value: int) -> None:
+        assert (offset, value) == (DMACR, DMACR_RESET)
+        for channel in (self.sendchannel, self.recvchannel):
+            channel.cancel()
+        await self._bench.forget()
+        self._bench.sink.pause = True
 
 
 class Channel:
     """A transfer goes on while the driver does something else, until it waits."""
 
-    def __init__(self) -> None:
+    error = False
+
+    def __init__(self, bench: Bench) -> None:
         self._task: Task[None] | None = None
-        self.transfer, self.wait = resume(self._transfer), resume(self._wait)
+        self.running, self.transferred = True, 0
+        self.transfer, self.wait, self._over = resume(self._transfer), resume(self._wait), resume(self._poll)
+        self._bench = bench
+
+    @property
+    def idle(self) -> bool:
+        """Whether the transfer is over; a look takes some clocks, as on a bus."""
+        return bool(self._over())
+
+    def start(self) -> None:
+        """After a reset."""
+        self.running = True
+
+    def cancel(self) -> None:
+        """Reset: what is under way never ends."""
+        if self._task is not None:
+            self._task.cancel()
+        self._task, self.running = None, False
+
+    async def _poll(self) -> bool:
+        await self._bench.clocks(10)
+        return self._task is not None and self._task.done()
 
     async def _transfer(self, array: NDArray[np.uint32], start: int = 0, nbytes: int = 0) -> None:
         assert self._task is None, "the channel is not idle"
         assert array.dtype == np.uint32
+        assert self.running, "not started since the reset"
         length = nbytes or array.nbytes - start
         assert start + length <= array.nbytes
+        self.transferred = length
         self._task = cocotb.start_soon(self._move(array.view(np.uint8)[start : start + length]))
 
     async def _wait(self) -> None:
         assert self._task is not None, "nothing to wait for"
-        await self._task
+        assert self._task.done(), "the driver would wait for ever"
         self._task = None
 
     async def _move(self, data: NDArray[np.uint8]) -> None:
@@ -92,8 +156,8 @@ class Channel:
 class Sender(Channel):
     """To the core: a transfer is a frame."""
 
-    def __init__(self, source: AxiStreamSource) -> None:
-        super().__init__()
+    def __init__(self, bench: Bench, source: AxiStreamSource) -> None:
+        super().__init__(bench)
         self._source = source
 
     async def _move(self, data: NDArray[np.uint8]) -> None:
@@ -104,8 +168,8 @@ class Sender(Channel):
 class Receiver(Channel):
     """From the core, which waits while there is no transfer; a frame of another length is an error of the DMA."""
 
-    def __init__(self, sink: AxiStreamSink) -> None:
-        super().__init__()
+    def __init__(self, bench: Bench, sink: AxiStreamSink) -> None:
+        super().__init__(bench)
         self._sink = sink
         self._sink.pause = True
 
@@ -144,6 +208,24 @@ async def registers(dut: Any) -> None:
 
     await bridge(use)()
     bench.lite_checker.finish()
+
+
+@cocotb.test()
+async def another_core(dut: Any) -> None:
+    """A driver for hardware of other lanes, which holds the same network, refuses the core and writes nothing."""
+    bench = DriverBench(dut, "another_core")
+    await bench.start()
+    first = bench.hardware.layers[0]
+    lanes = [first.lanes % first.channels + 1, *(layer.lanes for layer in bench.hardware.layers[1:])]
+    fire = [layer.fire for layer in bench.hardware.layers[:-1]]
+    other = Hardware.for_network(bench.network, lanes=lanes, fire=[*fire, "stepped"], input=bench.hardware.input)
+
+    def use() -> None:
+        with pytest.raises(FirstspikeError, match="generated otherwise, with other lanes"):
+            bench.driver(other)
+
+    await bridge(use)()
+    assert bench.lite_checker.writes == []
 
 
 @cocotb.test()
@@ -186,6 +268,32 @@ async def stalls(dut: Any) -> None:
         driver.load(bench.other)
         pictures = bench.pictures(6)
         check_records(driver.infer(pictures), bench.other, pictures)
+
+    await bridge(use)()
+    await bench.nothing_left()
+
+
+@cocotb.test()
+async def stuck(dut: Any) -> None:
+    """Nobody takes the monitor, so that the core stops: a time-out; when it is taken again, the next batch is exact."""
+    bench = DriverBench(dut, "stuck")
+    await bench.start()
+
+    def use() -> None:
+        driver = bench.driver()
+        driver.load(bench.other)
+        for _ in range(2):
+            bench.monitor.pause = True
+            driver._timeout = 0.5
+            with pytest.raises(DmaError, match=r"(no result came|the core took no image) within 0.5 s"):
+                driver.infer(bench.pictures(4))
+            bench.monitor.pause = False
+            driver._timeout = TIMEOUT
+            assert driver.digest == bench.other.digest
+            pictures = bench.pictures(4)
+            check_records(driver.infer(pictures), bench.other, pictures)
+        driver.close()
+        assert driver.read("control") & ENABLE == 0
 
     await bridge(use)()
     await bench.nothing_left()

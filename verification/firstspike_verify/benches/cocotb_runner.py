@@ -1,4 +1,4 @@
-"""Running cocotb benches on Verilator: one build for each generated core, one process for each run."""
+"""Running cocotb benches on Verilator or Icarus: one build for each generated core, one process for each run."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from pathlib import Path
 from unittest import mock
 from xml.etree import ElementTree
 
+from firstspike.errors import FirstspikeError
 from firstspike_verify.models import toolchain
 
 #: The bench's settings; it reads them from its environment.
 GENERATED, NETWORK, OTHER_NETWORK, SEED, REPEAT = (
     f"FIRSTSPIKE_BENCH_{name}" for name in ("GENERATED", "NETWORK", "OTHER_NETWORK", "SEED", "REPEAT")
 )
+#: Years of the language that Icarus Verilog compiles the cores in.
+STANDARDS = ("2005", "2012")
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,23 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def compile_bench(verilog: Path, build: Path, *, top: str = "top", waves: bool = False) -> None:
+def compile_bench(
+    verilog: Path, build: Path, *, top: str = "top", waves: bool = False, standard: str | None = None
+) -> None:
     """Compile a Verilog file for cocotb, unless ``build`` is up to date. Processes that share ``build`` take turns.
+
+    Parameters
+    ----------
+    verilog
+        The file.
+    build
+        For the compiled model.
+    top
+        The top module.
+    waves
+        Make a model that can write a VCD.
+    standard
+        For Icarus Verilog, in the language of this year: a key of :data:`STANDARDS`. Default: for Verilator.
 
     Raises
     ------
@@ -49,6 +67,9 @@ def compile_bench(verilog: Path, build: Path, *, top: str = "top", waves: bool =
     """
     from cocotb_tools.runner import get_runner
 
+    if standard is not None:
+        _compile_icarus(verilog, build, top, standard)
+        return
     env = toolchain.environment(fast=False)
     parts = [verilog.read_bytes(), top.encode(), env["PATH"].encode(), b"%d" % waves]
     key = hashlib.sha256(b"\0".join(parts)).hexdigest()
@@ -66,6 +87,34 @@ def compile_bench(verilog: Path, build: Path, *, top: str = "top", waves: bool =
             except RuntimeError as error:
                 raise toolchain.failed(scratch, build, f"{verilog} for cocotb") from error
             toolchain.deliver(scratch, build, (top,), key)
+
+
+def icarus() -> Path:
+    """The program ``iverilog``.
+
+    Raises
+    ------
+    FirstspikeError
+        if it is not installed.
+    """
+    found = shutil.which("iverilog")
+    if found is None or shutil.which("vvp") is None:
+        raise FirstspikeError("Icarus Verilog is not installed", "install Debian's package iverilog, or your system's")
+    return Path(found)
+
+
+def _compile_icarus(verilog: Path, build: Path, top: str, standard: str) -> None:
+    from cocotb_tools.runner import get_runner
+
+    icarus()
+    build.mkdir(parents=True, exist_ok=True)
+    try:
+        get_runner("icarus").build(
+            sources=[verilog.resolve()], hdl_toplevel=top, build_dir=build, always=True, timescale=("1ns", "1ns"),
+            build_args=[f"-g{standard}"], log_file=build / toolchain.LOG,
+        )  # fmt: skip
+    except RuntimeError as error:
+        raise FirstspikeError(f"compiling {verilog} for Icarus failed", f"see {build / toolchain.LOG}") from error
 
 
 @contextlib.contextmanager
@@ -98,6 +147,7 @@ def run_bench(
     test_filter: str | None = None,
     waves: Path | None = None,
     name: str = "bench",
+    simulator: str = "verilator",
 ) -> list[Case]:
     """Run the cocotb tests of ``modules``.
 
@@ -115,6 +165,8 @@ def run_bench(
         VCD file to write, with a build that allows it.
     name
         For the files ``<build>/<name>.xml`` and ``<build>/<name>.log``.
+    simulator
+        ``verilator`` or ``icarus``: that which ``build`` was compiled for.
 
     Raises
     ------
@@ -138,7 +190,7 @@ def run_bench(
     ):
         os.environ.pop("PYTEST_CURRENT_TEST", None)
         with contextlib.suppress(SystemExit, RuntimeError):
-            get_runner("verilator").test(
+            get_runner(simulator).test(
                 test_module=list(modules), hdl_toplevel=top, hdl_toplevel_lang="verilog", build_dir=build,
                 test_dir=folder, results_xml=str(results), log_file=log, test_filter=test_filter, test_args=arguments,
                 waves=waves is not None, extra_env={"COCOTB_ANSI_OUTPUT": "0", **settings},

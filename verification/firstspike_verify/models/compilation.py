@@ -13,7 +13,7 @@ from unittest import mock
 
 from firstspike.artefact import locked
 from firstspike_rtl.top.pins import NAME
-from firstspike_rtl.top.verilog import load_manifest
+from firstspike_rtl.top.verilog import load_manifest, verilog_name
 from firstspike_verify.models import toolchain
 
 DRIVER = Path(__file__).with_name("driver.cpp")
@@ -25,7 +25,7 @@ COMPILER_FLAGS = "-std=c++17 -DVL_TIME_CONTEXT -DVL_USER_FATAL -fno-gnu-unique"
 
 
 def compile_core(folder: Path, build: Path, *, fast: bool = True, waves: bool = False) -> Path:
-    """Compile ``top.v`` of a generated folder; returns the shared object. Nothing is done if it is up to date.
+    """Compile the Verilog of a generated folder; returns the shared object. Nothing is done if it is up to date.
 
     Parameters
     ----------
@@ -43,8 +43,8 @@ def compile_core(folder: Path, build: Path, *, fast: bool = True, waves: bool = 
     FirstspikeError
         if a tool is missing, or Verilator or the compiler fails: the message names the log.
     """
-    load_manifest(folder)
-    verilog = (folder / f"{NAME}.v").read_bytes()
+    manifest, _ = load_manifest(folder)
+    verilog = (folder / verilog_name(manifest)).read_bytes()
     env = toolchain.environment(fast=fast)
     settings = [*FLAGS, COMPILER_FLAGS, *toolchain.programs(env)]
     inputs = [verilog, DRIVER.read_bytes(), *(x.encode() for x in settings)]
@@ -91,7 +91,7 @@ def compile_core(folder: Path, build: Path, *, fast: bool = True, waves: bool = 
             library.PyVerilator.build(
                 str(scratch / f"{NAME}.v"),
                 build_dir=str(scratch),
-                args=[*FLAGS, *map(str, sources)],
+                args=[*FLAGS, "--top-module", manifest["name"], "--prefix", f"V{NAME}", *map(str, sources)],
                 cargs=COMPILER_FLAGS + (" -DFIRSTSPIKE_MONITOR" if manifest_monitor else ""),
                 gen_only=True,
             )

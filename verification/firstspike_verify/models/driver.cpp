@@ -183,20 +183,22 @@ uint64_t firstspike_idle(Vtop* top, VerilatedVcdC* trace, uint64_t clock, uint64
 int firstspike_lite(Vtop* top, VerilatedVcdC* trace, uint64_t* clock, int write, uint32_t address, uint32_t* data) {
     Bench bench{top, trace, *clock};
     int response = -1;
-    bool sent = false;
+    bool address_sent = false, data_sent = false;
     for (int i = 0; i < 64 && response < 0; ++i) {
-        top->s_axil_awvalid = top->s_axil_wvalid = write && !sent;
-        top->s_axil_arvalid = !write && !sent;
+        top->s_axil_awvalid = write && !address_sent;
+        top->s_axil_wvalid = write && !data_sent;
+        top->s_axil_arvalid = !write && !address_sent;
         top->s_axil_awaddr = top->s_axil_araddr = address;
         top->s_axil_wdata = write ? *data : 0;
         top->s_axil_wstrb = 15;
         top->s_axil_bready = top->s_axil_rready = 1;
         bench.settle();
         if (write) {
-            if (top->s_axil_awvalid && top->s_axil_awready) sent = true;
+            if (top->s_axil_awready) address_sent = true;
+            if (top->s_axil_wready) data_sent = true;
             if (top->s_axil_bvalid) response = top->s_axil_bresp;
         } else {
-            if (top->s_axil_arvalid && top->s_axil_arready) sent = true;
+            if (top->s_axil_arready) address_sent = true;
             if (top->s_axil_rvalid) {
                 response = top->s_axil_rresp;
                 *data = top->s_axil_rdata;

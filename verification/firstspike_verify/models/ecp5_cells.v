@@ -50,7 +50,9 @@ module DP16KD(
         has_width = width == 1 || width == 2 || width == 4 || width == 9 || width == 18 || width == 36;
     endfunction
     if (!has_width(DATA_WIDTH_A) || !has_width(DATA_WIDTH_B)) $fatal(1, "DP16KD: data width is not modelled");
-    if (REGMODE_A != "NOREG" || REGMODE_B != "NOREG") $fatal(1, "DP16KD: output register is not modelled");
+    if (REGMODE_A != "NOREG" && REGMODE_A != "OUTREG" || REGMODE_B != "NOREG" && REGMODE_B != "OUTREG")
+        $fatal(1, "DP16KD: register mode is not modelled");
+    if (DATA_WIDTH_B == 36 && REGMODE_A != REGMODE_B) $fatal(1, "DP16KD: half an output register is not modelled");
     if (CSDECODE_A != "0b000" || CSDECODE_B != "0b000") $fatal(1, "DP16KD: chip select is not modelled");
     if (CLKAMUX != "CLKA" || CLKBMUX != "CLKB") $fatal(1, "DP16KD: inverted clock is not modelled");
     if (GSR != "DISABLED") $fatal(1, "DP16KD: global reset is not modelled");
@@ -95,6 +97,8 @@ module DP16KD(
     };
     reg [35:0] memory [0:511];
     reg [35:0] read_a = 0, read_b = 0;
+    reg [35:0] held_a = 0, held_b = 0;
+    wire [35:0] out_a = REGMODE_A == "OUTREG" ? held_a : read_a, out_b = REGMODE_B == "OUTREG" ? held_b : read_b;
     integer i;
     initial for (i = 0; i < 512; i = i + 1) memory[i] = {INITIAL[40 * i + 20 +: 18], INITIAL[40 * i +: 18]};
 
@@ -105,6 +109,7 @@ module DP16KD(
         if (|mask_a) memory[row_a] <= new_a;
         if (CEA && !(write_a && WRITEMODE_A == "NORMAL"))
             read_a <= (WRITEMODE_A == "WRITETHROUGH" ? new_a : old_a) >> place_a;
+        if (OCEA) held_a <= read_a;
         if (RSTA) $fatal(1, "DP16KD: reset is not modelled");
         if (CSA2 | CSA1 | CSA0) $fatal(1, "DP16KD: chip select is not modelled");
         if (|mask_a && |mask_b && same) $fatal(1, "DP16KD: both ports writing a row is not modelled");
@@ -114,6 +119,7 @@ module DP16KD(
         if (|mask_b) memory[row_b] <= new_b;
         if (CEB && !(write_b && WRITEMODE_B == "NORMAL"))
             read_b <= (WRITEMODE_B == "WRITETHROUGH" ? new_b : old_b) >> place_b;
+        if (OCEB) held_b <= read_b;
         if (RSTB) $fatal(1, "DP16KD: reset is not modelled");
         if (CSB2 | CSB1 | CSB0) $fatal(1, "DP16KD: chip select is not modelled");
         if (write_b && DATA_WIDTH_B == 36) $fatal(1, "DP16KD: writing 36 bits by port B is not modelled");
@@ -121,10 +127,10 @@ module DP16KD(
     end
     assign {DOA17, DOA16, DOA15, DOA14, DOA13, DOA12, DOA11, DOA10, DOA9, DOA8, DOA7, DOA6, DOA5, DOA4, DOA3,
         DOA2, DOA1, DOA0} =
-        DATA_WIDTH_B == 36 ? read_b[17:0] : read_a[17:0];
+        DATA_WIDTH_B == 36 ? out_b[17:0] : out_a[17:0];
     assign {DOB17, DOB16, DOB15, DOB14, DOB13, DOB12, DOB11, DOB10, DOB9, DOB8, DOB7, DOB6, DOB5, DOB4, DOB3,
         DOB2, DOB1, DOB0} =
-        DATA_WIDTH_B == 36 ? read_b[35:18] : read_b[17:0];
+        DATA_WIDTH_B == 36 ? out_b[35:18] : out_b[17:0];
 endmodule
 
 // Multiplier without registers: P = A * B, each signed or not.

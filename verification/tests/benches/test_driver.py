@@ -22,7 +22,7 @@ from firstspike_verify.benches.cocotb_runner import (
 )
 from firstspike_verify.checks.scoreboard import repeat_command
 
-CASES = 3
+CASES = 5
 
 #: Drivers with one mistake, as a program that makes it before the bench is imported; and what the bench says.
 MUTANTS = {
@@ -94,7 +94,7 @@ axi.load_writes = load_writes
 from firstspike.host import axi
 right = axi.Driver._receive
 def receive(self, result):
-    before = self._record.copy()
+    before = self._buffers[1].copy()
     right(self, result)
     result[:] = before[: len(result)]
 axi.Driver._receive = receive

@@ -82,11 +82,12 @@ def test_synthesis_changes_nothing(design: str, compared: Compared) -> None:
 def test_every_form_is_used(compared: Compared) -> None:
     """Synthesis of these designs takes every cell, each width of a block memory and each way to write."""
     cells = compared.netlist.cells.values()
-    types = {"LUT4", "PFUMX", "L6MUX21", "CCU2C", "TRELLIS_FF", "TRELLIS_DPR16X4", "DP16KD", "MULT18X18D"}
+    types = {"LUT4", "CCU2C", "TRELLIS_FF", "TRELLIS_DPR16X4", "DP16KD", "MULT18X18D"}
     assert {cell["type"] for cell in cells} == types
     blocks = [cell["parameters"] for cell in cells if cell["type"] == "DP16KD"]
     for port in "AB":
         assert {int(block[f"DATA_WIDTH_{port}"], 2) for block in blocks} == {1, 2, 4, 9, 18, 36}
+        assert {block[f"REGMODE_{port}"] for block in blocks} == {"NOREG", "OUTREG"}
     assert {block.get("WRITEMODE_A") for block in blocks} == {None, "NORMAL", "WRITETHROUGH", "READBEFOREWRITE"}
 
 
@@ -110,8 +111,9 @@ def test_models_are_accepted(tmp_path: Path) -> None:
     [
         ("DP16KD #(.DATA_WIDTH_A(3)) c();", "data width is not modelled"),
         ("DP16KD #(.DATA_WIDTH_B(72)) c();", "data width is not modelled"),
-        ('DP16KD #(.REGMODE_A("OUTREG")) c();', "output register is not modelled"),
-        ('DP16KD #(.REGMODE_B("OUTREG")) c();', "output register is not modelled"),
+        ('DP16KD #(.REGMODE_A("LATCH")) c();', "register mode is not modelled"),
+        ('DP16KD #(.REGMODE_B("LATCH")) c();', "register mode is not modelled"),
+        ('DP16KD #(.DATA_WIDTH_B(36), .REGMODE_B("OUTREG")) c();', "half an output register is not modelled"),
         ('DP16KD #(.CSDECODE_A("0b001")) c();', "chip select is not modelled"),
         ('DP16KD #(.CLKBMUX("INV")) c();', "inverted clock is not modelled"),
         ('DP16KD #(.GSR("ENABLED")) c();', "global reset is not modelled"),

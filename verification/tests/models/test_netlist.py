@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import BUILDS, Generated
-from designs import Design, parts, pictures
+from designs import DESIGNS, Design, parts, pictures
 
 from firstspike.network import golden
 from firstspike.network.model import Network
 from firstspike_rtl.clocks.cycles import predict
+from firstspike_rtl.top.verilog import generate, load_manifest
 from firstspike_verify.checks.scoreboard import Mismatches, compare
 from firstspike_verify.models import frames, netlist
 from firstspike_verify.models.netlist import Changes, Netlist
@@ -63,6 +64,16 @@ def synthesised(generated: Callable[..., Generated]) -> Callable[..., Synthesise
         return made[name]
 
     return make
+
+
+def test_netlist_of_a_core_of_another_name(tmp_path: Path) -> None:
+    """Module, file and manifest have the name of the core."""
+    design = DESIGNS["single"]()
+    rtl = generate(design.network, design.hardware, tmp_path / "rtl", "engine")
+    netlist.write(netlist.synthesised(rtl), rtl, tmp_path / "netlist")
+    manifest, hardware = load_manifest(tmp_path / "netlist")
+    assert (manifest["name"], [*manifest["files"]], hardware) == ("engine", ["engine.v"], design.hardware)
+    assert "module engine(" in (tmp_path / "netlist" / "engine.v").read_text()
 
 
 def outcome(core: VerilatedCore, network: Network, seed: int) -> Mismatches:

@@ -225,7 +225,7 @@ def test_damaged_folder(damage: str, generated: Generated, tmp_path: Path) -> No
     shutil.copytree(generated("ties").rtl, folder)
     match damage:
         case "changed":
-            (folder / "layer0_bias.mem").write_text("0\n")
+            (folder / "top_layer0_bias.mem").write_text("0\n")
         case "missing":
             (folder / "top.v").unlink()
         case "empty_manifest":
