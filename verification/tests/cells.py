@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from amaranth.hdl import Module, Mux, Shape, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
+
+from firstspike_rtl.core.tables import NO_RW_CHECK
 
 #: Bits of the output for each design.
 SLOT_BITS = 72
@@ -29,6 +31,8 @@ class Ram:
         or nothing, the output holds (``hold``). ``now`` reads without a clock.
     one_address
         Reading where writing.
+    apart
+        Reading never where writing, which the memory is said to be used for.
     granularity
         Bits that are written together; default: all.
     enable
@@ -41,6 +45,7 @@ class Ram:
     width: int
     read: Literal["old", "new", "hold", "now"] = "old"
     one_address: bool = False
+    apart: bool = False
     granularity: int | None = None
     enable: bool = False
     behind: Literal["always", "enabled"] | None = None
@@ -50,6 +55,7 @@ class Ram:
         """Put the memory into ``m``; returns what is read."""
         rows = [int.from_bytes(rng.bytes(9)) % (1 << self.width) for _ in range(self.depth)]
         attributes = {} if self.style is None else {"ram_style": self.style}
+        attributes |= NO_RW_CHECK if self.apart else {}
         m.submodules[name] = memory = Memory(shape=unsigned(self.width), depth=self.depth, init=rows, attrs=attributes)
         write = memory.write_port(granularity=self.granularity)
         if self.read == "now":
@@ -57,7 +63,8 @@ class Ram:
         else:
             read = memory.read_port(transparent_for=(write,) if self.read == "new" else ())
             m.d.comb += read.en.eq((x.control[32] | (not self.enable)) & ~((self.read == "hold") & write.en.any()))
-        for port, raw in ((write, x.address[0]), (read, x.address[0 if self.one_address else 1])):
+        other = Cat(~x.address[0][0], x.address[1][1:]) if self.apart else x.address[0 if self.one_address else 1]
+        for port, raw in ((write, x.address[0]), (read, other)):
             address = raw[: (self.depth - 1).bit_length()]
             m.d.comb += port.addr.eq(Mux(address < self.depth, address, address[:-1]))
         m.d.comb += [write.en.eq(x.control), write.data.eq(x.data)]
@@ -101,12 +108,12 @@ DESIGNS: Mapping[str, Ram | Product] = {
     "halves": Ram(depth=700, width=18, granularity=9, enable=True),
     "membranes": Ram(depth=520, width=50, read="new", enable=True, style=None),
     # With the output register of a block memory.
-    "held_bits": Ram(depth=8300, width=1, behind="always"),
-    "held_bytes": Ram(depth=1100, width=9, behind="always", enable=True),
-    "held_long_words": Ram(depth=300, width=36, behind="always"),
-    "held_enabled": Ram(depth=600, width=18, behind="enabled", enable=True),
-    "held_long_enabled": Ram(depth=300, width=36, behind="enabled"),
-    "held_rows": Ram(depth=1568, width=64, behind="always"),
+    "held_bits": Ram(depth=8300, width=1, apart=True, behind="always"),
+    "held_bytes": Ram(depth=1100, width=9, apart=True, behind="always", enable=True),
+    "held_long_words": Ram(depth=300, width=36, apart=True, behind="always"),
+    "held_enabled": Ram(depth=600, width=18, apart=True, behind="enabled", enable=True),
+    "held_long_enabled": Ram(depth=300, width=36, apart=True, behind="enabled"),
+    "held_rows": Ram(depth=1568, width=64, apart=True, behind="always"),
     # Reading where writing, in each way.
     "one_address_old": Ram(depth=600, width=18, one_address=True),
     "one_address_new": Ram(depth=1100, width=9, one_address=True, read="new", style=None),

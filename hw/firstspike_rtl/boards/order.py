@@ -11,6 +11,7 @@ from firstspike_rtl.boards import boards, patching
 from firstspike_rtl.boards.families import FAMILIES, Family
 from firstspike_rtl.boards.tools import YOSYS
 from firstspike_rtl.top.verilog import converter
+from firstspike_rtl.top.verilog_names import without_escapes
 
 TOP = "top"
 
@@ -87,6 +88,7 @@ def plan(order: Order) -> Plan:
     _, route, *_ = json.loads(files[f"build_{TOP}.json"])["commands"]
     # Of the Verilog, since yosys heeds ``no_rw_check`` only where it finds the ports of a memory itself.
     design, verilog, script = f"{TOP}.il", f"{TOP}.debug.v", f"{TOP}.ys"
+    files[verilog] = without_escapes(files[verilog].decode()).encode()
     files[script] = files[script].replace(f"read_rtlil {design}".encode(), f"read_verilog {verilog}".encode())
     wanted = {name: body for name, body in files.items() if not name.startswith("build_") and name != design}
     # All but the program, and the options of its log.

@@ -56,6 +56,17 @@ def is_plain(name: str) -> bool:
     return re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is not None and name.lower() not in KEYWORDS
 
 
+def without_escapes(text: str) -> str:
+    """Verilog with a plain name for each escaped one, the same in all modules.
+
+    yosys takes a signal that is called ``\\o[1]`` for a bit of a vector ``o`` beside it, and joins the two.
+    """
+    escaped = dict.fromkeys(re.findall(r"\\(\S+)\s", text))
+    taken = _Taken([*re.findall(r"[A-Za-z_]\w*", re.sub(r"\\\S+", " ", text)), *KEYWORDS])
+    names = {name: taken.new(_folded(name)) for name in escaped}
+    return re.sub(r"\\(\S+)(?=\s)", lambda found: names[found[1]], text)
+
+
 def rename(modules: list[Module]) -> None:
     """Give plain names to modules and signals, in place. Ports of the first module have them.
 

@@ -15,7 +15,7 @@ from firstspike.contract.hardware import Hardware
 from firstspike_rtl.core.integrator import Integrator
 from firstspike_rtl.top import verilog
 from firstspike_rtl.top.verilog_comments import of_class
-from firstspike_rtl.top.verilog_names import KEYWORDS, LONGEST, is_plain, rename
+from firstspike_rtl.top.verilog_names import KEYWORDS, LONGEST, is_plain, rename, without_escapes
 from firstspike_rtl.top.verilog_syntax import Module, Name, parse, tokens
 from firstspike_rtl.top.verilog_tidy import tidy
 
@@ -271,3 +271,20 @@ def test_what_is_named_has_a_statement_of_its_own() -> None:
                 made = [ast.unparse(part.func) for part in node.value.elts if isinstance(part, ast.Call)]
                 found += [f"{file.name}:{node.lineno}" for call in made if re.search(r"Signal|_port$", call)]
     assert found == []
+
+
+@pytest.mark.smoke
+def test_without_escapes() -> None:
+    """Every escaped name becomes one that is free in the whole file, and the same wherever it stands."""
+    text = (
+        "module top(o);\n  output [1:0] o;\n  wire \\o[0] ;\n  wire o_0;\n  wire \\wire ;\n"
+        "  \\a.b cell (.\\o[0] (\\o[0] ), .o_0(o_0));\nendmodule\n"
+        "module \\a.b (\\o[0] , o_0);\nendmodule\n"
+    )
+    expected = (
+        "module top(o);\n  output [1:0] o;\n  wire o_0_2 ;\n  wire o_0;\n  wire wire_ ;\n"
+        "  a_b cell (.o_0_2 (o_0_2 ), .o_0(o_0));\nendmodule\n"
+        "module a_b (o_0_2 , o_0);\nendmodule\n"
+    )
+    assert without_escapes(text) == expected
+    assert without_escapes(expected) == expected

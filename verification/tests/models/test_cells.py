@@ -15,6 +15,7 @@ from cells import DESIGNS, SLOT_BITS, Cells
 
 from firstspike.errors import FirstspikeError
 from firstspike_rtl.boards.bitstream import synthesise
+from firstspike_rtl.top.verilog_names import without_escapes
 from firstspike_verify.models import toolchain
 from firstspike_verify.models.compilation import FLAGS
 from firstspike_verify.models.netlist import OWN_MODELS, Netlist, render
@@ -55,7 +56,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRe
     os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
     folder, scratch = (tmp_path_factory.mktemp(name) for name in ("cells", "synthesis"))
     text = verilog.convert(Cells(seed), name="cells", emit_src=False, strip_internal_attrs=True)
-    (folder / "cells.v").write_text(text)
+    (folder / "cells.v").write_text(without_escapes(text))
     netlist = Netlist.load(synthesise(folder, scratch, "cells"), "cells")
     (folder / "netlist.v").write_text(render(netlist, "cells_netlist"))
     program = compile_bench(
