@@ -6,6 +6,7 @@ import random
 
 import parts
 import pytest
+from amaranth.lib.memory import Memory
 from simulation import simulate
 
 from firstspike.contract.layer_shape import SHALLOW_ROWS, LayerShape
@@ -139,3 +140,27 @@ def test_membranes_are_two_lists(lookup_memory, shape, seed, waves, monkeypatch:
     assert model.repeated > 20
     assert model.read > 20
     assert shape.membrane_bits > 10 or model.wrapped
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("rows", [1, 2, 3, SHALLOW_ROWS])
+def test_empty_row_is_never_written(rows: int, seed, waves, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The row that is read in place of one that holds nothing has the zeros of configuration for ever."""
+    shape, made = rows_of_two(rows), []
+
+    def memory(**options) -> Memory:
+        made.append(Memory(**options))
+        return made[-1]
+
+    monkeypatch.setattr(membranes, "Memory", memory)
+    dut = Membranes(shape)
+    model = Model(dut, shape, random.Random(seed))
+
+    async def bench(ctx) -> None:
+        await model.bench(ctx)
+        (lanes,) = made
+        written = [row for row in range(lanes.depth) if ctx.get(lanes.data[row])]
+        assert len(written) == 2 * rows < lanes.depth
+
+    simulate(dut, bench, waves=waves)
+    assert model.read > 20
