@@ -93,7 +93,34 @@ class Product:
         return product
 
 
-DESIGNS: Mapping[str, Ram | Product] = {
+@dataclass(frozen=True, kw_only=True)
+class Sum:
+    """A sum with a function of two or three bits in front of one operand.
+
+    Parameters
+    ----------
+    before
+        What is in front of it: a choice, by a bit or its inverse, a mask, or what fits into no adder.
+    """
+
+    before: Literal["choice", "other_choice", "mask", "any"]
+
+    def add(self, m: Module, name: str, x: data.View, rng: np.random.Generator) -> Value:
+        """Put the sum into ``m``; returns it."""
+        a, b, c = (x.data[20 * n : 20 * n + 20] for n in range(3))
+        control = x.control[34]
+        choice = {
+            "choice": Mux(control, a, b),
+            "other_choice": Mux(control, b, a),
+            "mask": a & control.replicate(20),
+            "any": a | b | control.replicate(20),
+        }[self.before]
+        total = Signal(21)
+        m.d.sync += total.eq(choice + c)
+        return total
+
+
+DESIGNS: Mapping[str, Ram | Product | Sum] = {
     # One for each width of a block memory's port.
     "bits": Ram(depth=8300, width=1),
     "pairs": Ram(depth=4200, width=2),
@@ -123,6 +150,11 @@ DESIGNS: Mapping[str, Ram | Product] = {
     "shallow": Ram(depth=16, width=7, style="distributed"),
     "shallow_now": Ram(depth=32, width=17, read="now", style="distributed"),
     "shallow_parts": Ram(depth=24, width=12, granularity=4, enable=True, style="distributed"),
+    # Adders that take in what is before them, and one that cannot.
+    "sum_choice": Sum(before="choice"),
+    "sum_other_choice": Sum(before="other_choice"),
+    "sum_mask": Sum(before="mask"),
+    "sum_any": Sum(before="any"),
     # Multipliers; the last one is larger than a cell.
     "signed": Product(a=signed(18), b=signed(18), registers=True),
     "unsigned": Product(a=unsigned(18), b=unsigned(18), registers=False),

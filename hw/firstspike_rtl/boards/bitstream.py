@@ -89,7 +89,7 @@ def build(
             log = Ecp5.place(
                 scratch, chosen.size, "--package", chosen.package, "--json", netlist.name,
                 "--textcfg", f"{NAME}.config", "--report", "route.json", "--seed", str(seed),
-                "--freq", str(megahertz), "--lpf-allow-unconstrained", "--timing-allow-fail",
+                "--freq", str(megahertz), "--lpf-allow-unconstrained", "--timing-allow-fail", *Ecp5.placement,
             )  # fmt: skip
         except ToolError as error:
             over = [f"{kind} {used} of {there}" for kind, (used, there) in exceeded(error.log).items()]

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firstspike.errors import FirstspikeError
+from firstspike_rtl.boards.carry_inputs import merge
 from firstspike_rtl.boards.output_registers import absorb
 from firstspike_rtl.boards.tools import Tool
 
@@ -119,6 +120,8 @@ class Ecp5(HexFamily):
     bitstream = ".bit"
     #: Multiplexers of look-up tables take more of them than look-up tables alone, and longer ways.
     synthesis = "-nowidelut"
+    #: The placer heeds the clock more than it does by itself.
+    placement = ("--placer-heap-timingweight", "50")
     chunk = 512
     block_bits = 512 * 36
     cells = {"LUTs": "TRELLIS_COMB", "flip-flops": "TRELLIS_FF", "block RAMs": "DP16KD", "DSPs": "MULT18X18D"}  # noqa: RUF012
@@ -144,11 +147,16 @@ class Ecp5(HexFamily):
             flat = bytes_ if width >= self.BYTE else bytes_[:, : self.BYTE - 1]
             yield flat.reshape(-1, self.chunk, width).transpose(0, 2, 1).reshape(-1, self.chunk)
 
+    def arguments(self, command: list[str]) -> list[str]:
+        """Those of the plan, and how to place."""
+        return [*command, *self.placement]
+
     def improve(self, netlist: Path) -> None:
-        """Registers behind block memories become theirs."""
+        """Registers behind block memories become theirs, and choices before adders a part of them."""
         design = json.loads(netlist.read_text())
         for module in design["modules"].values():
             absorb(module)
+            merge(module)
         netlist.write_text(json.dumps(design))
 
     def patch(self, folder: Path, source: str, target: str, old: str, new: str) -> None:

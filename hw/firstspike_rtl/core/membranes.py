@@ -65,15 +65,15 @@ class ScanSignature(wiring.Signature):
 class Membranes(Component):
     """Two banks of membranes without their bias, ``lanes`` side by side in a row.
 
-    Adding reads a row, and writes the sum one clock later; a sum that was just written is seen by the next read, so
-    that the same row can be added to in every clock. Sums wrap, but a membrane that its bias was added to is right: its
+    Adding reads a row, and knows the sum one clock later; the next addition sees it, so that the same row can be added
+    to in every clock. Sums wrap, but a membrane that its bias was added to is right: its
     width is that of the worst case. A lane has its own columns of both banks: no update ever waits for another.
 
     Clearing takes no choice between a sum and a zero in any lane. A few rows (:attr:`LayerShape.shallow`) lie in one
     look-up memory, beside a row that is never written: it is read in place of one that holds nothing. More rows lie in
     two block memories, and have one bit more, which says whether the row holds anything.
 
-    Latency: 1 clock from an address to its data.
+    Latency: 1 clock from an address to its data. A row may be read :attr:`SETTLED` clocks after it was added to.
     Throughput: one row added to, and one row read, in every clock; a row is cleared instead of added to.
 
     Parameters
@@ -88,6 +88,7 @@ class Membranes(Component):
     """
 
     LATENCY = 1
+    SETTLED = 2
 
     def __init__(self, shape: LayerShape) -> None:
         self.shape = shape
@@ -103,11 +104,11 @@ class Membranes(Component):
         lanes = data.ArrayLayout(signed(self.shape.membrane_bits), self.shape.lanes)
         old: Any = Signal(lanes)
         new: Any = Signal(lanes)
+        m.d.comb += [total.eq(v + p) for total, v, p in zip(new, old, self.add.products, strict=True)]
         if self.shallow(self.shape, platform):
             self._one_memory(m, old.as_value(), new.as_value())
         else:
             self._two_banks(m, old.as_value(), new.as_value(), platform)
-        m.d.comb += [total.eq(v + p) for total, v, p in zip(new, old, self.add.products, strict=True)]
         return m
 
     def _one_memory(self, m: Module, old: Value, new: Value) -> None:
@@ -129,10 +130,14 @@ class Membranes(Component):
         m.d.sync += held.eq(kept | (add.valid << add_place))
         add_row = Mux(Array(held)[add_place], add_place, empty)
         scan_row = Mux(Array(held)[scan_place], scan_place, empty)
+        # A sum is written a clock after it was made: from memory to memory a clock would have to be longer.
+        place, valid = Signal.like(add_place), Signal()
+        sums = Signal.like(new, reset_less=True)
+        m.d.sync += [place.eq(add_place), valid.eq(add.valid), sums.eq(new)]
         bits = self.shape.membrane_bits
         address_bits = number(empty + 1)
         for part, first in enumerate(range(0, self.shape.lanes, LANES_TOGETHER)):
-            # Addresses of its own, and an order of rows of its own: else synthesis would make one of all addresses.
+            # Registers of its own, an order of rows of its own: else synthesis would make one register of all of a kind.
             order = part % (1 << address_bits)
             mine = slice(first * bits, min(first + LANES_TOGETHER, self.shape.lanes) * bits)
             memory: Table = Memory(shape=mine.stop - mine.start, depth=1 << address_bits, init=[])
@@ -140,15 +145,17 @@ class Membranes(Component):
             writer = memory.write_port()
             adder = memory.read_port(domain="comb")
             reader = memory.read_port(domain="comb")
+            again = Signal(name=f"again{part}")
             m.d.sync += [
                 adder.addr.eq(add_row ^ order),
                 reader.addr.eq(scan_row ^ order),
-                writer.addr.eq(add_place ^ order),
-                writer.en.eq(add.valid),
+                writer.addr.eq(place ^ order),
+                writer.en.eq(valid),
+                again.eq((valid & (place == add_place)) ^ (part % 2)),
             ]
             m.d.comb += [
-                writer.data.eq(new[mine]),
-                old[mine].eq(adder.data),
+                writer.data.eq(sums[mine]),
+                old[mine].eq(Mux(again ^ (part % 2), sums[mine], adder.data)),
                 self.scan.values.as_value()[mine].eq(reader.data),
             ]
 

@@ -121,8 +121,9 @@ class Model:
                 await self.clear_both(ctx)
             for _ in range(rng.randrange(2 * len(every))):
                 await self.clock(ctx, (0, 1))
-            # Read one clock after the address of the last sum: the sum is written in the same clock.
             bank = n % 2
+            for _ in range(Membranes.SETTLED - 1):
+                await self.clock(ctx, (1 - bank,))
             await self.session(ctx, bank, rng.choices(every, k=rng.randrange(1, 6)), clear=False)
             rng.shuffle(every)
             await self.session(ctx, bank, every, clear=rng.random() < 0.7)

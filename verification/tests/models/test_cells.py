@@ -15,6 +15,7 @@ from cells import DESIGNS, SLOT_BITS, Cells
 
 from firstspike.errors import FirstspikeError
 from firstspike_rtl.boards.bitstream import synthesise
+from firstspike_rtl.boards.carry_inputs import SUM
 from firstspike_rtl.top.verilog_names import without_escapes
 from firstspike_verify.models import toolchain
 from firstspike_verify.models.compilation import FLAGS
@@ -85,6 +86,8 @@ def test_every_form_is_used(compared: Compared) -> None:
     cells = compared.netlist.cells.values()
     types = {"LUT4", "CCU2C", "TRELLIS_FF", "TRELLIS_DPR16X4", "DP16KD", "MULT18X18D"}
     assert {cell["type"] for cell in cells} == types
+    adders = [cell["parameters"][f"INIT{half}"] for cell in cells if cell["type"] == "CCU2C" for half in "01"]
+    assert sum(int(init, 2) != SUM for init in adders) == 3 * 20  # of those that take something in
     blocks = [cell["parameters"] for cell in cells if cell["type"] == "DP16KD"]
     for port in "AB":
         assert {int(block[f"DATA_WIDTH_{port}"], 2) for block in blocks} == {1, 2, 4, 9, 18, 36}
