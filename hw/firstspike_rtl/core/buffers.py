@@ -39,14 +39,10 @@ class SkidBuffer(Component):
         m.d.comb += i.ready.eq(~spared)
         with m.If(i.ready):
             m.d.sync += spare.eq(i.payload)
+        there = i.valid | spared
         with m.If(~o.valid | o.ready):
-            m.d.sync += [
-                o.valid.eq(i.valid | spared),
-                o.payload.as_value().eq(Mux(spared, spare, i.payload)),
-                spared.eq(0),
-            ]
-        with m.Elif(i.valid):
-            m.d.sync += spared.eq(1)
+            m.d.sync += [o.valid.eq(there), o.payload.as_value().eq(Mux(spared, spare, i.payload))]
+        m.d.sync += spared.eq(there & o.valid & ~o.ready)
         return m
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Array, Const, Module, Signal, Value
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -80,13 +80,14 @@ class Integrator(Component):
 
         bank = Signal()
         taken = Signal(2, init=0b11)  # banks that are being tested, or not yet clear
+        busy = Signal(init=1)  # the bank that is added to is one of them
         issued = Signal()
         final = Signal()
         due = Signal()
         # A bank is given back before its last spikes have left: the next test may still wait for the scanner.
         waiting = Signal()
         m.d.comb += [
-            walk.ready.eq(~Array(taken)[bank] & ~(due & waiting)),
+            walk.ready.eq(~busy & ~(due & waiting)),
             issued.eq(walk.valid & walk.ready),
             self.adding.eq(issued & walk.visit),
             weights.addr.eq(walk.weight),
@@ -97,9 +98,12 @@ class Integrator(Component):
         ends = event.mark & (event.step == shape.input_codes - 1)
         with m.If(walk.i.ready):
             m.d.sync += [final.eq(ends), due.eq(ends | (event.mark & self._early(event.step)))]
-        given = Signal(2)
-        m.d.comb += given.eq((issued & due) << bank)
-        m.d.sync += [taken.eq((taken & ~self.release) | given), bank.eq(bank ^ (issued & final))]
+        kept = Signal(2)
+        gives = Signal()
+        m.d.comb += [kept.eq(taken & ~self.release), gives.eq(issued & due)]
+        m.d.sync += [taken.eq(kept | (gives << bank)), bank.eq(bank ^ (issued & final))]
+        # What taken will say of the bank.
+        m.d.sync += busy.eq(Mux(issued & final, kept.bit_select(~bank, 1), kept.bit_select(bank, 1) | gives))
 
         test_s1: Any = Signal(data.StructLayout({"due": 1, "test": TEST}))
         m.d.sync += [

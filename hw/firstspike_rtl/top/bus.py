@@ -100,12 +100,11 @@ class Registers(Component):
         digest = add_table(m, self._hardware.memory("digest"), self._contents, self.load).read_port()
         address = Signal(len(bus.araddr) - 2)
         reading = Signal()
-        m.d.comb += [digest.addr.eq(bus.araddr[2:]), digest.en.eq(bus.arvalid & bus.arready)]
+        m.d.comb += digest.addr.eq(address)
         values: dict[str, list[Value]] = {
             "control": [Cat(self.enable, self.send_membranes)],
             "status": [in_core != 0],
             "load_memory": [self.load.memory],
-            "digest": [digest.data] * table["digest"].count,
         }
         constants = registers.constants(self._hardware)
         for name, numbers in constants.items():
@@ -119,6 +118,7 @@ class Registers(Component):
             {name: words for name, words in values.items() if (name in constants) == constant} for constant in (1, 0)
         ]
         found = Signal()
+        of_digest = Signal()
         chosen = [Signal(WORD_BITS, name=name) for name in ("constant", "changing")]
         known = [Signal(name=f"{word.name}_known") for word in chosen]
         m.d.comb += bus.arready.eq(~reading)
@@ -127,7 +127,8 @@ class Registers(Component):
         with m.If(bus.rvalid & bus.rready):
             m.d.sync += bus.rvalid.eq(0)
         with m.If(reading & ~found):
-            m.d.sync += found.eq(1)
+            rows = [table["digest"].address(index) >> 2 for index in range(table["digest"].count)]
+            m.d.sync += [found.eq(1), of_digest.eq(address.matches(*rows))]
             for kind, target, flag in zip(kinds, chosen, known, strict=True):
                 m.d.sync += [target.eq(0), flag.eq(0)]
                 with m.Switch(address):
@@ -138,8 +139,9 @@ class Registers(Component):
                                 if (name, index) == ("clocks", 0):
                                     m.d.sync += high_clocks.eq(self.clocks[WORD_BITS:])
         with m.If(found & ~bus.rvalid):
-            m.d.sync += [reading.eq(0), found.eq(0), bus.rvalid.eq(1), bus.rdata.eq(chosen[0] | chosen[1])]
-            m.d.sync += bus.rresp.eq(Mux(known[0] | known[1], OKAY, SLVERR))
+            of_table = Mux(of_digest, digest.data, 0)
+            m.d.sync += [reading.eq(0), found.eq(0), bus.rvalid.eq(1), bus.rdata.eq(chosen[0] | chosen[1] | of_table)]
+            m.d.sync += bus.rresp.eq(Mux(known[0] | known[1] | of_digest, OKAY, SLVERR))
 
         self._writes(m, table, clear)
         return m

@@ -355,6 +355,9 @@ class Link(Component):
         """The reply: its header, and what was noted."""
         index = Signal(range(link.HEADER_WORDS + link.reply_words(self._hardware)))  # of a word of it
         end = Signal.like(index, init=1)  # of its last one
+        word = Signal(WORD_BITS)
+        ready = Signal()  # the word is that of the index
+        m.d.sync += ready.eq(0)
         with m.State("SEND"):
             answer: Any = Signal(HEADER)
             stranger, header = reply.stranger, request.header
@@ -369,14 +372,13 @@ class Link(Component):
                 sender.i.payload.eq(work.offered),
                 reply.recall.addr.eq(index - link.HEADER_WORDS),
             ]
-            # A clock late, as the first word is never the last one.
-            m.d.sync += end.eq(answer.length + link.HEADER_WORDS - 1)
-            with m.If(~work.offering & request.fresh):
-                m.d.sync += [work.offering.eq(1), work.offered.data.eq(reply.recall.data)]
-                m.d.sync += work.offered.last.eq(index == end)
-                for n in range(link.HEADER_WORDS):
-                    with m.If(index == n):
-                        m.d.sync += work.offered.data.eq(answer.as_value().word_select(n, WORD_BITS))
+            # Both a clock late: the first word is never the last one, and a word is not offered in its first clocks.
+            m.d.sync += [end.eq(answer.length + link.HEADER_WORDS - 1), ready.eq(1), word.eq(reply.recall.data)]
+            for n in range(link.HEADER_WORDS):
+                with m.If(index == n):
+                    m.d.sync += word.eq(answer.as_value().word_select(n, WORD_BITS))
+            with m.If(~work.offering & request.fresh & ready):
+                m.d.sync += [work.offering.eq(1), work.offered.data.eq(word), work.offered.last.eq(index == end)]
             with m.If(sender.i.valid & sender.i.ready):
                 m.d.sync += [work.offering.eq(0), index.eq(index + 1), request.stale.eq(~0)]
                 with m.If(work.offered.last):
