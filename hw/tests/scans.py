@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
 from firstspike.contract.layer_shape import LayerShape
+from firstspike_rtl.core.membranes import Membranes
 from firstspike_rtl.core.scanner import Scanner
 
 #: Membranes of a bank, by row and lane.
@@ -40,6 +42,7 @@ class Rows:
         bits = shape.membrane_bits
         bank: Bank = []
         clock, owner = 0, None
+        held: deque[list[int]] = deque([[0] * shape.lanes], Membranes.LATENCY)  # rows on their way
         signals = (scan.active, scan.bank, scan.row, scan.clear, scan.clear_row)
         tests = (dut.test.valid, dut.test.ready, dut.release)
         async for _, _, active, number, row, clear, clear_row, valid, ready, release in ctx.tick().sample(
@@ -56,8 +59,8 @@ class Rows:
             address = row if active else None  # else the bank is the adders'
             there = address is not None and address < len(bank)
             limit = 1 << bits - 1
-            ctx.set(scan.values, bank[address] if there else [garbage.randrange(-limit, limit) for _ in
-                                                              range(shape.lanes)])  # fmt: skip
+            held.append(list(bank[address]) if there else [garbage.randrange(-limit, limit) for _ in range(shape.lanes)])
+            ctx.set(scan.values, held[0])
             if release:
                 self.releases[-1].append((clock, release))
             if valid and ready:

@@ -16,6 +16,7 @@ from firstspike.artefact import new_folder
 from firstspike.contract.registers import ADDRESS_BITS
 from firstspike.errors import FirstspikeError
 from firstspike.host.link import DEFAULT_BAUD
+from firstspike_rtl.core.tables import copies
 from firstspike_rtl.top.interfaces import CLOCK, LITE, RESET, STREAM, interfaces
 from firstspike_rtl.top.verilog import convert_linked, load_contents, load_manifest, verilog_name
 
@@ -64,7 +65,7 @@ def write(rtl: Path, folder: Path, *, part: str = BOARD_PART, megahertz: float =
     manifest, hardware = load_manifest(rtl)
     core = manifest["name"]
     verilog = {core: (rtl / verilog_name(manifest)).read_text()}
-    depths = {memory["name"]: _depth(verilog[core], memory["name"]) for memory in manifest["memories"]}
+    depths = {memory.name: _depth(verilog[core], copies(memory)[0]) for memory in hardware.memories}
     for_board = part == BOARD_PART
     if for_board:
         contents = load_contents(rtl, manifest, hardware)

@@ -103,7 +103,7 @@ class Integrator(Component):
         m.d.comb += [kept.eq(taken & ~self.release), gives.eq(issued & due)]
         m.d.sync += [taken.eq(kept | (gives << bank)), bank.eq(bank ^ (issued & final))]
         # What taken will say of the bank.
-        m.d.sync += busy.eq(Mux(issued & final, kept.bit_select(~bank, 1), kept.bit_select(bank, 1) | gives))
+        m.d.sync += busy.eq(Mux(bank ^ (issued & final), kept[1], kept[0]) | (gives & ~final))
 
         test_s1: Any = Signal(data.StructLayout({"due": 1, "test": TEST}))
         m.d.sync += [

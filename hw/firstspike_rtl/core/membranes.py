@@ -73,7 +73,8 @@ class Membranes(Component):
     look-up memory, beside a row that is never written: it is read in place of one that holds nothing. More rows lie in
     two block memories, and have one bit more, which says whether the row holds anything.
 
-    Latency: 1 clock from an address to its data. A row may be read :attr:`SETTLED` clocks after it was added to.
+    Latency: 1 clock from an address to what is added to, :attr:`LATENCY` to what a scan reads. A row may be scanned
+    :attr:`SETTLED` clocks after it was added to.
     Throughput: one row added to, and one row read, in every clock; a row is cleared instead of added to.
 
     Parameters
@@ -87,7 +88,7 @@ class Membranes(Component):
     scan : In(ScanSignature)
     """
 
-    LATENCY = 1
+    LATENCY = 2
     SETTLED = 2
 
     def __init__(self, shape: LayerShape) -> None:
@@ -104,14 +105,18 @@ class Membranes(Component):
         lanes = data.ArrayLayout(signed(self.shape.membrane_bits), self.shape.lanes)
         old: Any = Signal(lanes)
         new: Any = Signal(lanes)
+        read: Any = Signal(lanes)
+        values = Signal(lanes.size, reset_less=True)
         m.d.comb += [total.eq(v + p) for total, v, p in zip(new, old, self.add.products, strict=True)]
+        m.d.sync += values.eq(read)
+        m.d.comb += self.scan.values.as_value().eq(values)
         if self.shallow(self.shape, platform):
-            self._one_memory(m, old.as_value(), new.as_value())
+            self._one_memory(m, old.as_value(), new.as_value(), read.as_value())
         else:
-            self._two_banks(m, old.as_value(), new.as_value(), platform)
+            self._two_banks(m, old.as_value(), new.as_value(), read.as_value(), platform)
         return m
 
-    def _one_memory(self, m: Module, old: Value, new: Value) -> None:
+    def _one_memory(self, m: Module, old: Value, new: Value, read: Value) -> None:
         add, scan = self.add, self.scan
         rows = self.shape.membrane_rows
         places = 2 << len(scan.row)
@@ -156,10 +161,10 @@ class Membranes(Component):
             m.d.comb += [
                 writer.data.eq(sums[mine]),
                 old[mine].eq(Mux(again ^ (part % 2), sums[mine], adder.data)),
-                self.scan.values.as_value()[mine].eq(reader.data),
+                read[mine].eq(reader.data),
             ]
 
-    def _two_banks(self, m: Module, old: Value, new: Value, platform: object) -> None:
+    def _two_banks(self, m: Module, old: Value, new: Value, read: Value, platform: object) -> None:
         add, scan = self.add, self.scan
         layout = data.StructLayout({"values": len(old), "holds": 1})
         add_bank = Signal.like(add.bank)
@@ -194,4 +199,4 @@ class Membranes(Component):
                 holds = Signal(name=f"holds{bank}")
                 m.d.comb += holds.eq(row.holds & (chosen == bank))
                 values.append(holds.replicate(len(old)) & row.values)
-        m.d.comb += [old.eq(added[0] | added[1]), scan.values.as_value().eq(scanned[0] | scanned[1])]
+        m.d.comb += [old.eq(added[0] | added[1]), read.eq(scanned[0] | scanned[1])]

@@ -72,11 +72,12 @@ class Scanner(Component):
     stage holds
     ===== ==============================================
     A     address of a row
-    B     the row
-    C     some of its slices
-    D     one slice
-    E     the same with the bias
-    F     the largest of the window so far, on the output
+    B     the row, in the memory
+    C     the row
+    D     some of its slices
+    E     one slice
+    F     the same with the bias
+    G     the largest of the window so far, on the output
     ===== ==============================================
 
     Only stage A waits, while ``room`` is low: a slice on its way cannot be stopped, so that no signal has to reach all
@@ -108,7 +109,7 @@ class Scanner(Component):
     release : Out(2), for each bank high for one clock when it was cleared, or read for a step
     """
 
-    LATENCY = 5
+    LATENCY = 6
 
     def __init__(self, hardware: Hardware, index: int, contents: Contents, *, passes: bool) -> None:
         self._hardware, self._index, self._contents, self._passes = hardware, index, contents, passes
@@ -139,10 +140,10 @@ class Scanner(Component):
         # B.
         row = self._read(m, state, at, tags, bias, bias_row)
         self._clear(m, state, row)
-        # C, D and E.
-        value_e = self._slice_with_bias(m, row)
-        # F.
-        self._maximum(m, state, tags, value_e)
+        # D, E and F.
+        value_f = self._slice_with_bias(m, row)
+        # G.
+        self._maximum(m, state, tags, value_f)
         self._accept(m, state, at, tags)
         return m
 
@@ -247,7 +248,7 @@ class Scanner(Component):
                 "valid": 1, "index": place.shape(), "step": state.k.shape(), "last": 1, "end": 1, "first": 1, "emit": 1,
             }
         )  # fmt: skip
-        tags: list[Any] = [Signal(tag, name=f"tag_{stage}") for stage in "abcdef"]
+        tags: list[Any] = [Signal(tag, name=f"tag_{stage}") for stage in "abcdefg"]
         tag_a = tags[0]
         _, end_member, *_ = at.ends
         m.d.comb += [
@@ -268,20 +269,24 @@ class Scanner(Component):
         """Stage B: the membranes have been asked for the row, and the table for its bias."""
         tag_b = tags[1]
         slice_b = Signal.like(at.slice_)
+        slice_c = Signal.like(at.slice_)
         # Block memory is too slow to be added in the clock that it is read; without a reset it can have this register.
         bias_c = Signal.like(bias.data, reset_less=True)
+        bias_d = Signal.like(bias.data)
         clear_b = Signal()
         release_b = Signal()
         row_b = Signal.like(self.scan.row)
         m.d.sync += [
             slice_b.eq(at.slice_),
+            slice_c.eq(slice_b),
             bias_c.eq(bias.data),
+            bias_d.eq(bias_c),
             row_b.eq(self.scan.row),
             clear_b.eq(state.last_step & (at.slice_ == self._last_slice(at.last_group))),
             release_b.eq(at.end_pass & (state.last_step | ~state.final)),
         ]
         m.d.comb += [self.scan.active.eq(state.scanning | tag_b.valid), bias.addr.eq(bias_row)]
-        return _Row(slice_b, bias_c, row_b, clear_b, release_b, tag_b.valid)
+        return _Row(slice_c, bias_d, row_b, clear_b, release_b, tag_b.valid)
 
     def _clear(self, m: Module, state: _State, row: _Row) -> None:
         """Behind stage B: a row is cleared after its last slice, and the bank given back after its last row."""
@@ -299,41 +304,41 @@ class Scanner(Component):
             m.d.sync += self.scan.bank.eq(~self.scan.bank)
 
     def _slice_with_bias(self, m: Module, row: _Row) -> Any:
-        """Stages C, D and E: the slice out of the row, in two steps, and the bias on it."""
+        """Stages D, E and F: the slice out of the row, in two steps, and the bias on it."""
         shape = self._shape
         value = self._slice_layout()
         count = max(shape.group_slices)
         parts = [self.scan.values.as_value()[n * value.size : (n + 1) * value.size] for n in range(count)]
         low_bits = (CHOICE - 1).bit_length()
-        chosen_c, high_c = [], row.slice_[low_bits:]
+        chosen_d, high_c = [], row.slice_[low_bits:]
         for n in range(0, count, CHOICE):
             chosen = Signal(value.size, name=f"slices{n}")
             m.d.sync += chosen.eq(_choose(parts[n : n + CHOICE], row.slice_[:low_bits]))
-            chosen_c.append(chosen)
+            chosen_d.append(chosen)
         held_high = Signal(max(1, len(high_c)))
-        value_e: Any = Signal(value)
-        slice_d: Any = Signal(value)
-        bias_d = Signal.like(row.bias)
-        m.d.sync += [held_high.eq(high_c), slice_d.eq(_choose(chosen_c, held_high)), bias_d.eq(row.bias)]
-        for total, part, b in zip(value_e, slice_d, fields(self._bias, bias_d), strict=True):
+        value_f: Any = Signal(value)
+        slice_e: Any = Signal(value)
+        bias_e = Signal.like(row.bias)
+        m.d.sync += [held_high.eq(high_c), slice_e.eq(_choose(chosen_d, held_high)), bias_e.eq(row.bias)]
+        for total, part, b in zip(value_f, slice_e, fields(self._bias, bias_e), strict=True):
             m.d.sync += total.eq(part + b)
-        return value_e
+        return value_f
 
-    def _maximum(self, m: Module, state: _State, tags: list[Any], value_e: Any) -> None:
-        """Stage F: the largest membrane of each channel of the window, on the output."""
-        *_, tag_e, tag_f = tags
+    def _maximum(self, m: Module, state: _State, tags: list[Any], value_f: Any) -> None:
+        """Stage G: the largest membrane of each channel of the window, on the output."""
+        *_, tag_f, tag_g = tags
         largest = Signal(self._slice_layout())
-        for best, new in zip(largest, value_e, strict=True):
-            with m.If(tag_e.valid & (tag_e.first | (ordered(new) > ordered(best))) if self._shape.pool > 1 else 1):
+        for best, new in zip(largest, value_f, strict=True):
+            with m.If(tag_f.valid & (tag_f.first | (ordered(new) > ordered(best))) if self._shape.pool > 1 else 1):
                 m.d.sync += best.eq(new)
         m.d.comb += [
-            self.valid.eq(tag_f.valid & tag_f.emit),
+            self.valid.eq(tag_g.valid & tag_g.emit),
             self.slice.values.eq(largest),
-            self.slice.index.eq(tag_f.index),
-            self.slice.step.eq(tag_f.step),
-            self.slice.end.eq(tag_f.end),
+            self.slice.index.eq(tag_g.index),
+            self.slice.step.eq(tag_g.step),
+            self.slice.end.eq(tag_g.end),
             self.slice.fault.eq(state.fault),
-            self.last.eq(tag_f.last),
+            self.last.eq(tag_g.last),
         ]
 
     def _accept(self, m: Module, state: _State, at: _Position, tags: list[Any]) -> None:

@@ -172,7 +172,7 @@ class Registers(Component):
         held = Signal(2)  # address, data
         write = Signal()
         whole = Signal()
-        address = Signal(len(bus.awaddr) - 2)
+        targets = {name: Signal(name=f"to_{name}") for name in ("control", "load_memory", "load_data")}
         word_in = Signal(WORD_BITS)
         row = Signal.like(load.row)
         word = Signal(number(max(memory.words for memory in self._hardware.memories)))
@@ -181,7 +181,8 @@ class Registers(Component):
         last_row = Signal()
         m.d.comb += [bus.awready.eq(~held[0]), bus.wready.eq(~held[1]), write.eq(held.all() & ~bus.bvalid)]
         with m.If(bus.awready):
-            m.d.sync += [held[0].eq(bus.awvalid), address.eq(bus.awaddr[2:])]
+            m.d.sync += held[0].eq(bus.awvalid)
+            m.d.sync += [flag.eq(bus.awaddr[2:] == table[name].address() >> 2) for name, flag in targets.items()]
         with m.If(bus.wready):
             m.d.sync += [held[1].eq(bus.wvalid), whole.eq(bus.wstrb.all()), word_in.eq(bus.wdata)]
         # Whether the word is to be loaded is known late. One that is not will be overwritten before its row is written.
@@ -190,17 +191,17 @@ class Registers(Component):
             m.d.sync += bus.bvalid.eq(0)
         with m.If(write):
             m.d.sync += [held.eq(0), bus.bvalid.eq(1), bus.bresp.eq(SLVERR)]
-        with m.If(write & whole), m.Switch(address):
-            with m.Case(table["control"].address() >> 2):
+        with m.If(write & whole):
+            with m.If(targets["control"]):
                 m.d.sync += [
                     self.enable.eq(word_in[0]),
                     self.send_membranes.eq(word_in[1]),
                     clear.eq(word_in[2]),
                     bus.bresp.eq(OKAY),
                 ]
-            with m.Case(table["load_memory"].address() >> 2), m.If(word_in < len(self._hardware.memories)):
+            with m.If(targets["load_memory"] & (word_in < len(self._hardware.memories))):
                 m.d.sync += [load.memory.eq(word_in), row.eq(0), word.eq(0), full.eq(0), bus.bresp.eq(OKAY)]
-            with m.Case(table["load_data"].address() >> 2), m.If(~self.enable & ~full):
+            with m.If(targets["load_data"] & ~self.enable & ~full):
                 m.d.sync += [load.valid.eq(last), load.row.eq(row), bus.bresp.eq(OKAY)]
                 m.d.sync += [word.eq(Mux(last, 0, word + 1)), row.eq(row + last), full.eq(last & last_row)]
         # Registers, which are right again when the next write is executed: two clocks later, or more.

@@ -72,6 +72,7 @@ class _Work:
     offering: Signal  # one of the reply
     offered: Any
     shown: Signal  # the whole image
+    listening: Signal  # a word of the result is taken
     seen: Signal  # the whole result
     waited: Signal  # clocks
     late: Signal  # too many
@@ -143,8 +144,11 @@ class Link(Component):
         store = request.write_port()
         fetch = request.read_port()
         word = Signal(WORD_BITS, reset_less=True)
-        stale = Signal(3)
+        stale = Signal(4)
         no_address = Signal()
+        most = link.reply_words(self._hardware)
+        low = Signal(most.bit_length())
+        above = Signal()  # bits above these are set
         no_count = Signal()
         fresh = Signal()
         last_word = Signal()
@@ -164,14 +168,16 @@ class Link(Component):
             store.addr.eq(receiver.address),
             store.data.eq(receiver.word),
             fetch.addr.eq(made.position),
-            fresh.eq(stale == 0),
+            fresh.eq(~stale[0]),
         ]
         m.d.sync += [
             word.eq(fetch.data),
             stale.eq(stale >> 1),
             last_word.eq(made.position == made.last_position),
             no_address.eq(word[len(self.bus.araddr) :].any()),
-            no_count.eq((word == 0) | (word > link.reply_words(self._hardware))),
+            above.eq(word[most.bit_length() :].any()),
+            low.eq(word),
+            no_count.eq(above | (low == 0) | (low > most)),
         ]
         return made
 
@@ -203,10 +209,11 @@ class Link(Component):
         offering = Signal()
         offered: Any = Signal(WORD)
         shown = Signal()
+        listening = Signal()
         seen = Signal()
         waited = Signal(range(link.patience_clocks(self._hardware) + 1))
         late = Signal()
-        return _Work(address, stopping, showing, offering, offered, shown, seen, waited, late)
+        return _Work(address, stopping, showing, offering, offered, shown, listening, seen, waited, late)
 
     def _decide(self, m: Module, receiver: FrameReceiver, request: _Request, reply: _Reply, work: _Work) -> None:
         """A request comes: whether it is executed, and how."""
@@ -242,6 +249,7 @@ class Link(Component):
                 with m.Elif(access):
                     m.next = "ADDRESS"
                 with m.Elif(image):
+                    m.d.sync += work.listening.eq(1)
                     m.next = "IMAGE"
                 with m.Else():
                     reply.end(m, Status.MALFORMED)
@@ -274,8 +282,9 @@ class Link(Component):
             m.next = "READ"
             with m.If(request.no_count):
                 reply.end(m, Status.MALFORMED)
+        m.d.comb += bus.araddr.eq(address)
         with m.State("READ"):
-            m.d.comb += [bus.araddr.eq(address), bus.arvalid.eq(1)]
+            m.d.comb += bus.arvalid.eq(1)
             with m.If(bus.arready):
                 m.next = "READ_ANSWER"
         with m.State("READ_ANSWER"):
@@ -293,14 +302,13 @@ class Link(Component):
         """All words to one address; or a zero, if the core is to be stopped."""
         bus = self.bus
         sent = Signal(2)  # address, data
+        m.d.comb += [
+            bus.awaddr.eq(work.address),
+            bus.wdata.eq(Mux(work.stopping, 0, request.word)),
+            bus.wstrb.eq(~0),
+        ]
         with m.State("WRITE"), m.If(request.fresh):
-            m.d.comb += [
-                bus.awaddr.eq(work.address),
-                bus.awvalid.eq(~sent[0]),
-                bus.wdata.eq(Mux(work.stopping, 0, request.word)),
-                bus.wstrb.eq(~0),
-                bus.wvalid.eq(~sent[1]),
-            ]
+            m.d.comb += [bus.awvalid.eq(~sent[0]), bus.wvalid.eq(~sent[1])]
             done = sent | Cat(bus.awready, bus.wready)
             m.d.sync += sent.eq(done)
             with m.If(done.all()):
@@ -321,9 +329,10 @@ class Link(Component):
     def _image(self, m: Module, request: _Request, reply: _Reply, work: _Work) -> None:
         """An image to the core, and its record back; a core that is silent too long is stopped."""
         m.d.comb += [self.image.valid.eq(work.showing), self.image.payload.eq(work.offered)]
+        m.d.comb += self.result.ready.eq(work.listening)
         given = work.showing & self.image.ready
         with m.State("IMAGE"):
-            m.d.comb += [self.result.ready.eq(~work.seen), reply.data.eq(self.result.payload.data)]
+            m.d.comb += reply.data.eq(self.result.payload.data)
             got = self.result.valid & self.result.ready
             m.d.sync += [
                 work.waited.eq(work.waited + 1),
@@ -340,12 +349,14 @@ class Link(Component):
                 m.d.sync += [work.showing.eq(0), work.shown.eq(work.offered.last), work.waited.eq(0)]
             with m.If(got):
                 m.d.comb += reply.note.eq(1)
-                m.d.sync += [work.seen.eq(self.result.payload.last), work.waited.eq(0)]
+                last = self.result.payload.last
+                m.d.sync += [work.seen.eq(last), work.listening.eq(~last), work.waited.eq(0)]
             with m.If(work.shown & work.seen):
                 reply.end(m, Status.OK)
             with m.Elif(work.late):
                 m.d.sync += [
                     work.showing.eq(0),
+                    work.listening.eq(0),
                     work.stopping.eq(1),
                     work.address.eq(register_map(self._hardware)["control"].address()),
                 ]
@@ -357,6 +368,7 @@ class Link(Component):
         end = Signal.like(index, init=1)  # of its last one
         word = Signal(WORD_BITS)
         ready = Signal()  # the word is that of the index
+        sent = Signal()  # the whole reply
         m.d.sync += ready.eq(0)
         with m.State("SEND"):
             answer: Any = Signal(HEADER)
@@ -382,7 +394,9 @@ class Link(Component):
             with m.If(sender.i.valid & sender.i.ready):
                 m.d.sync += [work.offering.eq(0), index.eq(index + 1), request.stale.eq(~0)]
                 with m.If(work.offered.last):
-                    m.d.sync += index.eq(0)
-                    m.next = "FINISH"
+                    m.d.sync += [index.eq(0), sent.eq(1)]
+            with m.If(sent):
+                m.d.sync += sent.eq(0)
+                m.next = "FINISH"
         with m.State("FINISH"), m.If(sender.idle):
             m.next = "IDLE"

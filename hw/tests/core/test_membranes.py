@@ -39,7 +39,8 @@ class Model:
         self.dut, self.shape, self.rng = dut, shape, rng
         self.banks = [[[0] * shape.lanes for _ in range(shape.membrane_rows)] for _ in (0, 1)]
         self.added: tuple[int, int] | None = None  # bank and row of the clock before
-        self.data: tuple[int, int, list[int]] | None = None  # bank, row and values that the reader must see
+        self.data: list[int] | None = None  # what was read in the clock before
+        self.due: list[int] | None = None  # what the reader must see
         self.wrapped = 0  # sums that left the width of a membrane
         self.repeated = 0  # adds to the row of the clock before
         self.read = 0  # rows read that held something
@@ -83,15 +84,17 @@ class Model:
         which, cleared = clear
         ctx.set(scan.clear, which)
         ctx.set(scan.clear_row, cleared if which else self.row())
-        if self.data and scanned:
-            assert list(ctx.get(scan.values)) == self.data[2]
-            self.read += any(self.data[2])
+        if self.due is not None:
+            assert list(ctx.get(scan.values)) == self.due
+            self.read += any(self.due)
+        # The bank stays chosen while a row is read.
+        self.due = self.data if scanned else None
         for n in (0, 1):
             if which >> n & 1:
                 self.banks[n][cleared] = [0] * self.shape.lanes
         # A row is not addressed in the clock in which it is cleared.
         told = scanned and not (which >> scanned[0] & 1 and cleared == scanned[1])
-        self.data = (*scanned, list(self.banks[scanned[0]][scanned[1]])) if told else None
+        self.data = list(self.banks[scanned[0]][scanned[1]]) if told else None
         await ctx.tick()
 
     async def session(self, ctx, bank: int, rows: list[int], *, clear: bool) -> None:

@@ -15,7 +15,9 @@ from firstspike.energy.operations import Counters, Operations, count
 from firstspike.network import golden
 from firstspike_rtl.clocks.cycles import floor
 from firstspike_rtl.core import datapath as core
+from firstspike_rtl.core import neurons, readout
 from firstspike_rtl.core.membranes import Membranes
+from firstspike_rtl.core.scanner import Scanner
 
 #: Without shrinking: a smaller example would take minutes of simulation to find.
 GENERATE = (Phase.explicit, Phase.reuse, Phase.generate)
@@ -32,18 +34,19 @@ class Ports:
 
     async def watch(self, ctx) -> None:
         parts = [part for part in self._parts if isinstance(part, Membranes)]
-        signals = [(m.add.valid, m.scan.active, m.scan.step, m.scan.clear) for m in parts]
+        scanners = {part.index: part for part in self._parts if isinstance(part, Scanner)}
+        signals = [(m.add.valid, m.scan.active, scanners[n].room, m.scan.clear) for n, m in enumerate(parts)]
         before = [0] * len(signals)
         async for _, _, *values in ctx.tick().sample(*(signal for group in signals for signal in group)):
             for n in range(len(signals)):
-                added, active, step, clear = values[4 * n : 4 * n + 4]
+                added, active, room, clear = values[4 * n : 4 * n + 4]
                 self.added[n] += added
-                # In the first clock the reader gives an address, in the last it has data: one of the two counts.
-                self.scanned[n] += active & step
+                # An address waits until there is room for what follows from it. In the last clock there is none.
+                self.scanned[n] += active & room
                 self.scanned[n] -= before[n] & ~active & 1
                 # Not both banks, as after a reset; and registers are not counted.
                 self.cleared[n] += clear in (1, 2) and not parts[n].shape.shallow
-                before[n] = active
+                before[n] = active & room
 
 
 def of(operations: Operations, part: str) -> tuple[Counter[int], Counter[int]]:
@@ -73,9 +76,17 @@ def check(network, hardware: Hardware, pictures, **how: Any) -> None:
             super().__init__(*arguments)
             made.append(self)
 
+    class WatchedScanner(Scanner):
+        def __init__(self, hardware: Hardware, index: int, *arguments: Any, **options: Any) -> None:
+            super().__init__(hardware, index, *arguments, **options)
+            self.index = index
+            made.append(self)
+
     ports = Ports(made)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(core, "Membranes", Watched)
+        patch.setattr(neurons, "Scanner", WatchedScanner)
+        patch.setattr(readout, "Scanner", WatchedScanner)
         result, _, _ = run_core(network, hardware, pictures, processes=[ports.watch], **how)
     assert result == golden.run(network, pictures)
     spikes = result.spikes(network).sum(axis=0).tolist()

@@ -19,6 +19,7 @@ from firstspike.contract.hardware import Hardware
 from firstspike.contract.registers import register_map
 from firstspike.errors import FirstspikeError
 from firstspike_rtl.core.layouts import EVENT_WORD, RESULT_WORD
+from firstspike_rtl.core.tables import copies
 from firstspike_rtl.top import verilog
 from firstspike_rtl.top.verilog import LINT_EXCEPTIONS, generate, load_contents, load_manifest
 from firstspike_verify.models.toolchain import environment
@@ -161,10 +162,11 @@ def test_images_hold_the_network(core, folders) -> None:
     text = (folders[core] / "top.v").read_text()
     for memory in hardware.memories:
         rows, bits = max(2, memory.depth), memory.row_bits
-        declared = re.findall(rf"^  reg (?:\[(\d+):0\] )?{memory.name} \[0:(\d+)\];$", text, re.M)
-        assert [(int(high or 0) + 1, int(last) + 1) for high, last in declared] == [(bits, rows)]
-        assert text.count(f'$readmemh("top_{memory.name}.mem", {memory.name});') == 1
-    assert text.count("$readmemh") == len(hardware.memories)
+        for name in copies(memory):
+            declared = re.findall(rf"^  reg (?:\[(\d+):0\] )?{name} \[0:(\d+)\];$", text, re.M)
+            assert [(int(high or 0) + 1, int(last) + 1) for high, last in declared] == [(bits, rows)]
+            assert text.count(f'$readmemh("top_{memory.name}.mem", {name});') == 1
+    assert text.count("$readmemh") == sum(len(copies(memory)) for memory in hardware.memories)
 
 
 MEMORY = Hardware.for_network(network()).memory("threshold", 0)
@@ -180,9 +182,9 @@ def memory_text(values: list[str], name: str = MEMORY.name) -> str:
 def test_initial_values_become_an_image() -> None:
     text = memory_text(["9'h005", "9'd4", "9'h003", "9'h0c8"])
     image = f'  reg x;\n  initial $readmemh("x.mem", {MEMORY.name});\nend\n'
-    assert verilog._read_image(text, MEMORY, ROWS, "x.mem") == image
+    assert verilog._read_image(text, MEMORY.name, ROWS, "x.mem") == image
     longer = memory_text(["9'h005", "9'd4", "9'h003", "9'h0c8", "9'h000"])  # a row that only fills up
-    assert verilog._read_image(longer, MEMORY, ROWS, "x.mem") == image
+    assert verilog._read_image(longer, MEMORY.name, ROWS, "x.mem") == image
 
 
 @pytest.mark.smoke
@@ -199,7 +201,7 @@ def test_initial_values_become_an_image() -> None:
 )
 def test_other_initial_values_are_refused(text, message) -> None:
     with pytest.raises(RuntimeError, match=message):
-        verilog._read_image(text, MEMORY, ROWS, "x.mem")
+        verilog._read_image(text, MEMORY.name, ROWS, "x.mem")
 
 
 def test_wrong_contents_do_not_pass_the_generator(monkeypatch) -> None:
