@@ -62,12 +62,12 @@ def converse(dut: LinkedTop, requests: Iterable[Frame], *, clock_hz: int, baud: 
 def loaded(verilog: str) -> dict[str, set[int]]:
     """What the timer of each UART in a Verilog text is set to, by the last part of the module's name: clocks less 1."""
     found = {}
-    for name, body in re.findall(r"^module \\?\S*?(receiver|transmitter) \((.*?)^endmodule", verilog, re.M | re.S):
+    for name, body in re.findall(r"^module \w*?(receiver|transmitter) \((.*?)^endmodule", verilog, re.M | re.S):
         if "timer" not in body or ("tx" not in body and "rx" not in body):
             continue
         # In the text of a board the register takes a wire that has the values.
-        wires = re.findall(r"timer <= (\\\$\d+) ;", body)
-        targets = "|".join(["timer <=", *(f"{re.escape(wire)}  =" for wire in wires)])
+        wires = re.findall(r"timer <= (\w+) *;", body)
+        targets = "|".join(["timer <=", *(rf"\b{wire} +=" for wire in wires)])
         values = re.findall(rf"(?:{targets}) \d+'h([0-9a-f]+);", body)
         found[name] = {int(value, 16) for value in values} - {0}
     return found

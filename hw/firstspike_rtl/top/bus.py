@@ -172,6 +172,7 @@ class Registers(Component):
         held = Signal(2)  # address, data
         write = Signal()
         whole = Signal()
+        large = Signal()  # the word is the number of no memory
         targets = {name: Signal(name=f"to_{name}") for name in ("control", "load_memory", "load_data")}
         word_in = Signal(WORD_BITS)
         row = Signal.like(load.row)
@@ -185,6 +186,7 @@ class Registers(Component):
             m.d.sync += [flag.eq(bus.awaddr[2:] == table[name].address() >> 2) for name, flag in targets.items()]
         with m.If(bus.wready):
             m.d.sync += [held[1].eq(bus.wvalid), whole.eq(bus.wstrb.all()), word_in.eq(bus.wdata)]
+            m.d.sync += large.eq(bus.wdata[len(load.memory) :].any())
         # Whether the word is to be loaded is known late. One that is not will be overwritten before its row is written.
         m.d.sync += [clear.eq(0), load.valid.eq(0), load.data.word_select(word, WORD_BITS).eq(word_in)]
         with m.If(bus.bvalid & bus.bready):
@@ -199,7 +201,8 @@ class Registers(Component):
                     clear.eq(word_in[2]),
                     bus.bresp.eq(OKAY),
                 ]
-            with m.If(targets["load_memory"] & (word_in < len(self._hardware.memories))):
+            exists = ~large & (word_in[: len(load.memory)] < len(self._hardware.memories))
+            with m.If(targets["load_memory"] & exists):
                 m.d.sync += [load.memory.eq(word_in), row.eq(0), word.eq(0), full.eq(0), bus.bresp.eq(OKAY)]
             with m.If(targets["load_data"] & ~self.enable & ~full):
                 m.d.sync += [load.valid.eq(last), load.row.eq(row), bus.bresp.eq(OKAY)]

@@ -366,6 +366,9 @@ class Link(Component):
         """The reply: its header, and what was noted."""
         index = Signal(range(link.HEADER_WORDS + link.reply_words(self._hardware)))  # of a word of it
         end = Signal.like(index, init=1)  # of its last one
+        before = -link.HEADER_WORDS % (1 << len(reply.recall.addr))
+        place = Signal.like(reply.recall.addr, init=before)  # of the word in what was noted
+        m.d.comb += reply.recall.addr.eq(place)
         word = Signal(WORD_BITS)
         ready = Signal()  # the word is that of the index
         sent = Signal()  # the whole reply
@@ -382,7 +385,6 @@ class Link(Component):
             m.d.comb += [
                 sender.i.valid.eq(work.offering),
                 sender.i.payload.eq(work.offered),
-                reply.recall.addr.eq(index - link.HEADER_WORDS),
             ]
             # Both a clock late: the first word is never the last one, and a word is not offered in its first clocks.
             m.d.sync += [end.eq(answer.length + link.HEADER_WORDS - 1), ready.eq(1), word.eq(reply.recall.data)]
@@ -392,9 +394,9 @@ class Link(Component):
             with m.If(~work.offering & request.fresh & ready):
                 m.d.sync += [work.offering.eq(1), work.offered.data.eq(word), work.offered.last.eq(index == end)]
             with m.If(sender.i.valid & sender.i.ready):
-                m.d.sync += [work.offering.eq(0), index.eq(index + 1), request.stale.eq(~0)]
+                m.d.sync += [work.offering.eq(0), index.eq(index + 1), place.eq(place + 1), request.stale.eq(~0)]
                 with m.If(work.offered.last):
-                    m.d.sync += [index.eq(0), sent.eq(1)]
+                    m.d.sync += [index.eq(0), place.eq(before), sent.eq(1)]
             with m.If(sent):
                 m.d.sync += sent.eq(0)
                 m.next = "FINISH"

@@ -10,6 +10,7 @@ from networks import dense_layers
 from firstspike.contract.hardware import Hardware
 from firstspike_rtl.boards import synthesis
 from firstspike_rtl.boards.synthesis import FAMILIES, Netlist
+from firstspike_rtl.core.tables import copies
 from firstspike_rtl.top.verilog import generate
 
 #: Family, and whether in one module.
@@ -45,21 +46,24 @@ def test_weights_are_in_block_ram(netlist: Netlist) -> None:
         assert netlist.of(memory.name).blocks == netlist.family.size(memory.depth, memory.data_bits)
 
 
-def test_a_block_for_each_reader_of_the_encoder(netlist: Netlist) -> None:
-    encoder = netlist.of("encoder").blocks
+def test_a_block_for_each_copy_of_the_encoder(netlist: Netlist) -> None:
+    """Of four readers two share a block; without blocks of two ports that read, the table is in flip-flops."""
     memory = HARDWARE.memory("encoder")
-    if netlist.family.several_readers:
-        assert encoder == 4
-    else:
-        assert encoder == 0
-        assert netlist.of("encoder").count(netlist.family.flip_flop) >= memory.depth * memory.data_bits
+    tables = [netlist.of(name) for name in copies(memory)]
+    assert len(tables) == 2
+    for table in tables:
+        if netlist.family.several_readers:
+            assert table.blocks == 1
+        else:
+            assert table.blocks == 0
+            assert table.count(netlist.family.flip_flop) >= memory.depth * memory.data_bits
 
 
 def test_membranes_are_in_look_up_memory(netlist: Netlist) -> None:
     """Both banks in one memory, with a port for adding and one for testing; where there is none, in registers."""
     bits = [layer.lanes * layer.membrane_bits for layer in HARDWARE.layers]
     assert all(layer.shallow for layer in HARDWARE.layers)
-    rows, width = netlist.of("rows"), netlist.family.look_up_width
+    rows, width = netlist.of("rows0"), netlist.family.look_up_width
     assert rows.blocks == 0
     assert rows.count(netlist.family.look_up) == (sum(2 * -(-row // width) for row in bits) if width else 0)
     assert (rows.count(netlist.family.flip_flop) > 0) == (not width)
@@ -82,10 +86,10 @@ def test_thresholds_of_a_search_are_in_flip_flops(netlist: Netlist) -> None:
 
 
 def test_nothing_else_is_a_block(netlist: Netlist) -> None:
-    """Beside the loadable memories only the queue of the encoder is one; and no lane multiplies."""
+    """No block beside those of loadable memories; and no lane multiplies."""
     family = netlist.family
-    memories = [*(memory.name for memory in HARDWARE.memories), "storage"]
-    assert netlist.blocks == sum(netlist.of(name).blocks for name in memories)
+    tables = [name for memory in HARDWARE.memories for name in copies(memory)]
+    assert netlist.blocks == sum(netlist.of(name).blocks for name in tables)
     assert netlist.count(family.multiplier) == 0
     assert netlist.count(family.lut) > 500
     assert netlist.count(family.flip_flop) > 1000

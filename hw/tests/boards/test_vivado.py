@@ -27,6 +27,7 @@ from firstspike.host.link import DEFAULT_BAUD
 from firstspike.network import kernels
 from firstspike.network.model import Network, dense
 from firstspike_rtl.boards import vivado
+from firstspike_rtl.core.tables import copies
 from firstspike_rtl.top.verilog import generate
 from firstspike_verify.models.toolchain import environment
 
@@ -332,7 +333,8 @@ def test_board_takes_the_linked_core(rtl: Path, folder: Path) -> None:
     """It has the pins that the board's top connects, and the host's rate, and reads every memory's image."""
     file = folder / "src" / "linked_top.v"
     images_read = re.findall(r"\$readmemh\(\"([\w.]+)\"", file.read_text())
-    assert sorted(images_read) == sorted(memory["image"] for memory in manifest_of(rtl)["memories"])
+    memories = Hardware.from_json(manifest_of(rtl)["hardware"]).memories
+    assert sorted(images_read) == sorted(f"top_{memory.name}.mem" for memory in memories for _ in copies(memory))
     clocks = round(vivado.BOARD_MEGAHERTZ * 1e6 / DEFAULT_BAUD)
     timers = loaded(file.read_text())
     assert timers == {"transmitter": {clocks - 1}, "receiver": {clocks - 1, (clocks - 1) // 2 - 1}}
@@ -446,7 +448,7 @@ def test_images_are_bare_and_complete(rtl: Path, folder: Path) -> None:
         rows = contents[memory.name] + ([0] if memory.name in single else [])
         assert [int(line, 16) for line in lines] == rows
         assert {len(line) for line in lines} == {-(-memory.row_bits // 4)}
-        assert declared[memory.name] == (0, len(rows) - 1)
+        assert {declared[name] for name in copies(memory)} == {(0, len(rows) - 1)}
 
 
 @pytest.mark.smoke

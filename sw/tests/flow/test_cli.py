@@ -227,7 +227,7 @@ def test_targets_out_of_reach(ran: Path) -> None:
         return firstspike("generate", "tiny.toml", *options, cwd=ran)
 
     refused(wrong("--clocks", "3"), "3 clocks an image are out of reach", "layer 0 dense 12", "ask for")
-    refused(wrong("--blocks", "1"), "the smallest folding takes 6 blocks", "larger device")
+    refused(wrong("--blocks", "1"), "the smallest folding takes 4 blocks", "larger device")
     refused(wrong("--clocks", "50", "--lanes", "3"), "--lanes and --clocks are given together")
     refused(wrong("--lanes", "many"), "--lanes is 'many'")
     refused(wrong("--lanes", "2,3,4"), "lanes are given for 3 layers")

@@ -16,6 +16,7 @@ import pytest
 
 from firstspike.contract import images
 from firstspike.errors import FirstspikeError
+from firstspike_rtl.core.tables import copies
 from firstspike_rtl.top.verilog import generate, load_manifest
 from firstspike_verify.benches.cocotb_pair import PAIR
 from firstspike_verify.benches.cocotb_runner import REPEAT, SEED, STANDARDS, compile_bench, icarus, run_bench
@@ -103,18 +104,19 @@ def test_synthesis_reads_each_image_once(pair: Pair) -> None:
     for name, make in CORES.items():
         design = make()
         contents = images.contents(design.network, design.hardware)
+        tables = {name: memory for memory in design.hardware.memories for name in copies(memory)}
         found = {
             memory: cell["parameters"]["INIT"]
             for module, content in modules.items()
             if module.startswith(f"{name}_")
             for memory, cell in content["cells"].items()
-            if memory in contents
+            if memory in tables
         }
-        assert found.keys() == contents.keys()
-        for memory in design.hardware.memories:
-            bits, init = memory.row_bits, found[memory.name]
+        assert found.keys() == tables.keys()
+        for table, memory in tables.items():
+            bits, init = memory.row_bits, found[table]
             rows = [
                 int(init[len(init) - bits * (n + 1) : len(init) - bits * n].replace("x", "0"), 2)
                 for n in range(memory.depth)
             ]
-            assert rows == contents[memory.name], f"{name}: {memory.name}"
+            assert rows == contents[memory.name], f"{name}: {table}"

@@ -117,18 +117,18 @@ def test_netlist_is_the_golden_model(
 
 
 def driver(made: Netlist, bit: int) -> tuple[str, dict[str, Any]]:
-    """The look-up table that decides a wire, behind flip-flops and multiplexers."""
-    following = {"TRELLIS_FF": "DI", "PFUMX": "BLUT", "L6MUX21": "D0"}
-    outputs = {"TRELLIS_FF": "Q", "PFUMX": "Z", "L6MUX21": "Z", "LUT4": "Z"}
+    """The look-up table that decides a wire, behind flip-flops and the memory of a queue."""
+    ways = {"TRELLIS_FF": ("DI", "Q"), "TRELLIS_DPR16X4": ("DI", "DO"), "LUT4": ("", "Z")}
     while True:
-        (found,) = (
-            (name, cell)
+        ((name, cell, before, place),) = (
+            (name, cell, before, cell["connections"][out].index(bit))
             for name, cell in made.cells.items()
-            if cell["connections"].get(outputs.get(cell["type"], "")) == [bit]
+            for before, out in [ways.get(cell["type"], ("", ""))]
+            if bit in cell["connections"].get(out, ())
         )
-        if found[1]["type"] == "LUT4":
-            return found
-        (bit,) = found[1]["connections"][following[found[1]["type"]]]
+        if not before:
+            return name, cell
+        bit = cell["connections"][before][place]
 
 
 def test_one_bit_of_a_look_up_table(synthesised: Callable[..., Synthesised], tmp_path: Path, seed: int) -> None:
