@@ -59,7 +59,9 @@ class Rows:
             address = row if active else None  # else the bank is the adders'
             there = address is not None and address < len(bank)
             limit = 1 << bits - 1
-            held.append(list(bank[address]) if there else [garbage.randrange(-limit, limit) for _ in range(shape.lanes)])
+            held.append(
+                list(bank[address]) if there else [garbage.randrange(-limit, limit) for _ in range(shape.lanes)]
+            )
             ctx.set(scan.values, held[0])
             if release:
                 self.releases[-1].append((clock, release))

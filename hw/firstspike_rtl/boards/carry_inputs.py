@@ -1,4 +1,4 @@
-"""Choices before an adder, taken into it: a carry cell of an ECP5 has a look-up table, of which yosys leaves half unused."""
+"""Choices before an adder, taken into it: an ECP5's carry cell has a look-up table, half of which yosys leaves unused."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ def merge(module: Mapping[str, Any]) -> int:
             for pin, other in ("AB", "BA"):
                 bit = connections[pin + half][0]
                 table = tables.get(bit)
-                found = _inside(cells[table]) if table and readers[bit] == 1 else None
+                if table is None or readers[bit] != 1:
+                    continue
+                found = _inside(cells[table])
                 if found is None:
                     continue
                 del cells[table]

@@ -142,7 +142,7 @@ class Membranes(Component):
         bits = self.shape.membrane_bits
         address_bits = number(empty + 1)
         for part, first in enumerate(range(0, self.shape.lanes, LANES_TOGETHER)):
-            # Registers of its own, an order of rows of its own: else synthesis would make one register of all of a kind.
+            # Registers and an order of rows of its own: else synthesis would make one register of all of a kind.
             order = part % (1 << address_bits)
             mine = slice(first * bits, min(first + LANES_TOGETHER, self.shape.lanes) * bits)
             memory: Table = Memory(shape=mine.stop - mine.start, depth=1 << address_bits, init=[])

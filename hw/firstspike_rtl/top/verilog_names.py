@@ -57,9 +57,9 @@ def is_plain(name: str) -> bool:
 
 
 def without_escapes(text: str) -> str:
-    """Verilog with a plain name for each escaped one, the same in all modules.
+    r"""Verilog with a plain name for each escaped one, the same in all modules.
 
-    yosys takes a signal that is called ``\\o[1]`` for a bit of a vector ``o`` beside it, and joins the two.
+    yosys takes a signal that is called ``\o[1]`` for a bit of a vector ``o`` beside it, and joins the two.
     """
     escaped = dict.fromkeys(re.findall(r"\\(\S+)\s", text))
     taken = _Taken([*re.findall(r"[A-Za-z_]\w*", re.sub(r"\\\S+", " ", text)), *KEYWORDS])
