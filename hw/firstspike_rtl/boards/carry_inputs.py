@@ -1,4 +1,4 @@
-"""Choices before an adder, taken into it: an ECP5's carry cell has a look-up table, half of which yosys leaves unused."""
+"""Choices before an adder, taken into it: the look-up table of a carry cell, which yosys leaves half unused."""
 
 from __future__ import annotations
 
