@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from firstspike.contract.hardware import Hardware
 from firstspike_rtl.core.component import Component
 from firstspike_rtl.core.layouts import TEST, LoadSignature, event_layout
-from firstspike_rtl.core.membranes import AddSignature
+from firstspike_rtl.core.membranes import LANES_TOGETHER, AddSignature
 from firstspike_rtl.core.tables import Contents, add_table, fields
 from firstspike_rtl.core.walk import Walk
 
@@ -122,7 +122,6 @@ class Integrator(Component):
         row_s1 = Signal.like(self.add.row)
         # Without a reset, so that they can be the output registers of block memories.
         weights_s2 = Signal.like(weights.data, reset_less=True)
-        kernel_s2 = Signal.like(kernel.data, reset_less=True)
         m.d.sync += [
             visit_s1.eq(self.adding),
             bank_s1.eq(bank),
@@ -131,10 +130,15 @@ class Integrator(Component):
             self.add.bank.eq(bank_s1),
             self.add.row.eq(row_s1),
             weights_s2.eq(weights.data),
-            kernel_s2.eq(kernel.data),
         ]
-        for product, w in zip(self.add.products, fields(weight_spec, weights_s2), strict=True):
-            m.d.sync += product.eq(w << kernel_s2 if shape.product == "shift" else w * kernel_s2)
+        given = fields(weight_spec, weights_s2)
+        for part, first in enumerate(range(0, shape.lanes, LANES_TOGETHER)):
+            # For each part of the lanes one of its own, which synthesis cannot take for another.
+            entry, change = Signal.like(kernel.data, name=f"kernel{part}", reset_less=True), part % 2
+            m.d.sync += entry.eq(kernel.data ^ change)
+            k = (entry ^ change)[: len(entry)]
+            for lane in range(first, min(first + LANES_TOGETHER, shape.lanes)):
+                m.d.sync += self.add.products[lane].eq(given[lane] << k if shape.product == "shift" else given[lane] * k)
         return m
 
     def _early(self, step: Value) -> Value:

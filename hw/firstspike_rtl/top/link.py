@@ -259,10 +259,15 @@ class Link(Component):
 
     def _hello(self, m: Module, reply: _Reply) -> None:
         """What the device is."""
+        words = Array(Const(x, WORD_BITS) for x in self._hello_words)
+        place = Signal(range(len(words) + 1))
+        word = Signal(WORD_BITS)
+        m.d.sync += word.eq(words[place])
         with m.State("HELLO"):
-            words = Array(Const(x, WORD_BITS) for x in self._hello_words)
-            m.d.comb += [reply.note.eq(1), reply.data.eq(words[reply.noted])]
-            with m.If(reply.noted == len(self._hello_words) - 1):
+            m.d.comb += [reply.note.eq(place != 0), reply.data.eq(word)]
+            m.d.sync += place.eq(place + 1)
+            with m.If(place == len(words)):
+                m.d.sync += place.eq(0)
                 reply.end(m, Status.OK)
 
     def _read(self, m: Module, request: _Request, reply: _Reply, work: _Work) -> None:
