@@ -134,11 +134,12 @@ class Integrator(Component):
         given = fields(weight_spec, weights_s2)
         for part, first in enumerate(range(0, shape.lanes, LANES_TOGETHER)):
             # For each part of the lanes one of its own, which synthesis cannot take for another.
-            entry, change = Signal.like(kernel.data, name=f"kernel{part}", reset_less=True), part % 2
+            change = part % 2
+            entry = Signal.like(kernel.data, name=f"kernel{part}", reset_less=True)
             m.d.sync += entry.eq(kernel.data ^ change)
             k = (entry ^ change)[: len(entry)]
-            for lane in range(first, min(first + LANES_TOGETHER, shape.lanes)):
-                m.d.sync += self.add.products[lane].eq(given[lane] << k if shape.product == "shift" else given[lane] * k)
+            for lane, w in list(enumerate(given))[first : first + LANES_TOGETHER]:
+                m.d.sync += self.add.products[lane].eq(w << k if shape.product == "shift" else w * k)
         return m
 
     def _early(self, step: Value) -> Value:

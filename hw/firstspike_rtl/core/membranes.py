@@ -136,7 +136,8 @@ class Membranes(Component):
         add_row = Mux(Array(held)[add_place], add_place, empty)
         scan_row = Mux(Array(held)[scan_place], scan_place, empty)
         # A sum is written a clock after it was made: from memory to memory a clock would have to be longer.
-        place, valid = Signal.like(add_place), Signal()
+        place = Signal.like(add_place)
+        valid = Signal()
         sums = Signal.like(new, reset_less=True)
         m.d.sync += [place.eq(add_place), valid.eq(add.valid), sums.eq(new)]
         bits = self.shape.membrane_bits
