@@ -87,7 +87,7 @@ class Boot(Component):
     done : Out(1); until then the bus belongs to this component
     """
 
-    CLOCKS_PER_ROW = 5
+    CLOCKS_PER_ROW = 6
 
     def __init__(self, hardware: Hardware, init: Sequence[int]) -> None:
         self._hardware, self._init = hardware, init

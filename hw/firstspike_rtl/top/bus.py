@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
@@ -71,7 +73,7 @@ class Registers(Component):
     """
 
     LATENCY, INTERVAL = 3, 3
-    WRITE_LATENCY, WRITE_INTERVAL = 2, 2
+    WRITE_LATENCY, WRITE_INTERVAL = 3, 3
 
     def __init__(self, hardware: Hardware, contents: Contents) -> None:
         self._hardware, self._contents = hardware, contents
@@ -113,13 +115,13 @@ class Registers(Component):
         if self._hardware.counters:
             values |= self._counters(m, clear, high_clocks)
 
-        # Constants and what changes are chosen by themselves, and put together a clock later.
-        kinds = [
-            {name: words for name, words in values.items() if (name in constants) == constant} for constant in (1, 0)
-        ]
+        # Constants, counters of layers, and the rest are chosen by themselves, and put together a clock later.
+        groups = {"constant": constants.keys(), "of_layers": {"spikes", "active"}}
+        groups["other"] = values.keys() - set().union(*groups.values())
+        kinds = [{name: words for name, words in values.items() if name in group} for group in groups.values()]
         found = Signal()
         of_digest = Signal()
-        chosen = [Signal(WORD_BITS, name=name) for name in ("constant", "changing")]
+        chosen = [Signal(WORD_BITS, name=name) for name in groups]
         known = [Signal(name=f"{word.name}_known") for word in chosen]
         m.d.comb += bus.arready.eq(~reading)
         with m.If(bus.arready):
@@ -140,8 +142,8 @@ class Registers(Component):
                                     m.d.sync += high_clocks.eq(self.clocks[WORD_BITS:])
         with m.If(found & ~bus.rvalid):
             of_table = Mux(of_digest, digest.data, 0)
-            m.d.sync += [reading.eq(0), found.eq(0), bus.rvalid.eq(1), bus.rdata.eq(chosen[0] | chosen[1] | of_table)]
-            m.d.sync += bus.rresp.eq(Mux(known[0] | known[1] | of_digest, OKAY, SLVERR))
+            m.d.sync += [reading.eq(0), found.eq(0), bus.rvalid.eq(1), bus.rdata.eq(reduce(or_, chosen, of_table))]
+            m.d.sync += bus.rresp.eq(Mux(Cat(known, of_digest).any(), OKAY, SLVERR))
 
         self._writes(m, table, clear)
         return m
@@ -170,17 +172,19 @@ class Registers(Component):
     def _writes(self, m: Module, table: dict[str, registers.Register], clear: Signal) -> None:
         bus, load = self.bus, self.load
         held = Signal(2)  # address, data
-        write = Signal()
+        begun = Signal()
         whole = Signal()
         large = Signal()  # the word is the number of no memory
         targets = {name: Signal(name=f"to_{name}") for name in ("control", "load_memory", "load_data")}
+        writes = {name: Signal(name=f"write_{name}") for name in targets}
         word_in = Signal(WORD_BITS)
         row = Signal.like(load.row)
         word = Signal(number(max(memory.words for memory in self._hardware.memories)))
         full = Signal()
         last = Signal()
         last_row = Signal()
-        m.d.comb += [bus.awready.eq(~held[0]), bus.wready.eq(~held[1]), write.eq(held.all() & ~bus.bvalid)]
+        begin = held.all() & ~bus.bvalid & ~begun
+        m.d.comb += [bus.awready.eq(~held[0]), bus.wready.eq(~held[1])]
         with m.If(bus.awready):
             m.d.sync += held[0].eq(bus.awvalid)
             m.d.sync += [flag.eq(bus.awaddr[2:] == table[name].address() >> 2) for name, flag in targets.items()]
@@ -191,23 +195,24 @@ class Registers(Component):
         m.d.sync += [clear.eq(0), load.valid.eq(0), load.data.word_select(word, WORD_BITS).eq(word_in)]
         with m.If(bus.bvalid & bus.bready):
             m.d.sync += bus.bvalid.eq(0)
-        with m.If(write):
-            m.d.sync += [held.eq(0), bus.bvalid.eq(1), bus.bresp.eq(SLVERR)]
-        with m.If(write & whole):
-            with m.If(targets["control"]):
-                m.d.sync += [
-                    self.enable.eq(word_in[0]),
-                    self.send_membranes.eq(word_in[1]),
-                    clear.eq(word_in[2]),
-                    bus.bresp.eq(OKAY),
-                ]
-            exists = ~large & (word_in[: len(load.memory)] < len(self._hardware.memories))
-            with m.If(targets["load_memory"] & exists):
-                m.d.sync += [load.memory.eq(word_in), row.eq(0), word.eq(0), full.eq(0), bus.bresp.eq(OKAY)]
-            with m.If(targets["load_data"] & ~self.enable & ~full):
-                m.d.sync += [load.valid.eq(last), load.row.eq(row), bus.bresp.eq(OKAY)]
-                m.d.sync += [word.eq(Mux(last, 0, word + 1)), row.eq(row + last), full.eq(last & last_row)]
-        # Registers, which are right again when the next write is executed: two clocks later, or more.
+        # First it is known what is written, a clock later it is.
+        allowed = {
+            "control": Const(1),
+            "load_memory": ~large & (word_in[: len(load.memory)] < len(self._hardware.memories)),
+            "load_data": ~self.enable & ~full,
+        }
+        m.d.sync += begun.eq(begin)
+        m.d.sync += [writes[name].eq(begin & whole & to & allowed[name]) for name, to in targets.items()]
+        with m.If(begun):
+            m.d.sync += [held.eq(0), bus.bvalid.eq(1), bus.bresp.eq(Mux(Cat(*writes.values()).any(), OKAY, SLVERR))]
+        with m.If(writes["control"]):
+            m.d.sync += [self.enable.eq(word_in[0]), self.send_membranes.eq(word_in[1]), clear.eq(word_in[2])]
+        with m.If(writes["load_memory"]):
+            m.d.sync += [load.memory.eq(word_in), row.eq(0), word.eq(0), full.eq(0)]
+        with m.If(writes["load_data"]):
+            m.d.sync += [load.valid.eq(last), load.row.eq(row)]
+            m.d.sync += [word.eq(Mux(last, 0, word + 1)), row.eq(row + last), full.eq(last & last_row)]
+        # Registers, which are right again when the next write is begun: two clocks later, or more.
         with m.Switch(load.memory):
             for memory in self._hardware.memories:
                 with m.Case(memory.index):

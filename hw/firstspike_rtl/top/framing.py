@@ -127,7 +127,7 @@ class FrameReceiver(Component):
 class FrameSender(Component):
     """Makes frames: END, the words escaped, their CRC, END.
 
-    Throughput: 2 clocks a byte, 1 more for an escaped one, 2 more a frame.
+    Throughput: 3 clocks a byte, 1 more for an escaped one, 2 more a frame.
 
     Members
     -------
@@ -147,7 +147,7 @@ class FrameSender(Component):
         checking = Signal()  # the CRC goes out
         byte = Signal(8)
         special = Signal()
-        m.d.comb += [special.eq((byte == link.END) | (byte == link.ESC)), crc.data.eq(byte)]
+        m.d.comb += crc.data.eq(byte)
         with m.FSM():
             with m.State("BEGIN"):
                 m.d.comb += [self.idle.eq(1), crc.start.eq(1)]
@@ -157,7 +157,10 @@ class FrameSender(Component):
             with m.State("PICK"):
                 m.d.sync += byte.eq(Mux(checking, crc.crc, self.i.payload.data).word_select(place, 8))
                 with m.If(self.i.valid | checking):
-                    m.next = "BYTE"
+                    m.next = "WEIGH"
+            with m.State("WEIGH"):
+                m.d.sync += special.eq((byte == link.END) | (byte == link.ESC))
+                m.next = "BYTE"
             with m.State("BYTE"):
                 code = Mux(byte == link.END, link.ESC_END, link.ESC_ESC)
                 m.d.comb += [self.o.payload.eq(Mux(special, Mux(escaping, code, link.ESC), byte)), self.o.valid.eq(1)]

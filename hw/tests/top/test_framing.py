@@ -194,5 +194,5 @@ def test_frames_out(stall: float, seed: int, waves) -> None:
     assert bytes(out) == expected
     if not stall:
         escaped = expected.count(ESC)
-        clocks = 2 * (len(expected) - 2 * len(frames) - escaped) + escaped + 2 * len(frames)
+        clocks = 3 * (len(expected) - 2 * len(frames) - escaped) + escaped + 2 * len(frames)
         assert seen.taken[-1] - seen.taken[0] == clocks - 1
