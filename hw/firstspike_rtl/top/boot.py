@@ -72,7 +72,7 @@ class Boot(Component):
 
     A write that is refused ends it: then the core holds no digest, and a host loads it.
 
-    Latency: 5 clocks a row on :class:`firstspike_rtl.top.bus.Registers`.
+    Latency: :attr:`CLOCKS_PER_ROW` clocks a row on :class:`firstspike_rtl.top.bus.Registers`.
 
     Parameters
     ----------
