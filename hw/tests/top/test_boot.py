@@ -100,6 +100,8 @@ def test_every_memory_is_loaded_once(spare: int, waves) -> None:
     assert loads == expected(CORE)
     assert not weights & {memory for memory, *_ in loads}
     assert clocks == boot.Boot.CLOCKS_PER_ROW * boot.depth(CORE)
+    page = (Path(__file__).parents[3] / "docs" / "boards.md").read_text()
+    assert f"in {boot.Boot.CLOCKS_PER_ROW}\nclocks a row" in page
 
 
 def test_a_reset_before_the_end_begins_again(waves) -> None:
