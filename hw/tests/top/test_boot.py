@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import parts
 import pytest
 from amaranth.hdl import Module, ResetInserter, Signal
