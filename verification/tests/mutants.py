@@ -159,11 +159,11 @@ CORE: dict[str, Mutant] = {
     "swapped_lanes": Mutant(
         _STEPPED, integrator, "fields(weight_spec, weights_s2)", "fields(weight_spec, weights_s2)[::-1]"
     ),
-    "shift_off_by_one": Mutant(_SEARCH, integrator, "w << kernel_s2", "w << (kernel_s2 + 1)"),
+    "shift_off_by_one": Mutant(_SEARCH, integrator, "w << k if", "w << (k + 1) if"),
     "late_fire_start": Mutant(_STEPPED, integrator, "step >= start", "step > start"),
     "early_fire_start": Mutant(_STEPPED, integrator, "step >= start", "step + 1 >= start"),
     "bank_not_switched": Mutant(_SEARCH, integrator, "bank.eq(bank ^ (issued & final))", "bank.eq(bank)"),
-    "bank_not_waited_for": Mutant(_STEPPED, integrator, "~Array(taken)[bank] & ~(due & waiting)", "~(due & waiting)"),
+    "bank_not_waited_for": Mutant(_STEPPED, integrator, "~busy & ~(due & waiting)", "~(due & waiting)"),
     "test_lost": Mutant(_STEPPED, integrator, "& ~(due & waiting)", ""),
     # Membranes.
     "one_bank": Mutant(_SEARCH, membranes, "row.holds & (chosen == bank)", "row.holds & (bank == 0)"),
@@ -171,11 +171,13 @@ CORE: dict[str, Mutant] = {
     "sums_are_cleared": Mutant(_SEARCH, membranes, "written.holds.eq(~scan.clear[bank])", "written.holds.eq(0)"),
     "one_shallow_bank": Mutant(_STEPPED, membranes, "Cat(add.row, add.bank)", "Cat(add.row, 0)"),
     "cleared_shallow_rows_stay": Mutant(_STEPPED, membranes, "held.eq(kept |", "held.eq(held |"),
-    "the_empty_row_is_full": Mutant(_STEPPED, membranes, "addr.eq(add_place ^", "addr.eq(empty ^"),
+    "the_empty_row_is_full": Mutant(_SEARCH, membranes, "writer.addr.eq(place ^", "writer.addr.eq(empty ^"),
+    "last_sum_not_seen": Mutant(_SEARCH, membranes, "Mux(again ^ (part % 2), sums[mine], adder.data)", "adder.data"),
+    "sum_of_another_row": Mutant(_SEARCH, membranes, "(valid & (place == add_place))", "valid"),
     # Scanner.
-    "first_of_a_window": Mutant(_SEARCH, scanner, "tag_e.first | (ordered(new) > ordered(best))", "tag_e.first"),
+    "first_of_a_window": Mutant(_SEARCH, scanner, "tag_f.first | (ordered(new) > ordered(best))", "tag_f.first"),
     "least_of_a_window": Mutant(_SEARCH, scanner, "(ordered(new) > ordered(best))", "(ordered(new) < ordered(best))"),
-    "window_not_begun": Mutant(_SEARCH, scanner, "tag_e.first | (ordered(new)", "(ordered(new)"),
+    "window_not_begun": Mutant(_SEARCH, scanner, "tag_f.first | (ordered(new)", "(ordered(new)"),
     "windows_shifted": Mutant(_SEARCH, scanner, "pool * columns - (windows - 1)", "pool * columns + 1 - (windows - 1)"),
     "no_bias": Mutant(_STEPPED, scanner, "total.eq(part + b)", "total.eq(part)"),
     "bias_of_the_first_group": Mutant(_SEARCH, scanner, "group_bias.eq(bias_row + 1)", "group_bias.eq(0)"),
