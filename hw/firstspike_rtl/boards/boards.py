@@ -44,6 +44,8 @@ class Board:
         Bits a second on the USB serial port.
     lanes
         Of each layer, at most, unless the user asks for more.
+    counters
+        Whether there is room for the counters of a core.
     options
         Of the platform.
     """
@@ -54,6 +56,7 @@ class Board:
     clock_mhz: float
     baud: int
     lanes: int
+    counters: bool = True
     options: Mapping[str, str] = field(default_factory=dict)
 
     def open(self) -> Platform:
@@ -80,7 +83,9 @@ class Board:
 BOARDS = {
     "ulx3s-25f": Board(platform=ULX3S_25F_Platform, family="ecp5", pll=EcpPll, clock_mhz=50, baud=1_000_000, lanes=64),
     "ulx3s-85f": Board(platform=ULX3S_85F_Platform, family="ecp5", pll=EcpPll, clock_mhz=50, baud=1_000_000, lanes=128),
-    "icebreaker": Board(platform=ICEBreakerPlatform, family="ice40", pll=IcePll, clock_mhz=18, baud=1_000_000, lanes=1),
+    "icebreaker": Board(
+        platform=ICEBreakerPlatform, family="ice40", pll=IcePll, clock_mhz=18, baud=1_000_000, lanes=1, counters=False
+    ),
     "tang-nano-9k": Board(
         platform=TangNano9kPlatform,
         family="gowin",

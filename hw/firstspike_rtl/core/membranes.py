@@ -12,12 +12,10 @@ from amaranth.lib.wiring import In, Out
 from firstspike.contract.layer_shape import LayerShape
 from firstspike_rtl.core.component import Component
 from firstspike_rtl.core.layouts import number
-from firstspike_rtl.core.tables import Table, has_lookup_memory
+from firstspike_rtl.core.tables import Table, has_lookup_memory, in_registers
 
 #: Lanes whose rows have one address: more would take long to reach.
 LANES_TOGETHER = 32
-#: Bits of a bank up to which it is worth no block RAM, where there is no look-up memory: it lies in registers.
-REGISTER_BITS = 256
 
 
 class AddSignature(wiring.Signature):
@@ -183,8 +181,7 @@ class Membranes(Component):
             m.d.comb += [written.values.eq(new), written.holds.eq(~scan.clear[bank])]
             # Plain bits: the layout is only a view, so that the Verilog has one vector.
             rows = self.shape.membrane_rows
-            small = not has_lookup_memory(platform) and rows * layout.size <= REGISTER_BITS
-            style = {"ram_style": "logic"} if small else {}
+            style = {"ram_style": "logic"} if in_registers(platform, rows, layout.size) else {}
             memory: Table = Memory(shape=layout.size, depth=rows, init=[], attrs=style)
             m.submodules[f"bank{bank}"] = memory
             writer = memory.write_port()

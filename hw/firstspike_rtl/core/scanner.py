@@ -131,7 +131,7 @@ class Scanner(Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        bias = add_table(m, self._bias, self._contents, self.load).read_port()
+        bias = add_table(m, self._bias, self._contents, self.load, platform=platform).read_port()
         state = self._state(m)
         # Stage A.
         at = self._count(m, state)

@@ -20,10 +20,20 @@ NO_RW_CHECK: dict[str, Any] = {"no_rw_check": 1}
 #: Memories for block RAM, also where synthesis would take look-up tables, of which there are fewer to spare.
 BLOCK_ROLES = ("weight", "encoder")
 
+#: Bits of a row of a block memory, where there is no look-up memory.
+BLOCK_BITS = 16
+#: Of a memory, for each block that it would take, up to which it is worth none: it lies in registers.
+REGISTER_BITS = 100
+
 
 def has_lookup_memory(platform: object) -> bool:
     """Whether the device can use look-up tables as memory; iCE40 cannot. ``None`` stands for one that can."""
     return not isinstance(platform, LatticeICE40Platform)
+
+
+def in_registers(platform: object, depth: int, bits: int) -> bool:
+    """Whether a memory of so many rows of so many bits is too small for block memory, and there is no other."""
+    return not has_lookup_memory(platform) and depth * bits <= REGISTER_BITS * -(-bits // BLOCK_BITS)
 
 
 #: Copies of a memory that is read in several places at once.
@@ -37,7 +47,14 @@ def copies(spec: Memory) -> list[str]:
 
 
 def add_table(
-    m: Module, spec: Memory, contents: Contents, load: Any, *, name: str | None = None, place: Value | None = None
+    m: Module,
+    spec: Memory,
+    contents: Contents,
+    load: Any,
+    *,
+    name: str | None = None,
+    place: Value | None = None,
+    platform: object = None,
 ) -> Table:
     """Add the memory ``spec`` to ``m``, filled with ``contents[spec.name]`` and written by ``load``.
 
@@ -63,6 +80,8 @@ def add_table(
     attributes = {**NO_RW_CHECK}
     if spec.role in BLOCK_ROLES:
         attributes["ram_style"] = "block"
+    elif in_registers(platform, len(rows), spec.row_bits):
+        attributes["ram_style"] = "logic"
     memory: Table = lib_memory.Memory(shape=spec.row_bits, depth=max(2, len(rows)), init=rows, attrs=attributes)
     m.submodules[name or spec.name] = memory
     write = memory.write_port()

@@ -8,6 +8,7 @@ import pytest
 from amaranth.lib import data
 from simulation import Stalls, Trace, exchange, protocol_checker, simulate
 
+from firstspike_rtl.core import buffers
 from firstspike_rtl.core.buffers import Queue, SkidBuffer
 
 LAYOUT = data.StructLayout({"number": 9, "flag": 1})
@@ -52,8 +53,15 @@ def test_nothing_passes_within_a_clock(waves) -> None:
 @pytest.mark.smoke
 @pytest.mark.parametrize("slow_output", [0.0, 0.2, 0.8])
 @pytest.mark.parametrize("under_way", [0, 5, 12, 40])
-def test_a_pipeline_into_a_queue(under_way, slow_output, seed, waves) -> None:
+@pytest.mark.parametrize("lookup_memory", [True, False])
+def test_a_pipeline_into_a_queue(
+    lookup_memory, under_way, slow_output, seed, waves, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Items that were begun while there was room come ``under_way`` clocks later; not all that are begun become one."""
+    # Without look-up memory two bits of an item lie in registers, the others in block memory.
+    monkeypatch.setattr(buffers, "has_lookup_memory", lambda platform: lookup_memory)
+    monkeypatch.setattr(buffers, "in_registers", lambda platform, depth, bits: not lookup_memory and bits == 2)
+    monkeypatch.setattr(buffers, "BLOCK_BITS", 4)
     dut = Queue(LAYOUT, under_way)
     rng = random.Random(seed)
     count, items = 400, []

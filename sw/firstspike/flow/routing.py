@@ -110,7 +110,8 @@ def board_hardware(workspace: Workspace, name: str, *, lanes_given: bool) -> Har
     wanted = [layer.lanes for layer in workspace.hardware.layers]
     if not lanes_given and max(wanted) > most:
         workspace = workspace.folded(lanes=[min(lanes, most) for lanes in wanted])
-    return replace(workspace.hardware, monitor=False)
+    hardware = workspace.hardware
+    return replace(hardware, monitor=False, counters=hardware.counters and boards.find(name).counters)
 
 
 def vivado(workspace: Workspace, *, part: str, megahertz: float) -> Path:
