@@ -52,6 +52,9 @@ class Readout(Component):
     """
 
     LATENCY = 2 + Queue.LATENCY
+    _UNDER_WAY = Scanner.LATENCY + 1
+    #: Words of records in the queue, at most.
+    QUEUE = Queue.depth(_UNDER_WAY)
 
     def __init__(self, hardware: Hardware, index: int, contents: Contents) -> None:
         self._hardware, self._index, self._contents = hardware, index, contents
@@ -98,7 +101,7 @@ class Readout(Component):
         membrane = Signal()
         record = Signal()
         # A word for each address under way, and the class, which has no address of its own.
-        m.submodules.queue = queue = Queue(WORD, Scanner.LATENCY + 1)
+        m.submodules.queue = queue = Queue(WORD, self._UNDER_WAY)
         m.d.comb += [
             membrane.eq(scanner.valid & scanner.last & sending),
             record.eq(seen & last),

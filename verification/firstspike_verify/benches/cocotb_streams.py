@@ -9,6 +9,7 @@ import numpy as np
 from cocotb.triggers import ClockCycles
 
 from firstspike_rtl.core.encoder import PixelEncoder
+from firstspike_rtl.core.readout import Readout
 from firstspike_verify.benches.bench import KINDS, Bench, Kind, Stalls
 
 
@@ -72,9 +73,9 @@ async def blocked(dut: Any) -> None:
     await bench.start()
     await bench.enable()
     bench.sink.pause = True
-    # Two images in the banks of each layer, one on its way out, and what the queue at the input holds; all white, since
-    # dark words take no room.
-    queued = PixelEncoder.QUEUE // (bench.manifest["frame_words"] or PixelEncoder.QUEUE)
+    # Two images in the banks of each layer, one on its way out, and what the queues at input and output hold; all
+    # white, since dark words take no room.
+    queued = PixelEncoder.QUEUE // (bench.manifest["frame_words"] or PixelEncoder.QUEUE) + Readout.QUEUE
     images = 3 * len(bench.hardware.layers) + queued + 3
     bench.send(np.full((images, bench.hardware.sizes[0]), 255, np.uint8))
     words, taken = bench.streams[0].channel.rule, -1
