@@ -94,23 +94,20 @@ class Queue(Component):
         m = Module()
         level = Signal(range(self._depth + 1))
         taken = Signal()
-        newest = Signal(range(self._depth))
-        oldest = Signal(range(self._depth))
         m.d.comb += taken.eq(self.o.valid & self.o.ready)
-        m.d.sync += [newest.eq(newest + self.valid), oldest.eq(oldest + taken)]
-        for number, bits in enumerate(self._columns(platform)):
-            rows: Table = Memory(shape=bits.stop - bits.start, depth=self._depth, init=[])
-            m.submodules[f"rows{number}" if number else "rows"] = rows
+        if has_lookup_memory(platform):
+            rows: Table = Memory(shape=self._layout.size, depth=self._depth, init=[])
+            m.submodules.rows = rows
             write = rows.write_port()
-            m.d.comb += [write.addr.eq(newest), write.en.eq(self.valid), write.data.eq(self.item.as_value()[bits])]
-            width = bits.stop - bits.start
-            if has_lookup_memory(platform) or in_registers(platform, self._depth, width):
-                read = rows.read_port(domain="comb")
-                m.d.comb += read.addr.eq(oldest)
-            else:  # a block memory is asked a clock before
-                read = rows.read_port(transparent_for=(write,))
-                m.d.comb += read.addr.eq(oldest + taken)
-            m.d.comb += self.o.payload.as_value()[bits].eq(read.data)
+            read = rows.read_port(domain="comb")
+            m.d.comb += [
+                write.en.eq(self.valid),
+                write.data.eq(self.item),
+                self.o.payload.as_value().eq(read.data),
+            ]
+            m.d.sync += [write.addr.eq(write.addr + self.valid), read.addr.eq(read.addr + taken)]
+        else:
+            self._in_blocks(m, taken, platform)
         # What is asked of the level is known a clock before.
         with m.If(self.valid & ~taken):
             m.d.sync += [level.eq(level + 1), self.o.valid.eq(1), self.room.eq(level < self._limit)]
@@ -118,10 +115,24 @@ class Queue(Component):
             m.d.sync += [level.eq(level - 1), self.o.valid.eq(level != 1), self.room.eq(level <= self._limit + 1)]
         return m
 
-    def _columns(self, platform: object) -> list[slice]:
-        """Bits of a row that lie together: where block memory is all there is, whole ones, and what is left over."""
+    def _in_blocks(self, m: Module, taken: Signal, platform: object) -> None:
+        """The rows where there is no look-up memory: in block memory, and few bits that are left over in registers."""
         size = self._layout.size
         whole = size - size % BLOCK_BITS
-        if whole and whole < size and in_registers(platform, self._depth, size - whole):
-            return [slice(0, whole), slice(whole, size)]
-        return [slice(0, size)]
+        few = 0 < whole < size and in_registers(platform, self._depth, size - whole)
+        newest = Signal(range(self._depth))
+        oldest = Signal(range(self._depth))
+        m.d.sync += [newest.eq(newest + self.valid), oldest.eq(oldest + taken)]
+        for number, bits in enumerate([slice(0, whole), slice(whole, size)] if few else [slice(0, size)]):
+            width = bits.stop - bits.start
+            rows: Table = Memory(shape=width, depth=self._depth, init=[])
+            m.submodules[f"rows{number}"] = rows
+            write = rows.write_port()
+            m.d.comb += [write.addr.eq(newest), write.en.eq(self.valid), write.data.eq(self.item.as_value()[bits])]
+            if in_registers(platform, self._depth, width):
+                read = rows.read_port(domain="comb")
+                m.d.comb += read.addr.eq(oldest)
+            else:  # it is asked a clock before
+                read = rows.read_port(transparent_for=(write,))
+                m.d.comb += read.addr.eq(oldest + taken)
+            m.d.comb += self.o.payload.as_value()[bits].eq(read.data)
