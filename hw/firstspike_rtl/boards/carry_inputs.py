@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from itertools import permutations, product
 from typing import Any
+
+from firstspike_rtl.boards.output_registers import Cell, readers_of
 
 ADDER, TABLE = "CCU2C", "LUT4"
 PINS = "ABCD"
@@ -13,8 +14,6 @@ PINS = "ABCD"
 #: the first four bits, which are also those of C = D = 0.
 SUM = 0x96AA
 CARRY = SUM & 0xF
-
-Cell = dict[str, Any]
 
 
 def merge(module: Mapping[str, Any]) -> int:
@@ -29,16 +28,8 @@ def merge(module: Mapping[str, Any]) -> int:
         A flat module in yosys's JSON (``ports``, ``cells``), which is changed.
     """
     cells: dict[str, Cell] = module["cells"]
-    readers: Counter[Any] = Counter()
-    tables: dict[Any, str] = {}
-    for name, cell in cells.items():
-        for pin, bits in cell["connections"].items():
-            if cell["port_directions"][pin] != "output":
-                readers.update(bits)
-            elif cell["type"] == TABLE:
-                tables[bits[0]] = name
-    for port in module["ports"].values():
-        readers.update(port["bits"])
+    readers = readers_of(module)
+    tables = {cell["connections"]["Z"][0]: name for name, cell in cells.items() if cell["type"] == TABLE}
     taken = 0
     for adder in [cell for cell in cells.values() if cell["type"] == ADDER]:
         parameters, connections = adder["parameters"], adder["connections"]
@@ -49,7 +40,7 @@ def merge(module: Mapping[str, Any]) -> int:
             for pin, other in ("AB", "BA"):
                 bit = connections[pin + half][0]
                 table = tables.get(bit)
-                if table is None or readers[bit] != 1:
+                if table is None or len(readers[bit]) != 1:
                     continue
                 found = _inside(cells[table])
                 if found is None:

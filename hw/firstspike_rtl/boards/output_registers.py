@@ -29,15 +29,7 @@ def absorb(module: Mapping[str, Any]) -> int:
         A flat module in yosys's JSON (``ports``, ``cells``), which is changed.
     """
     cells: dict[str, Cell] = module["cells"]
-    readers: dict[Any, list[tuple[str, str]]] = defaultdict(list)
-    for name, cell in cells.items():
-        for pin, bits in cell["connections"].items():
-            if cell["port_directions"][pin] != "output":
-                for bit in bits:
-                    readers[bit].append((name, pin))
-    for name, port in module["ports"].items():
-        for bit in port["bits"]:
-            readers[bit].append(("", name))
+    readers = readers_of(module)
     taken = 0
     for cell in [cell for cell in cells.values() if cell["type"] == MEMORY]:
         for ports, pins in _ports(cell):
@@ -55,6 +47,20 @@ def absorb(module: Mapping[str, Any]) -> int:
                 cell["connections"][f"OCE{port}"] = [enable]
             taken += len(registers)
     return taken
+
+
+def readers_of(module: Mapping[str, Any]) -> dict[Any, list[tuple[str, str]]]:
+    """Of each bit of a netlist the cells and pins that read it; a port of the module is a pin of the cell ""."""
+    readers: dict[Any, list[tuple[str, str]]] = defaultdict(list)
+    for name, cell in module["cells"].items():
+        for pin, bits in cell["connections"].items():
+            if cell["port_directions"][pin] != "output":
+                for bit in bits:
+                    readers[bit].append((name, pin))
+    for name, port in module["ports"].items():
+        for bit in port["bits"]:
+            readers[bit].append(("", name))
+    return readers
 
 
 def _ports(cell: Cell) -> Iterator[tuple[str, list[str]]]:

@@ -51,10 +51,10 @@ class _Position:
 
 @dataclass
 class _Row:
-    """What stage B holds: a row of membranes."""
+    """What stage B holds, a row of membranes; and what chooses from it, when that is needed."""
 
-    slice_: Signal
-    bias: Value
+    slice_: Signal  # in stage C
+    bias: Value  # in stage D
     number: Signal
     clear: Signal  # it is not needed again
     release: Signal  # nor is its bank, for this test

@@ -96,7 +96,7 @@ def board(
 
 
 def board_hardware(workspace: Workspace, name: str, *, lanes_given: bool) -> Hardware:
-    """The hardware for a board: without monitor, which has no pins there, and with as many lanes as it has room for.
+    """The hardware for a board: without monitor, which has no pins there, and with the lanes and counters that fit.
 
     Raises
     ------
@@ -106,12 +106,13 @@ def board_hardware(workspace: Workspace, name: str, *, lanes_given: bool) -> Har
     """
     from firstspike_rtl.boards import boards
 
-    most = boards.find(name).lanes
+    board = boards.find(name)
+    most = board.lanes
     wanted = [layer.lanes for layer in workspace.hardware.layers]
     if not lanes_given and max(wanted) > most:
         workspace = workspace.folded(lanes=[min(lanes, most) for lanes in wanted])
     hardware = workspace.hardware
-    return replace(hardware, monitor=False, counters=hardware.counters and boards.find(name).counters)
+    return replace(hardware, monitor=False, counters=hardware.counters and board.counters)
 
 
 def vivado(workspace: Workspace, *, part: str, megahertz: float) -> Path:
