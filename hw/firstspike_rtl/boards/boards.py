@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
@@ -62,6 +62,10 @@ class Board:
     def open(self) -> Platform:
         """A platform for one design, with open tools."""
         return self.platform(**self.options)
+
+    def core(self, hardware: Hardware) -> Hardware:
+        """What of a core goes on the board: no monitor, which has no pins there; counters where there is room."""
+        return replace(hardware, monitor=False, counters=hardware.counters and self.counters)
 
     @property
     def oscillator_hz(self) -> int:

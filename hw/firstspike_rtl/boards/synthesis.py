@@ -53,8 +53,8 @@ class Family:
     look_up_width
         Bits of a row in a cell of look-up memory with one read port; 0 if yosys does not use any for memories that have
         contents at power-on, as all of a core have.
-    several_readers
-        Whether a memory with several read ports is put into block memory: one for each port.
+    readers
+        Read ports that a block gives a memory which has a write port, too; for more of them yosys takes more blocks.
     """
 
     title: str
@@ -70,7 +70,7 @@ class Family:
     shapes: tuple[tuple[int, int], ...]
     initial: str = "INIT"
     look_up_width: int = 0
-    several_readers: bool = True
+    readers: int = 2
 
     def size(self, depth: int, bits: int) -> int:
         """Smallest blocks for a memory, all of one shape."""
@@ -145,6 +145,7 @@ FAMILIES = {
         "Lattice iCE40", "synth_ice40 -dsp", "", "-noflatten",
         lut="SB_LUT4", carry="SB_CARRY", look_up="", flip_flop=r"SB_DFF\w*", multiplier="SB_MAC16",
         blocks={"SB_RAM40_4K": 1}, shapes=((256, 16), (512, 8), (1024, 4), (2048, 2)), initial="INIT_",
+        readers=1,
     ),
     "gowin": Family(
         "Gowin LittleBee", "synth_gowin", "", "-noflatten",
@@ -157,7 +158,7 @@ FAMILIES = {
         lut=r"MISTRAL_ALUT\d", carry="MISTRAL_ALUT_ARITH", look_up="MISTRAL_MLAB", flip_flop="MISTRAL_FF",
         multiplier=r"MISTRAL_MUL\w*", blocks={"MISTRAL_M10K": 1},
         shapes=((256, 40), (512, 20), (1024, 10), (2048, 5), (4096, 2), (8192, 1)),
-        several_readers=False,
+        readers=1,
     ),
 }  # fmt: skip
 

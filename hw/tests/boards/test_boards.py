@@ -34,6 +34,12 @@ SIZES = (64, 48, 10)
 LANES = {"ulx3s-25f": 2, "icebreaker": 1}
 
 
+def as_trained(network: Network) -> Network:
+    """The same shape with smaller weights: membranes as wide as those of the trained digits."""
+    smaller = [replace(x, weight=x.weight // n) for x, n in zip(network.layers, (4, 2), strict=True)]
+    return replace(network, layers=tuple(smaller))
+
+
 def another(network: Network) -> Network:
     """The same shape, with other weights, biases and thresholds."""
     layers = tuple(replace(layer, weight=-layer.weight[::-1] - 1, bias=layer.bias + 1) for layer in network.layers)
@@ -67,9 +73,9 @@ class Built:
 
 @pytest.fixture(scope="module", params=[pytest.param(board, marks=pytest.mark.slow) for board in LANES])
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Built:
-    network = dense_layers(SIZES)
-    hardware = Hardware.for_network(network, lanes=LANES[request.param], monitor=False)
-    order = Order(board=request.param, hardware=hardware)
+    network = as_trained(dense_layers(SIZES))
+    hardware = Hardware.for_network(network, lanes=LANES[request.param])
+    order = Order(board=request.param, hardware=boards.find(request.param).core(hardware))
     folder = tmp_path_factory.mktemp("board") / "board"
     figures = board_flow.build(order, network, folder)
     return Built(order, folder, network, another(network), figures)
@@ -279,7 +285,7 @@ def test_what_is_said_to_fit_does(tmp_path: Path) -> None:
     network = dense_layers((4, 66, 2))
 
     def fewer(lanes: int) -> Hardware:
-        return Hardware.for_network(network, lanes=lanes, monitor=False)
+        return boards.find("icebreaker").core(Hardware.for_network(network, lanes=lanes))
 
     order = Order(board="icebreaker", hardware=fewer(4))
     with pytest.raises(FirstspikeError, match=r"does not fit icebreaker: \d+ \w+ \w+ of \d+") as caught:

@@ -10,6 +10,8 @@ from networks import dense_layers
 from firstspike.contract.hardware import Hardware
 from firstspike_rtl.boards import synthesis
 from firstspike_rtl.boards.synthesis import FAMILIES, Netlist
+from firstspike_rtl.core.layouts import WORD
+from firstspike_rtl.core.readout import Readout
 from firstspike_rtl.core.tables import copies
 from firstspike_rtl.top.verilog import generate
 
@@ -47,16 +49,9 @@ def test_weights_are_in_block_ram(netlist: Netlist) -> None:
 
 
 def test_a_block_for_each_copy_of_the_encoder(netlist: Netlist) -> None:
-    """Of four readers two share a block; without blocks of two ports that read, the table is in flip-flops."""
-    memory = HARDWARE.memory("encoder")
-    tables = [netlist.of(name) for name in copies(memory)]
-    assert len(tables) == 2
-    for table in tables:
-        if netlist.family.several_readers:
-            assert table.blocks == 1
-        else:
-            assert table.blocks == 0
-            assert table.count(netlist.family.flip_flop) >= memory.depth * memory.data_bits
+    """Of four readers two share a copy; a block has a port that reads for both of them, or for one."""
+    tables = [netlist.of(name) for name in copies(HARDWARE.memory("encoder"))]
+    assert [table.blocks for table in tables] == [2 // netlist.family.readers] * 2
 
 
 def test_membranes_are_in_look_up_memory(netlist: Netlist) -> None:
@@ -86,10 +81,12 @@ def test_thresholds_of_a_search_are_in_flip_flops(netlist: Netlist) -> None:
 
 
 def test_nothing_else_is_a_block(netlist: Netlist) -> None:
-    """No block beside those of loadable memories; and no lane multiplies."""
+    """No block beside those of loadable memories, and of results that wait; and no lane multiplies."""
     family = netlist.family
     tables = [name for memory in HARDWARE.memories for name in copies(memory)]
-    assert netlist.blocks == sum(netlist.of(name).blocks for name in tables)
+    results = 0 if family.look_up_width else family.size(Readout.QUEUE, WORD.size)
+    assert netlist.of("rows").blocks == results
+    assert netlist.blocks == sum(netlist.of(name).blocks for name in tables) + results
     assert netlist.count(family.multiplier) == 0
     assert netlist.count(family.lut) > 500
     assert netlist.count(family.flip_flop) > 1000

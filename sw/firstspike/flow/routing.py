@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,7 +95,7 @@ def board(
 
 
 def board_hardware(workspace: Workspace, name: str, *, lanes_given: bool) -> Hardware:
-    """The hardware for a board: without monitor, which has no pins there, and with the lanes and counters that fit.
+    """The hardware for a board: with the lanes that fit, and what of the core goes on it.
 
     Raises
     ------
@@ -111,8 +110,7 @@ def board_hardware(workspace: Workspace, name: str, *, lanes_given: bool) -> Har
     wanted = [layer.lanes for layer in workspace.hardware.layers]
     if not lanes_given and max(wanted) > most:
         workspace = workspace.folded(lanes=[min(lanes, most) for lanes in wanted])
-    hardware = workspace.hardware
-    return replace(hardware, monitor=False, counters=hardware.counters and board.counters)
+    return board.core(workspace.hardware)
 
 
 def vivado(workspace: Workspace, *, part: str, megahertz: float) -> Path:
