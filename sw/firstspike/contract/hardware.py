@@ -195,6 +195,10 @@ class Hardware:
 
         """
         remedy = "generate hardware for this network, or train one of the same shape and widths"
+        for population in network.populations:
+            if population.dynamics or population.repeat:
+                what = "dynamics" if population.dynamics else "events that repeat"
+                raise FirstspikeError(f"population {population.name} has {what}, which no hardware holds yet")
         rules = {
             "steps": network.steps,
             "fire_start": network.fire_start,

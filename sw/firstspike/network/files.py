@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from firstspike.artefact import new_folder
 from firstspike.errors import FirstspikeError
 
-FORMAT = 2
+FORMAT = 3
+#: Those that are read. Format 2 is a network without dynamics.
+READ = (2, FORMAT)
 AGAIN = "train or export the network again"
 
 
@@ -58,9 +60,9 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[np.int64]]]:
         version = document["format"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise FirstspikeError(f"{path}/network.json is damaged", AGAIN) from error
-    if version != FORMAT:
+    if version not in READ:
         raise FirstspikeError(
-            f"{path} has network format {version!r}; this version reads format {FORMAT}",
+            f"{path} has network format {version!r}; this version reads formats {', '.join(map(str, READ))}",
             "use the version of firstspike that wrote it, or export the network again",
         )
     body = document.get("network")

@@ -6,8 +6,8 @@ partial sum is an integer the format holds: float32 below 2**24, float64 below 2
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from firstspike.errors import FirstspikeError
 from firstspike.network.model import Conv2d, IntArray, Network, check_images
+from firstspike.network.stepped import Stepped
 from firstspike.network.sums import Convolution, FloatArray, Product
+from firstspike.network.trains import Train
 
 BATCH = 1024
 
@@ -28,13 +30,15 @@ class Result:
     ----------
     spike_times
         For the input and each hidden population an array of shape (B, N): the code (for a hidden population the time
-        step) of each neuron's spike, or the population's number of codes where it does not fire.
+        step) of each neuron's first spike, or the population's number of codes where it does not fire.
     membranes
-        Output membranes after the whole window, shape (B, outputs).
+        Output membranes after the whole window, or the largest ones if these are read; shape (B, outputs).
     classes
         The decision, shape (B,).
     decision_steps
         Step of the earliest output spike, or T if there is none; T for the membrane readout. Shape (B,).
+    spike_counts
+        For each population that fires again, by its number, the spikes of each step, shape (B, T, N).
 
     """
 
@@ -42,6 +46,7 @@ class Result:
     membranes: IntArray
     classes: IntArray
     decision_steps: IntArray
+    spike_counts: Mapping[int, NDArray[np.uint8]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -52,41 +57,48 @@ class Result:
             self.membranes[rows],
             self.classes[rows],
             self.decision_steps[rows],
+            {population: counts[rows] for population, counts in self.spike_counts.items()},
         )
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Result):
             return NotImplemented
+        if self.spike_counts.keys() != other.spike_counts.keys():
+            return False
         mine, theirs = self._arrays(), other._arrays()
         return len(mine) == len(theirs) and all(np.array_equal(a, b) for a, b in zip(mine, theirs, strict=True))
 
     def _arrays(self) -> list[NDArray[Any]]:
-        return [*self.spike_times, self.membranes, self.classes, self.decision_steps]
+        counts = [self.spike_counts[population] for population in sorted(self.spike_counts)]
+        return [*self.spike_times, self.membranes, self.classes, self.decision_steps, *counts]
 
     @staticmethod
     def concatenate(parts: list[Result]) -> Result:
         """One result of all parts, in order."""
         return Result(
             tuple(np.concatenate(times) for times in zip(*(p.spike_times for p in parts), strict=True)),
-            *(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Result)[1:]),
+            np.concatenate([p.membranes for p in parts]),
+            np.concatenate([p.classes for p in parts]),
+            np.concatenate([p.decision_steps for p in parts]),
+            {n: np.concatenate([p.spike_counts[n] for p in parts]) for n in parts[0].spike_counts},
         )
 
     def spikes(self, network: Network) -> IntArray:
         """Spikes of the input and each hidden population in each image, shape (B, populations)."""
-        return np.stack(
-            [
-                (times < population.codes).sum(axis=1)
-                for times, population in zip(self.spike_times, network.populations, strict=False)
-            ],
-            axis=1,
-        )
+        return np.stack([fired.sum(axis=1) for fired in self._fired(network)], axis=1)
 
     def synaptic_operations(self, network: Network) -> IntArray:
         """Additions of a weight to a membrane in each image: the sum of the spikes' fan-outs, shape (B,)."""
         total = np.zeros(len(self), np.int64)
-        for times, population, layer in zip(self.spike_times, network.populations, network.layers, strict=False):
-            total += (times < population.codes) @ layer.fan_out(population.shape)
+        for fired, population, layer in zip(self._fired(network), network.populations, network.layers, strict=False):
+            total += fired @ layer.fan_out(population.shape)
         return total
+
+    def _fired(self, network: Network) -> Iterator[NDArray[Any]]:
+        """For each population how often its neurons fire, shape (B, N)."""
+        for number, (times, population) in enumerate(zip(self.spike_times, network.populations, strict=False)):
+            counts = self.spike_counts.get(number)
+            yield times < population.codes if counts is None else counts.sum(axis=1, dtype=np.int64)
 
 
 class Golden:
@@ -103,11 +115,16 @@ class Golden:
 
     def __init__(self, network: Network) -> None:
         self._network = network
-        self._layers = [_Layer(network, index) for index in range(len(network.layers))]
+        self._layers = [
+            (Stepped if after.dynamics else _Layer)(network, index)
+            for index, after in enumerate(network.populations[1:])
+        ]
         self._encoder = np.array(network.encoder, np.int16)
 
     def run(self, images: NDArray[np.uint8]) -> Result:
         """Result for images of bytes, shape (B, ...); axes after the first are flattened.
+
+        For an input of events they are counts, shape (B, T, ...).
 
         Raises
         ------
@@ -121,12 +138,13 @@ class Golden:
         return Result.concatenate([self._run(flat[i : i + BATCH]) for i in range(0, len(flat), BATCH)])
 
     def _run(self, images: NDArray[np.uint8]) -> Result:
-        times = [self._encoder[images]]
+        first = self._network.populations[0]
+        trains = [Train.of_counts(first, images) if first.repeat else Train(first, self._encoder[images])]
         *hidden, last = self._layers
         for layer in hidden:
-            times.append(layer.fire(times[-1]))
-        membranes, classes, steps = last.read(times[-1])
-        return Result(tuple(times), membranes, classes, steps)
+            trains.append(layer.fire(trains[-1]))
+        counts = {number: train.counts for number, train in enumerate(trains) if train.counts is not None}
+        return Result(tuple(train.times for train in trains), *last.read(trains[-1]), counts)
 
 
 class _Layer:
@@ -135,7 +153,7 @@ class _Layer:
     def __init__(self, network: Network, index: int) -> None:
         layer, pre, post = network.layers[index], network.populations[index], network.populations[index + 1]
         rows = np.abs(layer.weight).reshape(len(layer.weight), -1).sum(axis=1)
-        bound = pre.kernel[0] * int(rows.max()) + int(np.abs(layer.bias).max())
+        bound = network.arrivals(index).total * int(rows.max()) + int(np.abs(layer.bias).max())
         bound = max(bound, *post.threshold, 0)
         if bound >= 1 << 53:
             raise FirstspikeError(f"layer {layer.name}: membranes reach {bound}, beyond the exact range of 2**53")
@@ -145,48 +163,50 @@ class _Layer:
         )
         self._threshold: FloatArray = np.array(post.threshold, self._float)
         self._steps, self._fire_start = network.steps, network.fire_start
-        # One entry more, worth 0, for the code that means "no spike".
-        self._kernel: FloatArray = np.array([*pre.kernel, 0], self._float)
-        # The step in whose test a spike counts first, and the values of the codes that each step adds.
-        counts = np.array([max(0, pre.arrival(code) - network.fire_start) for code in range(pre.codes)] + [0])
-        added: FloatArray = np.where(counts == np.arange(self._steps)[:, None], self._kernel, self._float(0))
-        self._added = [values if values.any() else None for values in added]
+        self._population, self._codes = post, range(pre.codes)
+        # The codes that each step adds: all that have arrived by its test, and not by an earlier one.
+        counts = [max(0, pre.arrival(code) - network.fire_start) for code in self._codes]
+        self._added = [[code for code in self._codes if counts[code] == k] for k in range(self._steps)]
 
-    def _complete(self, times: NDArray[np.int16]) -> FloatArray:
+    def _complete(self, train: Train) -> FloatArray:
         """V when every spike has arrived."""
-        return self._sums.add(self._kernel[times]) + self._sums.bias
+        values = train.value(self._codes, self._float)
+        if values is None:
+            return np.tile(self._sums.bias, (len(train.times), 1))
+        return self._sums.add(values) + self._sums.bias
 
-    def _membranes(self, times: NDArray[np.int16]) -> Iterator[tuple[int, FloatArray]]:
+    def _membranes(self, train: Train) -> Iterator[tuple[int, FloatArray]]:
         """(k, V(k)) for each step k; V is the same array, updated in place."""
-        v = np.tile(self._sums.bias, (len(times), 1))
-        for k, values in enumerate(self._added):
+        v = np.tile(self._sums.bias, (len(train.times), 1))
+        for k, codes in enumerate(self._added):
+            values = train.value(codes, self._float)
             if values is not None:
-                v += self._sums.add(values[times])
+                v += self._sums.add(values)
             yield k, v
 
-    def fire(self, times: NDArray[np.int16]) -> NDArray[np.int16]:
-        """Spike steps, shape (B, N), of a population with thresholds."""
+    def fire(self, train: Train) -> Train:
+        """Spikes of a population with thresholds."""
         if self._fire_start >= self._steps:
             # V is constant while the threshold falls: as many steps are late enough as thresholds are <= V.
             # The first spike of a pooling window is that of its largest membrane.
-            v = self._sums.pool(self._complete(times), np.max)
+            v = self._sums.pool(self._complete(train), np.max)
             reached = np.zeros(v.shape, np.int16)
             for threshold in self._threshold:
                 reached += v >= threshold
-            return np.int16(self._steps) - reached
-        fired = np.full((len(times), len(self._sums.bias)), self._steps, np.int16)
-        for k, v in self._membranes(times):
+            return Train(self._population, np.int16(self._steps) - reached)
+        fired = np.full((len(train.times), len(self._sums.bias)), self._steps, np.int16)
+        for k, v in self._membranes(train):
             fired[(v >= self._threshold[k]) & (fired == self._steps)] = k
-        return self._sums.pool(fired, np.min)
+        return Train(self._population, self._sums.pool(fired, np.min))
 
-    def read(self, times: NDArray[np.int16]) -> tuple[IntArray, IntArray, IntArray]:
+    def read(self, train: Train) -> tuple[IntArray, IntArray, IntArray]:
         """Output membranes after the whole window, classes, and decision steps."""
         if not len(self._threshold):
-            v = self._complete(times)
-            return v.astype(np.int64), v.argmax(axis=1), np.full(len(times), self._steps)
-        steps = np.full(len(times), self._steps)
-        classes = np.zeros(len(times), np.int64)
-        for k, v in self._membranes(times):
+            v = self._complete(train)
+            return v.astype(np.int64), v.argmax(axis=1), np.full(len(train.times), self._steps)
+        steps = np.full(len(train.times), self._steps)
+        classes = np.zeros(len(train.times), np.int64)
+        for k, v in self._membranes(train):
             first = (v.max(axis=1) >= self._threshold[k]) & (steps == self._steps)
             steps[first] = k
             classes[first] = v[first].argmax(axis=1)
@@ -222,4 +242,7 @@ def output_spikes(network: Network, result: Result) -> NDArray[np.int16]:
     """
     if network.readout != "first_spike":
         raise FirstspikeError("the output has no thresholds", 'use readout = "first_spike"')
-    return _Layer(network, len(network.layers) - 1).fire(result.spike_times[-1])
+    index = len(network.layers) - 1
+    before = Train(network.populations[index], result.spike_times[index], result.spike_counts.get(index))
+    layer: _Layer | Stepped = (Stepped if network.populations[-1].dynamics else _Layer)(network, index)
+    return layer.fire(before).times

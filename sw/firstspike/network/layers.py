@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from firstspike.errors import FirstspikeError
 from firstspike.network.architecture import Stage, places
+from firstspike.network.dynamics import MAX_CAP, Dynamics
 
 PIXEL_LEVELS = 256
 MAX_STEPS = 1 << 10  # an event word holds 10 step bits
@@ -47,7 +48,7 @@ def integers(what: str, values: Iterable[SupportsIndex]) -> tuple[int, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Population:
-    """Neurons that share one window and fire at most once in it.
+    """Neurons that share one window. Without dynamics they fire at most once in it.
 
     Parameters
     ----------
@@ -60,10 +61,14 @@ class Population:
         K, what a spike with code k is worth to the next layer: non-negative, non-increasing. Empty for the output.
         For a hidden population the code is the time step; its length is T.
     threshold
-        TH, one threshold a step: >= 1, non-increasing, length T. Empty for the input, and for an output that is read
-        by its membranes.
+        TH, one threshold a step: >= 1, non-increasing, length T. Empty for the input, for an output that is read by
+        its membranes, and with ``dynamics``.
     simultaneous
         Direct input: the code is a value, not a time; all spikes arrive before the first step.
+    repeat
+        Of an input of events: how many a neuron has in each step, at most. 0: one in the whole window, by the encoder.
+    dynamics
+        What the neurons do from step to step. None: the tables above.
 
     Raises
     ------
@@ -77,6 +82,8 @@ class Population:
     kernel: tuple[int, ...] = ()
     threshold: tuple[int, ...] = ()
     simultaneous: bool = False
+    repeat: int = 0
+    dynamics: Dynamics | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", integers(f"population {self.name}: shape", self.shape))
@@ -94,11 +101,27 @@ class Population:
                     raise FirstspikeError(
                         f"population {self.name}: {table}[{k}] is {value}, above {table}[{k - 1}] = {values[k - 1]}"
                     )
+        if not 0 <= integers(f"population {self.name}: repeat", [self.repeat])[0] <= MAX_CAP:
+            raise FirstspikeError(f"population {self.name}: repeat is {self.repeat}, outside 0..{MAX_CAP}")
+        if self.repeat and (self.simultaneous or self.dynamics):
+            raise FirstspikeError(f"population {self.name}: repeat is of an input of events alone")
+        if self.dynamics and self.threshold:
+            raise FirstspikeError(f"population {self.name}: dynamics have their own thresholds")
 
     @property
     def size(self) -> int:
         """N, the number of neurons."""
         return math.prod(self.shape)
+
+    @property
+    def spikes_a_step(self) -> int:
+        """How often a neuron fires in one step, at most; 0: once in the whole window."""
+        return self.dynamics.repeat if self.dynamics else self.repeat
+
+    @property
+    def fires(self) -> bool:
+        """Whether it has thresholds."""
+        return bool(self.threshold) or (self.dynamics is not None and self.dynamics.threshold is not None)
 
     @property
     def codes(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from firstspike.errors import FirstspikeError
 from firstspike.network import files as network_files
+from firstspike.network.dynamics import Dynamics
 from firstspike.network.layers import (
     LAYER_KINDS,
     MAX_STEPS,
@@ -31,12 +32,14 @@ from firstspike.network.layers import (
     signed_bits,
     unsigned_bits,
 )
+from firstspike.network.ranges import Arrivals, Ranges, ranges
 
 __all__ = [
     "MAX_STEPS",
     "PIXEL_LEVELS",
     "Conv2d",
     "Dense",
+    "Dynamics",
     "IntArray",
     "Layer",
     "Network",
@@ -49,7 +52,7 @@ __all__ = [
     "unsigned_bits",
 ]
 
-Readout = Literal["membrane", "first_spike"]
+Readout = Literal["membrane", "largest_membrane", "first_spike"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,6 +71,7 @@ class Network:
         T, the number of time steps of every window.
     fire_start
         S, in steps, 0..T: a layer starts to fire S steps after the one before it. S = T waits for all spikes.
+        Populations with dynamics have a start of their own.
     provenance
         Where the network comes from (data set, seed, versions ...): JSON values; not part of what it computes.
 
@@ -100,19 +104,31 @@ class Network:
                 f"the input's kernel has {first.codes} entries, not one for each of {self.steps} steps"
             )
         for population in hidden:
-            if not len(population.kernel) == len(population.threshold) == self.steps:
+            kernel, threshold = len(population.kernel), len(population.threshold)
+            if kernel != self.steps or (threshold != self.steps and not population.dynamics):
+                has = f"kernel has {kernel}" + ("" if population.dynamics else f" and threshold {threshold}")
                 raise FirstspikeError(
-                    f"population {population.name}: kernel has {len(population.kernel)} and threshold "
-                    f"{len(population.threshold)} entries, not one for each of {self.steps} steps"
+                    f"population {population.name}: {has} entries, not one for each of {self.steps} steps"
                 )
+            if not population.fires:
+                raise FirstspikeError(f"population {population.name} has no threshold, so that it would never fire")
         for population in self.populations[1:]:
-            if population.simultaneous:
-                raise FirstspikeError(f"population {population.name}: only the input can be simultaneous")
+            if population.simultaneous or population.repeat:
+                raise FirstspikeError(f"population {population.name}: only the input can be simultaneous or of events")
+            if population.dynamics:
+                population.dynamics.check(population.name, population.shape[0], self.steps)
+        if first.dynamics:
+            raise FirstspikeError("the input population has no dynamics")
         if last.kernel or len(last.threshold) not in (0, self.steps):
             raise FirstspikeError(
                 f"the output has no kernel, and a threshold for none or all of {self.steps} steps, "
                 f"not {len(last.threshold)}"
             )
+        if last.spikes_a_step and last.fires:
+            raise FirstspikeError("the output is read by its first spike", 'use mode = "once", or no threshold')
+        for population in hidden:
+            if population.dynamics and population.dynamics.read != "final":
+                raise FirstspikeError(f"population {population.name}: only the output is read")
         object.__setattr__(self, "encoder", integers("the encoder table", self.encoder))
         if len(self.encoder) != PIXEL_LEVELS or not all(0 <= c <= first.codes for c in self.encoder):
             raise FirstspikeError(f"the encoder table needs {PIXEL_LEVELS} codes in 0..{first.codes}")
@@ -121,6 +137,11 @@ class Network:
                 raise FirstspikeError(
                     f"layer {layer.name} makes {layer.output_shape(pre.shape)} of {pre.shape}, "
                     f"but the population after it has shape {post.shape}"
+                )
+            if getattr(layer, "pool", 1) > 1 and post.spikes_a_step:
+                raise FirstspikeError(
+                    f"layer {layer.name} pools the first spikes of neurons that fire again",
+                    'use a stride, average pooling, or mode = "once"',
                 )
         if not isinstance(self.layers[-1], Dense):
             raise FirstspikeError(f"the last layer, {self.layers[-1].name}, is not dense")
@@ -137,8 +158,11 @@ class Network:
 
     @property
     def readout(self) -> Readout:
-        """``membrane``: the class is the argmax of the output membranes. ``first_spike``: the earliest output spike."""
-        return "first_spike" if self.populations[-1].threshold else "membrane"
+        """What decides: the final output membranes, the largest ones over time, or the first output spike."""
+        last = self.populations[-1]
+        if last.fires:
+            return "first_spike"
+        return "largest_membrane" if last.dynamics and last.dynamics.read == "largest" else "membrane"
 
     @property
     def latency_steps(self) -> int:
@@ -146,17 +170,45 @@ class Network:
 
         The membranes of the output, layer L, are complete after (L - 1) * S + T. A first-spike readout decides within
         the output's own window, which starts at step L * S and ends S later than the membranes are complete.
+        S of a population with dynamics is its own; its membranes are complete when its last test is over.
         """
-        windows_before = len(self.layers) - (self.readout == "membrane")
-        return windows_before * self.fire_start + self.steps
+        *hidden, last = self.populations[1:]
+        waits = sum(self.start(population) for population in hidden)
+        return waits + (self.start(last) if last.dynamics or last.fires else 0) + self.steps
+
+    def start(self, population: Population) -> int:
+        """S, the step of its input's window in which a population tests first."""
+        return population.dynamics.start if population.dynamics else self.fire_start
+
+    def arrivals(self, index: int) -> Arrivals:
+        """The spikes that come to layer ``index``."""
+        before = self.populations[index]
+        values = before.kernel[:1] if before.simultaneous else before.kernel
+        return Arrivals(values=values, repeat=before.spikes_a_step)
+
+    def ranges(self, index: int) -> Ranges:
+        """Bounds of what the neurons after layer ``index``, which have dynamics, hold.
+
+        Raises
+        ------
+        FirstspikeError
+            if they have tables.
+
+        """
+        layer, after = self.layers[index], self.populations[index + 1]
+        if after.dynamics is None:
+            raise FirstspikeError(f"population {after.name} has no dynamics")
+        low, high = _weight_sums(layer)
+        weights = list(zip(low, high, strict=True))
+        channels = after.shape[0]
+        return ranges(after.dynamics, self.arrivals(index), weights, layer.bias.tolist()[:channels], self.steps)
 
     def membrane_range(self, index: int) -> tuple[int, int]:
         """Least and greatest value any membrane of layer ``index`` can take, over all spike patterns and orders."""
-        layer, largest = self.layers[index], self.populations[index].kernel[0]
-        # Python integers from here on: no product overflows, whatever the kernel.
-        rows = layer.weight.reshape(len(layer.weight), -1)
-        low = np.minimum(rows, 0).sum(axis=1).tolist()
-        high = np.maximum(rows, 0).sum(axis=1).tolist()
+        if self.populations[index + 1].dynamics:
+            return self.ranges(index).membrane
+        layer, largest = self.layers[index], self.arrivals(index).total
+        low, high = _weight_sums(layer)
         bias = layer.bias.tolist()
         return (
             min(b + largest * w for b, w in zip(bias, low, strict=True)),
@@ -166,7 +218,14 @@ class Network:
     def membrane_bits(self, index: int) -> int:
         """Width of a signed number that holds every membrane and every threshold of layer ``index``."""
         low, high = self.membrane_range(index)
-        return signed_bits(low, max(high, *self.populations[index + 1].threshold, 0))
+        return signed_bits(low, max(high, self.largest_threshold(index), 0))
+
+    def largest_threshold(self, index: int) -> int:
+        """What membranes of layer ``index`` are compared with, at most; 0 if with nothing."""
+        after = self.populations[index + 1]
+        if after.dynamics and after.dynamics.threshold is not None:
+            return int(after.dynamics.threshold.max()) * after.dynamics.cap
+        return max(after.threshold, default=0)
 
     @cached_property
     def digest(self) -> str:
@@ -178,10 +237,20 @@ class Network:
             "steps": self.steps,
             "fire_start": self.fire_start,
         }
+        if self.populations[0].repeat:
+            content["repeat"] = self.populations[0].repeat
+        stepped = {i: p.dynamics for i, p in enumerate(self.populations) if p.dynamics}
+        if stepped:
+            content["dynamics"] = {
+                str(i): d.settings() | {name: array.shape for name, array in d.arrays()} for i, d in stepped.items()
+            }
         sha = hashlib.sha256(network_files.canonical(content).encode())
         for layer in self.layers:
             sha.update(layer.weight.astype("<i8").tobytes())
             sha.update(layer.bias.astype("<i8").tobytes())
+        for dynamics in stepped.values():
+            for _, array in sorted(dynamics.arrays()):
+                sha.update(array.astype("<i8").tobytes())
         return sha.hexdigest()
 
     def save(self, path: Path | str) -> Path:
@@ -198,7 +267,10 @@ class Network:
             "steps": self.steps,
             "fire_start": self.fire_start,
             "encoder": self.encoder,
-            "populations": [asdict(population) for population in self.populations],
+            "populations": [
+                asdict(replace(p, dynamics=None)) | {"dynamics": p.dynamics and p.dynamics.settings()}
+                for p in self.populations
+            ],
             "layers": [
                 {"name": x.name, "weight_bits": x.weight_bits, "scale": x.scale, **x.geometry} for x in self.layers
             ],
@@ -209,6 +281,9 @@ class Network:
             for i, layer in enumerate(self.layers)
             for name in ("weight", "bias")
         }
+        for i, population in enumerate(self.populations):
+            if population.dynamics:
+                arrays |= {f"populations.{i}.{name}": array for name, array in population.dynamics.arrays()}
         network_files.write(Path(path), body, arrays)
         return Path(path)
 
@@ -224,7 +299,7 @@ class Network:
         """
         body, arrays = network_files.read(Path(path))
         network = cls(
-            populations=tuple(Population(**population) for population in body["populations"]),
+            populations=tuple(_population(i, x, arrays) for i, x in enumerate(body["populations"])),
             layers=tuple(
                 LAYER_KINDS[x["kind"]](
                     weight=arrays[f"layers.{i}.weight"],
@@ -245,8 +320,23 @@ class Network:
         return network
 
 
+def _population(index: int, body: Mapping[str, Any], arrays: Mapping[str, IntArray]) -> Population:
+    """Of its part of ``network.json``; format 2 had no dynamics."""
+    settings, begin = body.get("dynamics"), f"populations.{index}."
+    own = {name.removeprefix(begin): array for name, array in arrays.items() if name.startswith(begin)}
+    return Population(**{**body, "dynamics": Dynamics.from_parts(settings, own) if settings else None})
+
+
+def _weight_sums(layer: Layer) -> tuple[list[int], list[int]]:
+    """For each row of W the sum of the negative weights, and that of the positive ones, as Python integers."""
+    rows = layer.weight.reshape(len(layer.weight), -1)
+    return np.minimum(rows, 0).sum(axis=1).tolist(), np.maximum(rows, 0).sum(axis=1).tolist()
+
+
 def check_images(network: Network, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """``images`` as a (batch, inputs) array of bytes; further axes are flattened, one axis is one image.
+
+    For an input of events they are counts, and the shape is (batch, steps, inputs).
 
     Raises
     ------
@@ -254,13 +344,23 @@ def check_images(network: Network, images: NDArray[np.uint8]) -> NDArray[np.uint
         if the values are not bytes or their number does not fit the input.
 
     """
+    first, steps = network.populations[0], network.steps
     if images.dtype != np.uint8:
-        raise FirstspikeError(f"images have type {images.dtype}, not uint8 (pixels 0..255)")
+        what = "counts of events" if first.repeat else "pixels 0..255"
+        raise FirstspikeError(f"images have type {images.dtype}, not uint8 ({what})")
     batch = images if images.ndim > 1 else images.reshape(1, -1)
     flat = batch.reshape(len(batch), math.prod(batch.shape[1:]))  # -1 would not do for a batch of none
-    if flat.shape[1] != network.populations[0].size:
-        raise FirstspikeError(f"an image has {flat.shape[1]} pixels; the network takes {network.populations[0].size}")
-    return flat
+    if not first.repeat:
+        if flat.shape[1] != first.size:
+            raise FirstspikeError(f"an image has {flat.shape[1]} pixels; the network takes {first.size}")
+        return flat
+    if images.ndim < 3 or flat.shape[1] != steps * first.size:
+        raise FirstspikeError(
+            f"events have shape {images.shape}; the network takes (images, {steps} steps, {first.size} inputs)"
+        )
+    if flat.max(initial=0) > first.repeat:
+        raise FirstspikeError(f"{flat.max()} events of an input in a step; the network takes {first.repeat}")
+    return flat.reshape(len(batch), steps, first.size)
 
 
 def chain(
@@ -273,6 +373,8 @@ def chain(
     steps: int,
     fire_start: int,
     simultaneous: bool = False,
+    repeat: int = 0,
+    dynamics: Sequence[Dynamics | None] = (),
     provenance: Mapping[str, Any] | None = None,
 ) -> Network:
     """A network of ``layers``, one after the other; the shapes of the populations follow from them.
@@ -286,11 +388,15 @@ def chain(
     kernels
         K of the input and of each hidden population.
     thresholds
-        TH of each hidden population and, for the first-spike readout, of the output.
+        TH of each hidden population and, for the first-spike readout, of the output; () for one with dynamics.
     encoder, steps, fire_start, provenance
         As for :class:`Network`.
     simultaneous
         Direct input.
+    repeat
+        Of an input of events.
+    dynamics
+        Of each population after the input, or None for the tables; none are given if none has any.
 
     Raises
     ------
@@ -309,6 +415,8 @@ def chain(
             kernel=kernels[i] if i < len(layers) else (),
             threshold=thresholds[i - 1] if 0 < i <= len(thresholds) else (),
             simultaneous=simultaneous and i == 0,
+            repeat=repeat if i == 0 else 0,
+            dynamics=dynamics[i - 1] if 0 < i <= len(dynamics) else None,
         )
         for i, (name, shape) in enumerate(zip(names, shapes, strict=True))
     )
@@ -341,8 +449,8 @@ def dense(
     scales
         Real value of a unit of each layer's membrane.
     rest
-        ``kernels``, ``thresholds``, ``encoder``, ``steps``, ``fire_start``, ``simultaneous``, ``provenance`` of
-        :func:`chain`.
+        ``kernels``, ``thresholds``, ``encoder``, ``steps``, ``fire_start``, ``simultaneous``, ``repeat``,
+        ``dynamics``, ``provenance`` of :func:`chain`.
 
     Raises
     ------

@@ -28,6 +28,10 @@ class Product:
         """Sums, shape (B, M), of the values of spikes, shape (B, inputs)."""
         return values @ self._weight
 
+    def spread(self, values: FloatArray) -> FloatArray:
+        """Values of each neuron, or one for all, as they stand beside sums."""
+        return values
+
     def pool(self, array: NDArray[Any], reduce: Callable[..., NDArray[Any]]) -> NDArray[Any]:
         """``array``: there are no windows."""
         return array
@@ -70,6 +74,10 @@ class Convolution:
             part = windows[i : i + batch]
             np.matmul(part.reshape(-1, taps), self._weight, out=sums[i : i + batch].reshape(-1, self._channels))
         return sums
+
+    def spread(self, values: FloatArray) -> FloatArray:
+        """Values of each channel, or one for all, as they stand beside sums: (M,), or (1,)."""
+        return np.tile(values, self._rows * self._columns) if len(values) > 1 else values
 
     def pool(self, array: NDArray[Any], reduce: Callable[..., NDArray[Any]]) -> NDArray[Any]:
         """``reduce`` over each pooling window of (B, M), flattened in the order channel, row, column."""

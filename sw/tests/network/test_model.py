@@ -291,7 +291,7 @@ def test_another_format_version_is_refused(saved: Path) -> None:
     document = json.loads((saved / "network.json").read_text())
     document["format"] = 1
     (saved / "network.json").write_text(json.dumps(document))
-    with pytest.raises(FirstspikeError, match="network format 1; this version reads format 2") as error:
+    with pytest.raises(FirstspikeError, match="network format 1; this version reads formats 2, 3") as error:
         Network.load(saved)
     assert error.value.hint is not None
     assert "version of firstspike" in error.value.hint
