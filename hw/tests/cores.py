@@ -7,6 +7,7 @@ from hypothesis import Phase
 from hypothesis import strategies as st
 from networks import images_for, networks
 from simulation import Frames, Stalls, protocol_checker, receive, send, simulate
+from stepping import inputs_for, stepped_networks
 
 from firstspike.contract import images
 from firstspike.contract.hardware import Hardware
@@ -66,11 +67,24 @@ def run_core(network, hardware, pictures, *, seed=0, stall=0.0, waves=None, proc
         ],
         waves=waves,
     )
-    times, faults = frames.spike_times(hardware, np.array(slots, np.int64))
+    seen = frames.seen(hardware, np.array(slots, np.int64))
     parsed = frames.parse_records(np.array(records), length)
     assert not parsed.faults.any()
-    assert not any(f.any() for f in faults)
-    return frames.result(hardware, parsed, times), sent.first, received.last
+    assert not any(fault.any() for fault in seen.faults)
+    return frames.result(parsed, seen.times, seen.counts), sent.first, received.last
+
+
+def draw_stepped(data, *, convolutional):
+    """As :func:`draw_case`, with dynamics in some of the layers."""
+    network = data.draw(stepped_networks(convolutional=convolutional, events=False))
+    pictures = data.draw(inputs_for(network))
+    hardware = Hardware.for_network(
+        network,
+        lanes=[data.draw(st.integers(1, len(layer.weight))) for layer in network.layers],
+        test_clocks=data.draw(st.integers(1, 20)),
+        input=data.draw(st.sampled_from(["pixels", "events"])),
+    )
+    return network, hardware, pictures
 
 
 def draw_case(data, *, convolutional):

@@ -63,12 +63,14 @@ def dynamics(
 
 
 @st.composite
-def stepped_networks(draw: st.DrawFn, *, convolutional: bool = False, max_size: int = 7) -> Network:
+def stepped_networks(
+    draw: st.DrawFn, *, convolutional: bool = False, max_size: int = 7, events: bool = True
+) -> Network:
     """As :func:`networks.networks` draws, with dynamics in at least one population; the input may be events."""
     plain = draw(networks(convolutional=convolutional, max_size=max_size))
     layers, populations = list(plain.layers), list(plain.populations)
     stepped = draw(st.sets(st.integers(1, len(layers)), min_size=1))
-    if not populations[0].simultaneous and draw(st.integers(0, 2)) == 0:
+    if events and not populations[0].simultaneous and draw(st.integers(0, 2)) == 0:
         populations[0] = replace(populations[0], repeat=draw(st.sampled_from([1, 1, 3])))
     for i in sorted(stepped):
         after, layer, last = populations[i], layers[i - 1], i == len(layers)

@@ -94,8 +94,8 @@ class LayerClocks:
 
 def floor(hardware: Hardware, result: Result) -> NDArray[np.int64]:
     """Clocks that synaptic operations alone need in each image and layer, shape (B, layers)."""
-    layers = zip(result.spike_times, hardware.layers, strict=True)
-    return np.stack([(times < x.input_codes) @ x.visits * x.groups for times, x in layers], axis=1)
+    layers = enumerate(hardware.layers)
+    return np.stack([result.fired(i, x.input_codes) @ x.visits * x.groups for i, x in layers], axis=1)
 
 
 def refill_clocks(hardware: Hardware) -> int:

@@ -20,6 +20,7 @@ from firstspike_rtl.core.integrator import Integrator
 from firstspike_rtl.core.neurons import Neurons
 from firstspike_rtl.core.readout import Readout
 from firstspike_rtl.core.scanner import Scanner
+from firstspike_rtl.core.stepper import pass_clocks, stages
 
 LONG_AGO = -(1 << 40)
 
@@ -185,7 +186,8 @@ class _Integrator:
         shape = hardware.layers[index]
         self._sink, self._final = sink, shape.input_codes - 1
         early = shape.fires and hardware.fire_start < hardware.steps
-        self._start = hardware.fire_start if early else self._final
+        self._stepped = shape.dynamics is not None  # then each step has a bank of its own
+        self._start = 0 if self._stepped else hardware.fire_start if early else self._final
         self._walked = LONG_AGO  # clock of the last address: the next event is taken at it
         self._bank = 0
         self._released = [LONG_AGO, LONG_AGO]
@@ -200,7 +202,7 @@ class _Integrator:
         self.held += begin - taken
         if mark is not None and (mark == self._final or mark >= self._start):
             bank, final = self._bank, mark == self._final
-            self._bank ^= final
+            self._bank ^= final or self._stepped
             walked = max(self._walked, self._sink.accepted + 1)
             self.held += walked - self._walked
             self._walked = walked
@@ -244,7 +246,9 @@ class _Neurons:
         shape = hardware.layers[index]
         self._queue = _Queue(_Serialiser(sink), Neurons.queue_limit(hardware, index))
         self._scanner = _Scanner(shape, self._queue.stops)
-        self._passes = 1 if shape.fire == "search" else hardware.steps
+        self._passes = hardware.passes(index)
+        self._start = shape.dynamics.start if shape.dynamics else 0
+        self._apart = pass_clocks(shape) if shape.dynamics else 0  # passes that do not follow without a gap
         self._final, self._ordered = hardware.steps - 1, hardware.ordered[index + 1]
         self._delay = Scanner.LATENCY + Neurons.stages(hardware, index)  # from a slice's address to the queue
         self.accepted = LONG_AGO
@@ -253,43 +257,72 @@ class _Neurons:
 
     def test(self, valid: int, final: bool) -> int:
         """Clock at which the bank of a test that is valid from a clock on is given back."""
+        if self._apart:
+            return self._step(valid, final)
         scanner = self._scanner
         self.accepted = max(valid, self._idle)
         scanner.begin(self.accepted + 1)
         passes = range(self._pass, self._passes if final else self._pass + 1)
         self._pass = 0 if final else self._pass + 1
-        count = scanner.addresses // scanner.window  # slices of a pass
         for n, k in enumerate(passes):
-            spikes = list(self.slices[k])
-            last_pass = k == self._passes - 1
-            marked = last_pass or self._ordered
-            if marked and (not spikes or spikes[-1][0] != count - 1):
-                spikes.append((count - 1, []))
-            for number, rows in spikes:
-                mark = (self._final if last_pass else k) if marked and number == count - 1 else None
-                self._queue.put(scanner.slice_taken(n * count + number) + self._delay, rows, mark)
+            self._put(n, k, k == self._passes - 1)
         end = scanner.taken(len(passes) * scanner.addresses - 1)
         self._idle = end + self._delay
         return end + 2
+
+    def _step(self, valid: int, final: bool) -> int:
+        """With dynamics: a pass, and after the final test all that are left, each for itself."""
+        scanner = self._scanner
+        self.accepted = max(valid, self._idle)
+        released = None
+        for t in range(self._pass, self._passes if final else self._pass + 1):
+            scanner.begin(self._idle + 1 if released else self.accepted + 1)
+            self._put(0, t - self._start, t == self._passes - 1)
+            end = scanner.taken(scanner.addresses - 1)
+            released = released or end + 2
+            self._idle = end + self._apart
+        self._pass = 0 if final else self._pass + 1
+        return released or 0
+
+    def _put(self, n: int, k: int, last: bool) -> None:
+        """The slices of pass ``n`` of this scan that have spikes of step ``k``, or a watermark."""
+        if k < 0:
+            return
+        count = self._scanner.addresses // self._scanner.window  # slices of a pass
+        spikes = list(self.slices[k])
+        marked = last or self._ordered
+        if marked and (not spikes or spikes[-1][0] != count - 1):
+            spikes.append((count - 1, []))
+        for number, rows in spikes:
+            mark = (self._final if last else k) if marked and number == count - 1 else None
+            self._queue.put(self._scanner.slice_taken(n * count + number) + self._delay, rows, mark)
 
 
 class _Readout:
     def __init__(self, hardware: Hardware) -> None:
         shape = hardware.layers[-1]
         self._scanner = _Scanner(shape, deque())  # results are taken at once
-        self._passes = hardware.steps if shape.fires else 1
+        self._passes = hardware.passes(len(hardware.layers) - 1)
+        self._stepped = shape.dynamics is not None
+        self._start = shape.dynamics.start if shape.dynamics else 0
+        self._delay = Scanner.LATENCY + stages(shape)  # from an address to the neuron
         self._pass = 0
         self._idle = self.accepted = LONG_AGO
         self.sent = 0
 
     def test(self, valid: int, final: bool) -> int:
         self.accepted = max(valid, self._idle)
-        passes = self._passes - self._pass if final else 1
+        first, passes = self._pass, self._passes - self._pass if final else 1
         self._pass = 0 if final else self._pass + 1
-        self._scanner.begin(self.accepted + 1)
-        end = self._scanner.taken(passes * self._scanner.addresses - 1)
-        last = end + Scanner.LATENCY  # the last neuron
-        self._idle = last + 2
+        released = 0
+        # With dynamics each pass is for itself.
+        begin, scans = self.accepted, passes if self._stepped else 1
+        for t in range(first, first + scans):
+            self._scanner.begin(begin + 1)
+            end = self._scanner.taken(passes // scans * self._scanner.addresses - 1)
+            last = end + self._delay  # the last neuron
+            released = released or end + 2
+            begin = self._idle = last + (2 if t >= self._start else 1)  # a clock to decide, where there is a test
         if final:
             self.sent = last + Readout.LATENCY
-        return end + 2
+        return released

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,8 +40,15 @@ def spikes(hardware: Hardware, result: Result) -> Iterator[Spikes]:
         slices = []
         for index, (layer, (order, numbers)) in enumerate(zip(layers, orders, strict=False)):
             times = result.spike_times[index + 1][n][order]
-            passes = [times < hardware.steps] if layer.fire == "search" else times == np.arange(hardware.steps)[:, None]
-            slices.append([_by_slice(numbers[p], rows[index + 1][order[p]]) for p in passes])
+            counts = result.spike_counts.get(index + 1)
+            passes: Sequence[NDArray[Any]]
+            if counts is not None:
+                passes = counts[n][:, order]
+            elif layer.fire == "search":
+                passes = [times < hardware.steps]
+            else:
+                passes = times == np.arange(hardware.steps)[:, None]
+            slices.append([_by_slice(numbers.repeat(p), rows[index + 1][order].repeat(p)) for p in passes])
         yield Spikes(words, steps, slices)
 
 

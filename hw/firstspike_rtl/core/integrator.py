@@ -31,7 +31,8 @@ class Integrator(Component):
     Nothing in the pipeline waits. Only stage 0 does, while the bank of membranes that it would add to is being tested,
     and with a watermark that makes a test, while the last one has not been accepted.
     A watermark that lets steps be tested makes a test and gives the bank away; the final one also changes to the other
-    bank, so that the next image is integrated meanwhile.
+    bank, so that the next image is integrated meanwhile. For neurons with dynamics every watermark does both: a bank
+    holds the sums of one step.
 
     Latency: 3 clocks from an address to its membranes, :attr:`LATENCY_TEST` from a watermark in stage 0 to its test.
     Throughput: that of the walk: a clock for each row of membranes, so that the lanes are idle only without a spike.
@@ -98,12 +99,14 @@ class Integrator(Component):
         ends = event.mark & (event.step == shape.input_codes - 1)
         with m.If(walk.i.ready):
             m.d.sync += [final.eq(ends), due.eq(ends | (event.mark & self._early(event.step)))]
+        # With dynamics each step has a bank of its own.
+        full = due if shape.dynamics else final
         kept = Signal(2)
         gives = Signal()
         m.d.comb += [kept.eq(taken & ~self.release), gives.eq(issued & due)]
-        m.d.sync += [taken.eq(kept | (gives << bank)), bank.eq(bank ^ (issued & final))]
+        m.d.sync += [taken.eq(kept | (gives << bank)), bank.eq(bank ^ (issued & full))]
         # What taken will say of the bank.
-        m.d.sync += busy.eq(Mux(bank ^ (issued & final), kept[1], kept[0]) | (gives & ~final))
+        m.d.sync += busy.eq(Mux(bank ^ (issued & full), kept[1], kept[0]) | (gives & ~full))
 
         test_s1: Any = Signal(data.StructLayout({"due": 1, "test": TEST}))
         m.d.sync += [
@@ -144,6 +147,8 @@ class Integrator(Component):
 
     def _early(self, step: Value) -> Value:
         """Whether a watermark before the final one lets a step be tested: k when all spikes up to k + S came."""
+        if self._hardware.layers[self._index].dynamics:
+            return Const(1)
         start = self._hardware.fire_start
         if start >= self._hardware.steps or not self._hardware.layers[self._index].fires:
             return Const(0)

@@ -75,6 +75,33 @@ def slice_layout(hardware: Hardware, layer: int) -> data.StructLayout:
     )
 
 
+def sums_layout(hardware: Hardware, layer: int) -> data.StructLayout:
+    """As :func:`slice_layout`, of the sums of a step, for neurons with dynamics; each membrane of a window apart.
+
+    ====== =====================================================================================
+    field  meaning
+    ====== =====================================================================================
+    values sums of channels in a row
+    step   of the population's life
+    row    of the slice's channels in a table that has them
+    first  the first of its window
+    emit   the last of its window
+    ====== =====================================================================================
+    """
+    shape = hardware.layers[layer]
+    plain = {name: field.shape for name, field in slice_layout(hardware, layer)}
+    return data.StructLayout(
+        plain
+        | {
+            "values": data.ArrayLayout(signed(shape.bank_bits), shape.fire_lanes),
+            "step": unsigned(number(hardware.passes(layer))),
+            "row": unsigned(number(hardware.memory("bias", layer).depth)),
+            "first": 1,
+            "emit": 1,
+        }
+    )
+
+
 def output_index_bits(hardware: Hardware, layer: int) -> int:
     """Bits of the index of a neuron of the population after a layer."""
     if layer == len(hardware.layers) - 1:

@@ -53,7 +53,7 @@ class ScanSignature(wiring.Signature):
                 "active": Out(1),
                 "bank": Out(1),
                 "row": Out(row),
-                "values": In(data.ArrayLayout(signed(shape.membrane_bits), shape.lanes)),
+                "values": In(data.ArrayLayout(signed(shape.bank_bits), shape.lanes)),
                 "clear": Out(2),
                 "clear_row": Out(row),
             }
@@ -100,7 +100,7 @@ class Membranes(Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        lanes = data.ArrayLayout(signed(self.shape.membrane_bits), self.shape.lanes)
+        lanes = data.ArrayLayout(signed(self.shape.bank_bits), self.shape.lanes)
         old: Any = Signal(lanes)
         new: Any = Signal(lanes)
         read: Any = Signal(lanes)
@@ -138,7 +138,7 @@ class Membranes(Component):
         valid = Signal()
         sums = Signal.like(new, reset_less=True)
         m.d.sync += [place.eq(add_place), valid.eq(add.valid), sums.eq(new)]
-        bits = self.shape.membrane_bits
+        bits = self.shape.bank_bits
         address_bits = number(empty + 1)
         for part, first in enumerate(range(0, self.shape.lanes, LANES_TOGETHER)):
             # Registers and an order of rows of its own: else synthesis would make one register of all of a kind.

@@ -16,6 +16,7 @@ from firstspike_rtl.core.layouts import TEST, LoadSignature, event_layout, numbe
 from firstspike_rtl.core.membranes import ScanSignature
 from firstspike_rtl.core.scanner import Scanner
 from firstspike_rtl.core.serialiser import Serialiser
+from firstspike_rtl.core.stepper import Stepper, stages
 from firstspike_rtl.core.tables import Contents, Table, add_table, fields
 
 
@@ -30,7 +31,7 @@ class Found(NamedTuple):
     Parameters
     ----------
     spikes
-        For each neuron whether it fires, and at which step.
+        For each neuron how often it fires, and at which step.
     valid, slice, last
         The slice, and whether it is of the last step of the window.
     waiting
@@ -50,7 +51,8 @@ class Neurons(Component):
     Two fire units find the same spikes. ``stepped`` compares all neurons with TH[k], for one step k after another, and
     remembers which have fired; it works for any fire start S. ``search`` needs S = T, where V is constant while the
     threshold falls: since TH does not rise, the steps in which V is too small are the first ones, and their number,
-    which is the step of the spike, is found by bisection, in one stage for each bit of it.
+    which is the step of the spike, is found by bisection, in one stage for each bit of it. ``dynamics`` takes what a
+    :class:`Stepper` says.
 
     Spikes leave one a clock, lowest index of a slice first, and after the last slice of the window a watermark; in
     ordered mode one after each step. Slices with spikes wait in a queue; only when it has filled up does the scan stop.
@@ -80,6 +82,8 @@ class Neurons(Component):
     def __init__(self, hardware: Hardware, index: int, contents: Contents) -> None:
         self._hardware, self._index, self._contents = hardware, index, contents
         self._shape = shape = hardware.layers[index]
+        #: Spikes of a neuron at once, where there may be more than one; else 0.
+        self._repeats = shape.dynamics.cap if shape.dynamics and shape.dynamics.cap > 1 else 0
         super().__init__(
             {
                 "test": In(stream.Signature(TEST)),
@@ -92,8 +96,12 @@ class Neurons(Component):
 
     @staticmethod
     def stages(hardware: Hardware, index: int) -> int:
-        """Clocks from a slice to the register that holds its spikes: 1 if stepped, a bit of the step each to search."""
-        return hardware.steps.bit_length() if hardware.layers[index].fire == "search" else 1
+        """Clocks from a slice of the scanner to the register that holds its spikes.
+
+        1 if stepped, a bit of the step each to search; with dynamics 1 more than those of the :class:`Stepper`.
+        """
+        shape = hardware.layers[index]
+        return hardware.steps.bit_length() if shape.fire == "search" else 1 + stages(shape)
 
     @staticmethod
     def queue_limit(hardware: Hardware, index: int) -> int:
@@ -104,23 +112,33 @@ class Neurons(Component):
         m = Module()
         hardware, shape, w = self._hardware, self._shape, self._shape.fire_lanes
         search = shape.fire == "search"
-        m.submodules.scanner = scanner = Scanner(hardware, self._index, self._contents, passes=not search)
+        scanner: Scanner | Stepper
+        if shape.dynamics:
+            m.submodules.stepper = scanner = Stepper(hardware, self._index, self._contents)
+        else:
+            m.submodules.scanner = scanner = Scanner(hardware, self._index, self._contents, passes=not search)
         connect(m, flipped(self.test), scanner.test)
         connect(m, flipped(self.scan), scanner.scan)
         connect(m, flipped(self.load), scanner.load)
         m.d.comb += self.release.eq(scanner.release)
-        self._threshold = hardware.memory("threshold", self._index)
-        self._thresholds = add_table(m, self._threshold, self._contents, self.load)
-        found, valid, slice_, last, waiting = (self._search if search else self._test)(m, scanner)
+        if not isinstance(scanner, Stepper):
+            self._threshold = hardware.memory("threshold", self._index)
+            self._thresholds = add_table(m, self._threshold, self._contents, self.load)
+            found, valid, slice_, last, waiting = (self._search if search else self._test)(m, scanner)
+        else:
+            found = [(count, scanner.slice.step) for count in scanner.counts]
+            valid, slice_, last, waiting = scanner.valid, scanner.slice, scanner.last, Const(0)
         m.submodules.queue = queue = Queue(self._layout(), _under_way(hardware, self._index))
         item: Any = Signal(self._layout())
         m.d.sync += [
-            item.hits.eq(Cat(hit for hit, _ in found) & valid.replicate(w)),
+            item.hits.eq(Cat(hit.any() if self._repeats else hit for hit, _ in found) & valid.replicate(w)),
             item.mark.eq(valid & slice_.end & (last | hardware.ordered[self._index + 1])),
             item.index.eq(slice_.index),
             item.fault.eq(slice_.fault & last),
             *(port.eq(step) for port, (_, step) in zip(item.steps, found, strict=False)),
         ]
+        if self._repeats:
+            m.d.sync += [port.eq(count) for port, (count, _) in zip(item.counts, found, strict=True)]
         m.d.comb += [
             queue.item.eq(item),
             queue.valid.eq(item.hits.any() | item.mark),
@@ -134,23 +152,29 @@ class Neurons(Component):
         """A slice with spikes, as it waits to be sent; all of a step in a stepped unit."""
         steps = self._shape.fire_lanes if self._shape.fire == "search" else 1
         event = event_layout(self._hardware, self._index + 1)
-        return data.StructLayout(
-            {
-                "hits": self._shape.fire_lanes,
-                "mark": 1,
-                "fault": 1,
-                "index": event["index"].shape,
-                "steps": data.ArrayLayout(event["step"].shape, steps),
-            }
-        )
+        members: dict[str, Any] = {
+            "hits": self._shape.fire_lanes,
+            "mark": 1,
+            "fault": 1,
+            "index": event["index"].shape,
+            "steps": data.ArrayLayout(event["step"].shape, steps),
+        }
+        if self._repeats:
+            members["counts"] = data.ArrayLayout(number(self._repeats + 1), self._shape.fire_lanes)
+        return data.StructLayout(members)
 
     def _send(self, m: Module, queue: Queue) -> None:
         """From slices in the queue to events."""
         hardware, shape = self._hardware, self._shape
         stride, _, _ = hardware.strides(self._index + 1)
         m.submodules.serialiser = serialiser = Serialiser(
-            event_layout(hardware, self._index + 1), shape.fire_lanes, lambda m, index, lane: index + lane * stride
+            event_layout(hardware, self._index + 1),
+            shape.fire_lanes,
+            lambda m, index, lane: index + lane * stride,
+            repeats=self._repeats,
         )
+        if self._repeats:
+            m.d.comb += serialiser.counts.eq(queue.o.payload.counts)
         connect(m, serialiser.o, flipped(self.o))
         search, slice_ = shape.fire == "search", queue.o.payload
         m.d.comb += [

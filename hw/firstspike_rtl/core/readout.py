@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, Value, ValueLike, signed
+from amaranth.hdl import Const, Module, Mux, Signal, Value, ValueLike, signed
 from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from firstspike.contract.hardware import Hardware
+from firstspike.contract.layer_shape import LayerShape
 from firstspike_rtl.core.buffers import Queue
 from firstspike_rtl.core.component import Component
 from firstspike_rtl.core.layouts import RESULT_WORD, TEST, WORD, LoadSignature, number, ordered
 from firstspike_rtl.core.membranes import ScanSignature
 from firstspike_rtl.core.neurons import reaches
 from firstspike_rtl.core.scanner import Scanner
+from firstspike_rtl.core.stepper import Stepper, stages
 from firstspike_rtl.core.tables import Contents, add_table, fields
 
 
@@ -29,7 +31,8 @@ class Readout(Component):
 
     Membrane readout: after the window the neurons are read once, one a clock; the class is the first of the largest.
     First-spike readout: they are read for each time step; the first step at which the largest membrane reaches TH[k]
-    decides; if none does, the last step's largest membrane decides.
+    decides; if none does, the last step's largest membrane decides. With dynamics they are read for each step, and a
+    :class:`Stepper` says which of them spike.
 
     Latency: :attr:`LATENCY` clocks from the last neuron to the class word.
     Throughput: a neuron a clock, and after the last one of the window 1 clock more.
@@ -70,10 +73,19 @@ class Readout(Component):
             }
         )
 
+    @classmethod
+    def under_way(cls, shape: LayerShape) -> int:
+        """Neurons between an address and the queue."""
+        return cls._UNDER_WAY + stages(shape)
+
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         shape, steps = self._shape, self._hardware.steps
-        m.submodules.scanner = scanner = Scanner(self._hardware, self._index, self._contents, passes=shape.fires)
+        scanner: Scanner | Stepper
+        if shape.dynamics:
+            m.submodules.stepper = scanner = Stepper(self._hardware, self._index, self._contents, drains=True)
+        else:
+            m.submodules.scanner = scanner = Scanner(self._hardware, self._index, self._contents, passes=shape.fires)
         connect(m, flipped(self.test), scanner.test)
         connect(m, flipped(self.scan), scanner.scan)
         connect(m, flipped(self.load), scanner.load)
@@ -96,12 +108,16 @@ class Readout(Component):
         decided = Signal()
         decision = Signal.like(best_index)
         decision_step = Signal(number(steps + 1), init=steps)
-        reached = self._reached(m, k)
+        # Whether the best so far has spiked: one that has is better than all that have not.
+        spikes, spiked = Const(0), Signal()
+        if isinstance(scanner, Stepper) and shape.fires:
+            spikes = scanner.counts[0].any()
+        reached = self._reached(m, k, spiked)
 
         membrane = Signal()
         record = Signal()
         # A word for each address under way, and the class, which has no address of its own.
-        m.submodules.queue = queue = Queue(WORD, self._UNDER_WAY)
+        m.submodules.queue = queue = Queue(WORD, self.under_way(shape))
         m.d.comb += [
             membrane.eq(scanner.valid & scanner.last & sending),
             record.eq(seen & last),
@@ -112,8 +128,13 @@ class Readout(Component):
         m.d.sync += fault.eq(slice_.fault)
         with m.If(scanner.valid):
             m.d.sync += first.eq(slice_.end)
-            with m.If(first | beats(value, best)):
+            better = beats(value, best)
+            if shape.dynamics and shape.fires:
+                better = (spikes & ~spiked) | ((spikes == spiked) & better)
+            with m.If(first | better):
                 m.d.sync += [best.eq(value), best_index.eq(slice_.index)]
+                if shape.dynamics and shape.fires:
+                    m.d.sync += spiked.eq(spikes)
         with m.If(record):
             m.d.sync += decided.eq(0)
         with m.Elif(seen & reached(best) & ~decided):
@@ -135,10 +156,12 @@ class Readout(Component):
             m.d.sync += [self.o.valid.eq(queue.o.valid), self.o.payload.eq(queue.o.payload)]
         return m
 
-    def _reached(self, m: Module, k: Signal) -> Callable[[Value], ValueLike]:
+    def _reached(self, m: Module, k: Signal, spiked: Signal) -> Callable[[Value], ValueLike]:
         """Whether a membrane reaches the threshold of step ``k``; never, for the membrane readout."""
         if not self._shape.fires:
             return lambda v: 0
+        if self._shape.dynamics:
+            return lambda v: spiked
         spec = self._hardware.memory("threshold", self._index)
         threshold = add_table(m, spec, self._contents, self.load).read_port(domain="comb")
         m.d.comb += threshold.addr.eq(k)

@@ -14,7 +14,7 @@ from amaranth.lib.wiring import In, Out
 
 from firstspike.contract.hardware import Hardware
 from firstspike_rtl.core.component import Component
-from firstspike_rtl.core.layouts import TEST, LoadSignature, number, ordered, slice_layout
+from firstspike_rtl.core.layouts import TEST, LoadSignature, number, ordered, slice_layout, sums_layout
 from firstspike_rtl.core.membranes import ScanSignature
 from firstspike_rtl.core.tables import Contents, add_table, fields
 
@@ -33,6 +33,7 @@ class _State:
     fault: Signal  # of the image
     k: Signal  # the step that is tested
     last_step: Signal
+    fresh: Value  # the bank holds what has been added: with dynamics, for the first step of a test alone
 
 
 @dataclass
@@ -54,7 +55,7 @@ class _Row:
     """What stage B holds, a row of membranes; and what chooses from it, when that is needed."""
 
     slice_: Signal  # in stage C
-    bias: Value  # in stage D
+    bias: Value | None  # in stage D
     number: Signal
     clear: Signal  # it is not needed again
     release: Signal  # nor is its bank, for this test
@@ -79,6 +80,10 @@ class Scanner(Component):
     F     the same with the bias
     G     the largest of the window so far, on the output
     ===== ==============================================
+
+    With dynamics each membrane of a window goes on by itself, and without a bias, which the :class:`Stepper` has. Each
+    test is of one step, gives its bank back, and waits for the one before; after the final one all steps that are left
+    read zeros.
 
     Only stage A waits, while ``room`` is low: a slice on its way cannot be stopped, so that no signal has to reach all
     stages. A test is accepted when the stages, and the reader of the slices, are empty.
@@ -114,6 +119,8 @@ class Scanner(Component):
     def __init__(self, hardware: Hardware, index: int, contents: Contents, *, passes: bool) -> None:
         self._hardware, self._index, self._contents, self._passes = hardware, index, contents, passes
         self._shape = shape = hardware.layers[index]
+        self._stepped = shape.dynamics is not None
+        self._steps = hardware.passes(index) if self._stepped else hardware.steps
         self._bias = hardware.memory("bias", index)
         super().__init__(
             {
@@ -121,7 +128,7 @@ class Scanner(Component):
                 "scan": Out(ScanSignature(shape)),
                 "load": In(LoadSignature(hardware)),
                 "valid": Out(1),
-                "slice": Out(slice_layout(hardware, index)),
+                "slice": Out((sums_layout if self._stepped else slice_layout)(hardware, index)),
                 "last": Out(1),
                 "room": In(1),
                 "idle": In(1),
@@ -131,17 +138,19 @@ class Scanner(Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        bias = add_table(m, self._bias, self._contents, self.load, platform=platform).read_port()
+        bias = None
+        if not self._stepped:
+            bias = add_table(m, self._bias, self._contents, self.load, platform=platform).read_port()
         state = self._state(m)
         # Stage A.
         at = self._count(m, state)
         place, bias_row = self._address(m, state, at)
-        tags = self._tag(m, state, at, place)
+        tags = self._tag(m, state, at, place, bias_row)
         # B.
         row = self._read(m, state, at, tags, bias, bias_row)
         self._clear(m, state, row)
         # D, E and F.
-        value_f = self._slice_with_bias(m, row)
+        value_f = self._slice_with_bias(m, row, tags)
         # G.
         self._maximum(m, state, tags, value_f)
         self._accept(m, state, at, tags)
@@ -153,13 +162,14 @@ class Scanner(Component):
         moving = Signal()
         final = Signal()
         fault = Signal()
-        k = Signal(number(self._hardware.steps))
+        k = Signal(number(self._steps))
         last_step = Signal()
+        fresh: Value = Signal() if self._stepped else Const(1)
         m.d.comb += [
             moving.eq(scanning & self.room),
-            last_step.eq(k == self._hardware.steps - 1 if self._passes else 1),
+            last_step.eq(k == self._steps - 1 if self._passes else 1),
         ]
-        return _State(clearing, scanning, moving, final, fault, k, last_step)
+        return _State(clearing, scanning, moving, final, fault, k, last_step, fresh)
 
     def _count(self, m: Module, state: _State) -> _Position:
         """Stage A: counters, the membrane of a window innermost."""
@@ -241,13 +251,14 @@ class Scanner(Component):
                 m.d.sync += [signal.eq(0) for signal in zeros]
         return place, bias_row
 
-    def _tag(self, m: Module, state: _State, at: _Position, place: Signal) -> list[Any]:
+    def _tag(self, m: Module, state: _State, at: _Position, place: Signal, bias_row: Signal) -> list[Any]:
         """What goes with a slice from stage to stage: a tag for each."""
-        tag = data.StructLayout(
-            {
-                "valid": 1, "index": place.shape(), "step": state.k.shape(), "last": 1, "end": 1, "first": 1, "emit": 1,
-            }
-        )  # fmt: skip
+        members = {
+            "valid": 1, "index": place.shape(), "step": state.k.shape(), "last": 1, "end": 1, "first": 1, "emit": 1,
+        }  # fmt: skip
+        if self._stepped:
+            members |= {"row": bias_row.shape(), "fresh": 1}
+        tag = data.StructLayout(members)
         tags: list[Any] = [Signal(tag, name=f"tag_{stage}") for stage in "abcdefg"]
         tag_a = tags[0]
         _, end_member, *_ = at.ends
@@ -260,32 +271,49 @@ class Scanner(Component):
             tag_a.first.eq(~at.member.as_value().any()),
             tag_a.emit.eq(end_member),
         ]
+        if self._stepped:
+            m.d.comb += [tag_a.row.eq(bias_row), tag_a.fresh.eq(state.fresh)]
         m.d.sync += [after.eq(before) for before, after in pairwise(tags)]
         return tags
 
     def _read(
-        self, m: Module, state: _State, at: _Position, tags: list[Any], bias: ReadPort[int, Value], bias_row: Signal
+        self,
+        m: Module,
+        state: _State,
+        at: _Position,
+        tags: list[Any],
+        bias: ReadPort[int, Value] | None,
+        bias_row: Signal,
     ) -> _Row:
         """Stage B: the membranes have been asked for the row, and the table for its bias."""
         tag_b = tags[1]
         slice_b = Signal.like(at.slice_)
         slice_c = Signal.like(at.slice_)
-        # Block memory is too slow to be added in the clock that it is read; without a reset it can have this register.
-        bias_c = Signal.like(bias.data, reset_less=True)
-        bias_d = Signal.like(bias.data)
         clear_b = Signal()
         release_b = Signal()
         row_b = Signal.like(self.scan.row)
+        if self._stepped:
+            clears, releases = state.fresh, at.end_pass & state.fresh
+        else:
+            clears, releases = state.last_step, at.end_pass & (state.last_step | ~state.final)
+        bias_d = None
+        if bias is not None:
+            # Block memory is too slow to be added in the clock that it is read; without a reset it can have this
+            # register.
+            bias_c = Signal.like(bias.data, reset_less=True)
+            bias_d = Signal.like(bias.data)
+        m.d.sync += [slice_b.eq(at.slice_), slice_c.eq(slice_b)]
+        if bias is not None and bias_d is not None:
+            m.d.sync += [bias_c.eq(bias.data), bias_d.eq(bias_c)]
         m.d.sync += [
-            slice_b.eq(at.slice_),
-            slice_c.eq(slice_b),
-            bias_c.eq(bias.data),
-            bias_d.eq(bias_c),
             row_b.eq(self.scan.row),
-            clear_b.eq(state.last_step & (at.slice_ == self._last_slice(at.last_group))),
-            release_b.eq(at.end_pass & (state.last_step | ~state.final)),
+            clear_b.eq(clears & (at.slice_ == self._last_slice(at.last_group))),
+            release_b.eq(releases),
         ]
-        m.d.comb += [self.scan.active.eq(state.scanning | tag_b.valid), bias.addr.eq(bias_row)]
+        active = state.scanning | tag_b.valid
+        m.d.comb += self.scan.active.eq(active & state.fresh if self._stepped else active)
+        if bias is not None:
+            m.d.comb += bias.addr.eq(bias_row)
         return _Row(slice_c, bias_d, row_b, clear_b, release_b, tag_b.valid)
 
     def _clear(self, m: Module, state: _State, row: _Row) -> None:
@@ -300,10 +328,10 @@ class Scanner(Component):
         cleared = Signal(2)
         m.d.sync += cleared.eq((row.leaving & row.clear) << self.scan.bank)
         m.d.comb += self.scan.clear.eq(cleared | state.clearing.replicate(2))
-        with m.If(row.leaving & row.release & state.final):
+        with m.If(row.leaving & row.release & (1 if self._stepped else state.final)):
             m.d.sync += self.scan.bank.eq(~self.scan.bank)
 
-    def _slice_with_bias(self, m: Module, row: _Row) -> Any:
+    def _slice_with_bias(self, m: Module, row: _Row, tags: list[Any]) -> Any:
         """Stages D, E and F: the slice out of the row, in two steps, and the bias on it."""
         shape = self._shape
         value = self._slice_layout()
@@ -318,6 +346,11 @@ class Scanner(Component):
         held_high = Signal(max(1, len(high_c)))
         value_f: Any = Signal(value)
         slice_e: Any = Signal(value)
+        if row.bias is None:
+            m.d.sync += [held_high.eq(high_c), slice_e.eq(_choose(chosen_d, held_high))]
+            fresh = tags[4].fresh
+            m.d.sync += [total.eq(Mux(fresh, part, 0)) for total, part in zip(value_f, slice_e, strict=True)]
+            return value_f
         bias_e = Signal.like(row.bias)
         m.d.sync += [held_high.eq(high_c), slice_e.eq(_choose(chosen_d, held_high)), bias_e.eq(row.bias)]
         for total, part, b in zip(value_f, slice_e, fields(self._bias, bias_e), strict=True):
@@ -327,6 +360,17 @@ class Scanner(Component):
     def _maximum(self, m: Module, state: _State, tags: list[Any], value_f: Any) -> None:
         """Stage G: the largest membrane of each channel of the window, on the output."""
         *_, tag_f, tag_g = tags
+        if self._stepped:
+            given = Signal(self._slice_layout(), name="given")
+            m.d.sync += given.eq(value_f)
+            m.d.comb += [
+                self.valid.eq(tag_g.valid),
+                self.slice.values.eq(given),
+                *(self.slice[name].eq(tag_g[name]) for name in ("index", "step", "end", "row", "first", "emit")),
+                self.slice.fault.eq(state.fault),
+                self.last.eq(tag_g.last),
+            ]
+            return
         largest = Signal(self._slice_layout())
         for best, new in zip(largest, value_f, strict=True):
             with m.If(tag_f.valid & (tag_f.first | (ordered(new) > ordered(best))) if self._shape.pool > 1 else 1):
@@ -344,6 +388,9 @@ class Scanner(Component):
     def _accept(self, m: Module, state: _State, at: _Position, tags: list[Any]) -> None:
         """A test begins when the stages are empty; its last pass, or its only one, ends the scan."""
         waiting = [stage.valid for stage in tags[1:]]
+        if self._stepped:
+            self._accept_step(m, state, at, ~_any(waiting))
+            return
         m.d.comb += self.test.ready.eq(~state.clearing & ~state.scanning & ~_any(waiting) & self.idle)
         with m.If(self.test.valid & self.test.ready):
             m.d.sync += [
@@ -356,13 +403,32 @@ class Scanner(Component):
             if self._passes:
                 m.d.sync += state.k.eq(Mux(state.last_step, 0, state.k + 1))
 
+    def _accept_step(self, m: Module, state: _State, at: _Position, empty: Value) -> None:
+        """With dynamics a pass at a time, of a test or of those that are left after the final one."""
+        more = Signal()
+        begins = Signal()
+        m.d.comb += [
+            begins.eq(~state.clearing & ~state.scanning & empty & self.idle),
+            self.test.ready.eq(begins & ~more),
+        ]
+        with m.If(begins & (more | self.test.valid)):
+            m.d.sync += [state.scanning.eq(1), state.fresh.eq(~more), more.eq(0)]
+        with m.If(self.test.valid & self.test.ready):
+            m.d.sync += [state.final.eq(self.test.payload.final), state.fault.eq(self.test.payload.fault)]
+        with m.If(state.moving & at.end_pass):
+            m.d.sync += [
+                state.scanning.eq(0),
+                more.eq(state.final & ~state.last_step),
+                state.k.eq(Mux(state.last_step, 0, state.k + 1)),
+            ]
+
     def _last_slice(self, last_group: Signal) -> Value:
         """Number of the last slice of a place: the last group may have fewer."""
         slices = self._shape.group_slices
         return Mux(last_group, slices[-1] - 1, slices[0] - 1)
 
     def _slice_layout(self) -> data.ArrayLayout:
-        return data.ArrayLayout(signed(self._shape.membrane_bits), self._shape.fire_lanes)
+        return data.ArrayLayout(signed(self._shape.bank_bits), self._shape.fire_lanes)
 
     def _strides(self) -> tuple[int, int, int]:
         if self._index == len(self._hardware.layers) - 1:

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
+from firstspike.contract.dynamics_shape import DynamicsShape
 from firstspike.contract.layer_shape import FireUnit, LayerShape, Product, geometry
 from firstspike.contract.memory import WORD_BITS, Memory, MemoryRole
 from firstspike.errors import FirstspikeError
@@ -88,6 +89,11 @@ class Hardware:
                 f"a search needs complete membranes, but firing starts at step {self.fire_start} of {self.steps}",
                 "use fire = 'stepped'",
             )
+        for layer, after in zip(self.layers, self.layers[1:], strict=False):
+            if layer.fire == "search" and after.dynamics:
+                raise FirstspikeError(
+                    "a search sends spikes out of order, before neurons with dynamics", "use fire = 'stepped'"
+                )
         if self.layers[-1].kind != "dense":
             raise FirstspikeError("the last layer is not dense")
         for p in range(len(self.layers)):
@@ -147,29 +153,36 @@ class Hardware:
         if len(chosen) != len(layers):
             raise FirstspikeError(f"lanes are given for {len(chosen)} layers; the network has {len(layers)}")
         early = network.fire_start < network.steps
-        best: FireUnit = "stepped" if early else "search"
-        fires = _for_each("fire", fire, [best] * len(layers))
+        # Neurons with dynamics need the spikes that come to them in order.
+        in_order = [early or after.dynamics is not None for after in network.populations[2:]] + [early]
+        best: list[FireUnit] = ["stepped" if x else "search" for x in in_order]
+        fires = _for_each("fire", fire, best)
         products = _for_each("product", product, [_best_product(p.kernel) for p in network.populations[:-1]])
         budget = test_clocks or -(-network.sizes[0] // PIXELS_PER_WORD)
         shapes = []
         for i, layer in enumerate(layers):
-            last = i == len(layers) - 1
+            last, after = i == len(layers) - 1, network.populations[i + 1]
+            unit: FireUnit = "dynamics" if after.dynamics else "stepped" if last else fires[i]
             try:
                 shape = LayerShape(
                     **geometry(layer, network.populations[i].shape),
                     lanes=chosen[i],
-                    fire="stepped" if last else fires[i],
-                    fire_lanes=chosen[i] if not last and fires[i] == "stepped" else 1,
+                    fire=unit,
+                    fire_lanes=chosen[i] if not last and unit == "stepped" else 1,
                     product=products[i],
                     input_codes=network.populations[i].codes,
                     weight_bits=layer.weight_bits,
                     kernel_bits=unsigned_bits(network.populations[i].kernel[0]),
                     membrane_bits=network.membrane_bits(i) + spare_membrane_bits,
-                    fires=bool(network.populations[i + 1].threshold),
+                    fires=after.fires,
+                    dynamics=DynamicsShape.of(after.dynamics, network.ranges(i)) if after.dynamics else None,
                 )
             except FirstspikeError as error:
                 raise FirstspikeError(f"layer {i}: {error}", error.hint) from error
-            while shape.fire == "search" and shape.pass_clocks > budget and shape.fire_lanes < shape.lanes:
+            passes = after.dynamics.steps(network.steps) if after.dynamics else 1
+            while (
+                shape.fire == "search" or (shape.fire == "dynamics" and not last)
+            ) and passes * shape.pass_clocks > budget and shape.fire_lanes < shape.lanes:  # fmt: skip
                 shape = replace(shape, fire_lanes=shape.fire_lanes + 1)
             shapes.append(shape)
         hardware = cls(
@@ -195,10 +208,8 @@ class Hardware:
 
         """
         remedy = "generate hardware for this network, or train one of the same shape and widths"
-        for population in network.populations:
-            if population.dynamics or population.repeat:
-                what = "dynamics" if population.dynamics else "events that repeat"
-                raise FirstspikeError(f"population {population.name} has {what}, which no hardware holds yet")
+        if network.populations[0].repeat:
+            raise FirstspikeError(f"population {network.populations[0].name} has events that repeat", "use pixels")
         rules = {
             "steps": network.steps,
             "fire_start": network.fire_start,
@@ -221,6 +232,12 @@ class Hardware:
                     raise FirstspikeError(
                         f"layer {i}: the network has {name} {value}, the hardware {getattr(shape, name)}", remedy
                     )
+            after = network.populations[i + 1].dynamics
+            if (after is None) != (shape.dynamics is None):
+                mine = "dynamics" if shape.dynamics else "tables"
+                raise FirstspikeError(f"layer {i}: the neurons after it have {mine} in the hardware alone", remedy)
+            if after is not None and shape.dynamics is not None:
+                shape.dynamics.check(f"layer {i}", after, network.ranges(i))
             needs = {
                 "weight_bits": layer.weight_bits,
                 "kernel_bits": unsigned_bits(before.kernel[0]),
@@ -256,6 +273,11 @@ class Hardware:
         """Neurons of each population, input first."""
         return (self.layers[0].inputs, *(layer.outputs for layer in self.layers))
 
+    def spikes_a_step(self, population: int) -> int:
+        """How often a neuron of a spiking population fires in one step, at most; 0: once in the whole window."""
+        before = self.layers[population - 1].dynamics if population else None
+        return before.cap if before and before.mode != "once" else 0
+
     def strides(self, population: int) -> tuple[int, int, int]:
         """What a channel, a row and a column add to the index in an event of a spiking population.
 
@@ -284,12 +306,20 @@ class Hardware:
     def ordered(self) -> tuple[bool, ...]:
         """For each spiking population, whether it must send its spikes in order, a watermark after every step.
 
-        Needed where the layer that receives them tests thresholds before the window is over (S < T).
+        Needed where the layer that receives them tests thresholds before the window is over (S < T), or has dynamics.
         """
         early = self.fire_start < self.steps
         return tuple(
-            early and layer.fires and not (i == 0 and self.simultaneous) for i, layer in enumerate(self.layers)
+            (layer.dynamics is not None or (early and layer.fires)) and not (i == 0 and self.simultaneous)
+            for i, layer in enumerate(self.layers)
         )
+
+    def passes(self, layer: int) -> int:
+        """Steps for which the neurons after a layer are read in an image: 1 for a search and for membranes alone."""
+        shape = self.layers[layer]
+        if shape.dynamics:
+            return shape.dynamics.start + self.steps
+        return self.steps if shape.fires and shape.fire != "search" else 1
 
     @cached_property
     def memories(self) -> tuple[Memory, ...]:
@@ -298,7 +328,8 @@ class Hardware:
         Weights: row ``group * taps + i`` holds, in field ``lane``, the weight of tap ``i`` of channel ``group * lanes +
         lane``: of input ``i``, or of a convolution's (input channel, row, column), the last fastest. Bias: a row a
         slice of ``fire_lanes`` channels, group by group. Channels that do not exist have zeros. Kernel: K, or its
-        logarithm to the base 2 where lanes shift.
+        logarithm to the base 2 where lanes shift. Tables of dynamics: for each step, if there is a value for each, rows
+        as of the bias, if there is a value for each channel.
         Encoder: the low bits hold the code, the top bit tells whether there is a spike.
         """
         rows: list[dict[str, Any]] = [
@@ -322,7 +353,19 @@ class Hardware:
                 },
                 {"role": "kernel", "depth": layer.input_codes, "field_bits": kernel_bits},
             ]
-            if layer.fires:
+            if layer.dynamics:
+                slices = sum(layer.group_slices)
+                for name, table in layer.dynamics.tables():
+                    parts.append(
+                        {
+                            "role": name,
+                            "depth": layer.dynamics.steps(name, self.steps) * (slices if table.by_channel else 1),
+                            "field_bits": table.bits,
+                            "fields": layer.fire_lanes if table.by_channel else 1,
+                            "signed": name not in ("gain", "retain", "leak"),
+                        }
+                    )
+            elif layer.fires:
                 parts.append({"role": "threshold", "depth": self.steps, "signed": True, **membrane})
             rows += [{"name": f"layer{i}_{part['role']}", "layer": i, **part} for part in parts]
         defaults = {"layer": None, "fields": 1, "signed": False}
@@ -352,7 +395,11 @@ class Hardware:
 
     def to_json(self) -> dict[str, Any]:
         """A mapping of JSON values from which :meth:`from_json` makes this object again."""
-        return asdict(self)
+        value = asdict(self)
+        for layer in value["layers"]:
+            if layer["dynamics"] is None:
+                del layer["dynamics"]
+        return value
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Hardware:
@@ -365,9 +412,14 @@ class Hardware:
 
         """
         try:
-            return cls(**(value | {"layers": tuple(LayerShape(**x) for x in value["layers"])}))
+            return cls(**(value | {"layers": tuple(_layer(x) for x in value["layers"])}))
         except (TypeError, KeyError, IndexError) as error:
             raise FirstspikeError(f"not a description of hardware: {error}", "generate the hardware again") from error
+
+
+def _layer(value: dict[str, Any]) -> LayerShape:
+    given = value.get("dynamics")
+    return LayerShape(**(value | {"dynamics": DynamicsShape.from_json(given)} if given else value))
 
 
 def _for_each(name: str, given: _Choice | Sequence[_Choice] | None, best: Sequence[_Choice]) -> Sequence[_Choice]:

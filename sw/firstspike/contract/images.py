@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from firstspike.artefact import new_folder
+from firstspike.contract.dynamics_shape import TABLES, FactorShape
 from firstspike.contract.hardware import Hardware
 from firstspike.contract.image_formats import (
     AGAIN,
@@ -27,9 +29,10 @@ from firstspike.contract.image_formats import (
     render_binary,
     words_of,
 )
-from firstspike.contract.memory import Memory
+from firstspike.contract.memory import Memory, MemoryRole
 from firstspike.contract.words import hash_words
 from firstspike.errors import FirstspikeError
+from firstspike.network.dynamics import Dynamics, Factor
 from firstspike.network.model import Conv2d, Dense, IntArray, Layer, Network, Population
 
 Contents = dict[str, list[int]]
@@ -91,7 +94,8 @@ def network(
             name="input" if i == 0 else "output" if i == last else f"hidden{i}",
             shape=shape,
             kernel=_kernel(hardware, i, tables["kernel", i]) if i < last else (),
-            threshold=tuple(tables["threshold", i - 1][:, 0].tolist()) if ("threshold", i - 1) in tables else (),
+            threshold=_thresholds(hardware, i - 1, tables) if i else (),
+            dynamics=_dynamics(hardware, i - 1, tables) if i else None,
             simultaneous=hardware.simultaneous and i == 0,
         )
         for i, shape in enumerate(hardware.shapes)
@@ -136,11 +140,13 @@ def layout_digest(hardware: Hardware) -> str:
 
     Cores that take the same file may differ otherwise; :attr:`Hardware.fingerprint` tells those apart.
     """
-    rules = [hardware.steps, hardware.fire_start, hardware.readout, hardware.simultaneous]
+    rules: list[Any] = [hardware.steps, hardware.fire_start, hardware.readout, hardware.simultaneous]
     layers = [
         [x.kind, x.input_shape, x.channels, x.kernel, x.stride, x.padding, x.pool, x.product] for x in hardware.layers
     ]
     memories = [[m.name, m.depth, m.fields, m.field_bits, m.signed] for m in hardware.memories]
+    stepped = [asdict(x.dynamics) if x.dynamics else None for x in hardware.layers]
+    rules += [stepped] if any(stepped) else []
     return hashlib.sha256(json.dumps([rules, layers, memories], separators=(",", ":")).encode()).hexdigest()
 
 
@@ -259,6 +265,8 @@ def _values(memory: Memory, network: Network, hardware: Hardware) -> IntArray:
             values = list(network.populations[memory.layer or 0].kernel)
             if hardware.layers[memory.layer or 0].product == "shift":
                 values = [value.bit_length() - 1 for value in values]
+        case role if role in TABLES and hardware.layers[memory.layer or 0].dynamics:
+            return _table(memory, network, hardware)
         case "threshold":
             values = list(network.populations[(memory.layer or 0) + 1].threshold)
         case "bias":
@@ -271,6 +279,61 @@ def _values(memory: Memory, network: Network, hardware: Hardware) -> IntArray:
             padded[: shape.channels] = columns
             return padded.reshape(shape.groups, shape.lanes, -1).transpose(0, 2, 1).reshape(-1, shape.lanes)
     return np.array(values, np.int64)[:, None]
+
+
+def _thresholds(
+    hardware: Hardware, layer: int, tables: Mapping[tuple[MemoryRole, int | None], IntArray]
+) -> tuple[int, ...]:
+    """TH of the neurons after a layer without dynamics."""
+    if hardware.layers[layer].dynamics or ("threshold", layer) not in tables:
+        return ()
+    return tuple(tables["threshold", layer][:, 0].tolist())
+
+
+def _table(memory: Memory, network: Network, hardware: Hardware) -> IntArray:
+    """The values of a table of dynamics; channels that do not exist have zeros."""
+    shape, dynamics = hardware.layers[memory.layer or 0], network.populations[(memory.layer or 0) + 1].dynamics
+    assert dynamics is not None
+    assert shape.dynamics is not None
+    table = dict(shape.dynamics.tables())[memory.role]
+    values = shape.dynamics.values(dynamics, memory.role)
+    steps = shape.dynamics.steps(memory.role, hardware.steps)
+    values = np.broadcast_to(values, (steps, shape.channels if table.by_channel else 1))
+    if not table.by_channel:
+        return values
+    padded = np.concatenate([values, np.zeros((steps, 1), np.int64)], axis=1)
+    return padded[:, shape.slice_channels].reshape(-1, shape.fire_lanes)
+
+
+def _dynamics(
+    hardware: Hardware, layer: int, tables: Mapping[tuple[MemoryRole, int | None], IntArray]
+) -> Dynamics | None:
+    """Those of the neurons after a layer, from their tables."""
+    shape = hardware.layers[layer]
+    fixed = shape.dynamics
+    if fixed is None:
+        return None
+    parts: dict[str, Any] = {}
+    for name, table in fixed.tables():
+        values = tables[name, layer].reshape(fixed.steps(name, hardware.steps), -1)
+        if table.by_channel:
+            exists = shape.slice_channels < shape.channels
+            grouped = values.reshape(len(values), *shape.slice_channels.shape)
+            if grouped[:, ~exists].any():
+                raise FirstspikeError(
+                    f"layer {layer}: a channel of {name} beyond the {shape.channels} that exist is not zero", AGAIN
+                )
+            values = np.zeros((len(values), shape.channels), np.int64)
+            values[:, shape.slice_channels[exists]] = grouped[:, exists]
+        parts[name] = values
+    for name in ("retain", "leak"):
+        made: FactorShape = getattr(fixed, name)
+        numerator = parts[name][0] if name in parts else np.array(made.numerator)
+        parts[name] = Factor(numerator=numerator, shift=made.shift)
+    return Dynamics(
+        mode=fixed.mode, cap=fixed.cap, guard=fixed.guard, start=fixed.start, read=fixed.read,
+        gain_shift=fixed.gain_shift, **parts,
+    )  # fmt: skip
 
 
 def _kernel(hardware: Hardware, layer: int, table: IntArray) -> tuple[int, ...]:

@@ -9,13 +9,14 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from firstspike.contract.dynamics_shape import DynamicsShape
 from firstspike.contract.memory import WORD_BITS
 from firstspike.errors import FirstspikeError
 from firstspike.network.architecture import places
 from firstspike.network.model import Conv2d, IntArray, Layer
 
-#: How a hidden layer finds its spikes: a search once a neuron (S = T only), or a test of every step.
-FireUnit = Literal["search", "stepped"]
+#: How neurons find their spikes: a search once a neuron (S = T only), or a test of every step; with dynamics, in steps.
+FireUnit = Literal["search", "stepped", "dynamics"]
 #: How a weight is multiplied by K: by a multiplier, or by a shift (K all powers of two).
 Product = Literal["multiply", "shift"]
 
@@ -50,6 +51,8 @@ class LayerShape:
         Widths of a signed weight, an unsigned kernel entry, and a signed membrane (also of bias and threshold).
     fires
         Whether the layer compares with thresholds: every hidden layer, and the output with the first-spike readout.
+    dynamics
+        Of the neurons after the layer, if ``fire`` is ``dynamics``.
 
     """
 
@@ -69,6 +72,7 @@ class LayerShape:
     kernel_bits: int
     membrane_bits: int
     fires: bool
+    dynamics: DynamicsShape | None = None
 
     def __post_init__(self) -> None:
         for name in ("input_shape", "kernel"):
@@ -81,6 +85,8 @@ class LayerShape:
         for name, kinds in (("fire", FireUnit), ("product", Product)):
             if getattr(self, name) not in get_args(kinds):
                 raise FirstspikeError(f"unknown {name} {getattr(self, name)!r}", f"use {' or '.join(get_args(kinds))}")
+        if (self.fire == "dynamics") != (self.dynamics is not None):
+            raise FirstspikeError("fire = 'dynamics' is for neurons with dynamics, and only these have no other")
         if self.membrane_bits > MAX_MEMBRANE_BITS:
             raise FirstspikeError(
                 f"membranes of {self.membrane_bits} bits; the golden model is exact up to {MAX_MEMBRANE_BITS}",
@@ -88,6 +94,11 @@ class LayerShape:
             )
         if self.kernel_bits > WORD_BITS:
             raise FirstspikeError(f"kernel entries of {self.kernel_bits} bits; a word holds {WORD_BITS}")
+
+    @property
+    def bank_bits(self) -> int:
+        """Width of what the banks of membranes hold: the membranes, or with dynamics the sums of a step."""
+        return self.dynamics.sum_bits if self.dynamics else self.membrane_bits
 
     @property
     def inputs(self) -> int:

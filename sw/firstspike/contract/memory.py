@@ -7,7 +7,9 @@ from typing import Literal
 
 WORD_BITS = 32  # of the load port, the registers and the streams
 
-MemoryRole = Literal["digest", "encoder", "weight", "bias", "kernel", "threshold"]
+MemoryRole = Literal[
+    "digest", "encoder", "weight", "bias", "kernel", "threshold", "reset", "drive", "gain", "retain", "leak"
+]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -112,8 +112,9 @@ def simulate(
         streamed = core.run(pictures, network, stall=stall, seed=seed)
         counters = core.counters() if core.hardware.counters else golden_counters(core.hardware, expected)
         alone = core.run(pictures, network, send_membranes=False, one_at_a_time=True, stall=stall, seed=seed)
-    spikes = {"spike_times"} if core.hardware.monitor else set()
-    first = scoreboard.compare(expected, streamed.result, seed, parts=set(scoreboard.PARTS) - {"spike_times"} | spikes)
+    spikes = set(scoreboard.SPIKES) if core.hardware.monitor else set()
+    parts = set(scoreboard.PARTS) - set(scoreboard.SPIKES) | spikes
+    first = scoreboard.compare(expected, streamed.result, seed, parts=parts)
     second = scoreboard.compare(expected, alone.result, seed, parts={"classes", "decision_steps"} | spikes)
     target = _simulation(workspace, reload, netlist)
     write_json(
@@ -126,7 +127,7 @@ def simulate(
             "stall": stall,
             "classes": streamed.result.classes.tolist(),
             "mismatches": {
-                "spike_times": first.spike_times + second.spike_times if spikes else None,
+                "spike_times": sum(getattr(x, part) for x in (first, second) for part in spikes) if spikes else None,
                 "membranes": first.membranes,
                 "classes": first.classes + second.classes,
                 "decision_steps": first.decision_steps + second.decision_steps,
@@ -149,7 +150,7 @@ def golden_counters(hardware: Hardware, result: golden.Result) -> dict[str, list
     """
     from firstspike_rtl.clocks import cycles
 
-    spikes = [int((times < x.input_codes).sum()) for times, x in zip(result.spike_times, hardware.layers, strict=True)]
+    spikes = [int(result.fired(i, layer.input_codes).sum()) for i, layer in enumerate(hardware.layers)]
     return {
         "images": [len(result)],
         "faults": [0],

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -24,6 +24,12 @@ MAX_SHIFT = 24
 MAX_CAP = 15
 #: Parameters are smaller, so that no sum of few of them overflows 64 bits.
 MAX_BITS = 53
+
+
+def _least(array: IntArray) -> IntArray:
+    """Without steps and channels that are all alike."""
+    array = array[:1] if (array == array[:1]).all() else array
+    return array[:, :1] if (array == array[:, :1]).all() else array
 
 
 def _array(name: str, values: Any, axes: int) -> IntArray:
@@ -78,6 +84,13 @@ class Factor:
 
         """
         return cls(numerator=np.floor(np.asarray(value) * (1 << shift) + 0.5).astype(np.int64), shift=shift)
+
+    def least(self) -> Factor:
+        """The same with the fewest bits after the point, and one numerator if all are alike."""
+        numerator, shift = _least(self.numerator[None])[0], self.shift
+        while shift and not (numerator % 2).any():
+            numerator, shift = numerator // 2, shift - 1
+        return Factor(numerator=numerator, shift=shift)
 
     @property
     def exact(self) -> bool:
@@ -233,6 +246,21 @@ class Dynamics:
                 yield f.name, value.numerator.reshape(1, -1)
             elif isinstance(value, np.ndarray):
                 yield f.name, value
+
+    def least(self) -> Dynamics:
+        """The same with the smallest arrays: no value that others of its axis repeat, and no default that is given."""
+        parts: dict[str, Any] = {}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, Factor):
+                parts[f.name] = value.least()
+            elif isinstance(value, np.ndarray):
+                parts[f.name] = _least(value)
+        if self.reset is not None and np.array_equal(parts["reset"], _least(replace(self, reset=None).resets())):
+            parts["reset"] = None
+        if self.gain is not None and not self.gain_shift and (self.gain == 1).all():
+            parts["gain"] = None
+        return replace(self, **parts)
 
     def settings(self) -> dict[str, Any]:
         """All but the arrays, as JSON values."""

@@ -94,11 +94,14 @@ class Result:
             total += fired @ layer.fan_out(population.shape)
         return total
 
+    def fired(self, population: int, codes: int) -> NDArray[Any]:
+        """How often each neuron of a population with so many codes fires, shape (B, N)."""
+        counts = self.spike_counts.get(population)
+        return self.spike_times[population] < codes if counts is None else counts.sum(axis=1, dtype=np.int64)
+
     def _fired(self, network: Network) -> Iterator[NDArray[Any]]:
-        """For each population how often its neurons fire, shape (B, N)."""
-        for number, (times, population) in enumerate(zip(self.spike_times, network.populations, strict=False)):
-            counts = self.spike_counts.get(number)
-            yield times < population.codes if counts is None else counts.sum(axis=1, dtype=np.int64)
+        for number, population in enumerate(network.populations[: len(self.spike_times)]):
+            yield self.fired(number, population.codes)
 
 
 class Golden:

@@ -239,7 +239,7 @@ class Network:
         }
         if self.populations[0].repeat:
             content["repeat"] = self.populations[0].repeat
-        stepped = {i: p.dynamics for i, p in enumerate(self.populations) if p.dynamics}
+        stepped = {i: p.dynamics.least() for i, p in enumerate(self.populations) if p.dynamics}
         if stepped:
             content["dynamics"] = {
                 str(i): d.settings() | {name: array.shape for name, array in d.arrays()} for i, d in stepped.items()

@@ -73,10 +73,14 @@ def _image(network: Network, image: list[Any]) -> tuple[list[list[Codes]], list[
     read = max if network.readout == "largest_membrane" else _final
     membranes = [read(history.membranes) for history in histories]
     decision_step = min([codes[0] for history in histories if (codes := history.codes)], default=network.steps)
-    deciding = membranes
-    if decision_step < network.steps:
-        deciding = [history.membranes[history.first_test + decision_step] for history in histories]
-    return trains, membranes, deciding.index(max(deciding)), decision_step
+    deciding = dict(enumerate(membranes))
+    if decision_step < network.steps:  # among those that spike then
+        deciding = {
+            j: history.membranes[history.first_test + decision_step]
+            for j, history in enumerate(histories)
+            if history.codes[:1] == [decision_step]
+        }
+    return trains, membranes, max(deciding, key=lambda j: (deciding[j], -j)), decision_step
 
 
 def _final(membranes: list[int]) -> int:

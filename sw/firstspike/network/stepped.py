@@ -88,7 +88,7 @@ class Stepped:
             if step.spikes is not None:
                 first = step.spikes.any(axis=1) & (decided == self._window)
                 decided[first] = step.number
-                classes[first] = v[first].argmax(axis=1)
+                classes[first] = np.where(step.spikes[first], v[first], -np.inf).argmax(axis=1)
         read = v if largest is None else largest
         undecided = decided == self._window
         classes[undecided] = read[undecided].argmax(axis=1)

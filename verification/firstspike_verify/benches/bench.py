@@ -32,7 +32,7 @@ from firstspike_rtl.core.layouts import EVENT_WORD
 from firstspike_rtl.top.verilog import load_manifest
 from firstspike_verify.benches import cocotb_runner
 from firstspike_verify.checks.protocol import LiteChecker, StreamChecker, watch
-from firstspike_verify.checks.scoreboard import Scoreboard
+from firstspike_verify.checks.scoreboard import SPIKES, Scoreboard
 from firstspike_verify.models import frames
 
 OKAY, SLVERR = 0, 2
@@ -277,7 +277,7 @@ class Bench:
         self.stall(Stalls())
         await self.drain()
         sent = self._record_words > 1 if self._record_words else True
-        self.scoreboard.finish(("spike_times", *(["membranes"] if sent else []), "classes", "decision_steps"))
+        self.scoreboard.finish((*SPIKES, *(["membranes"] if sent else []), "classes", "decision_steps"))
         for population, faults in enumerate(self._faults):
             assert faults == self._expected_faults, f"population {population}: fault bits {faults}"
         assert not any(self._slots), "events behind the final watermark"
@@ -321,7 +321,9 @@ class Bench:
         self.scoreboard.note(frames.describe_event(word))
         self._slots[event.population].append(word)
         if event.mark and event.step == codes[event.population] - 1:
-            times, faults = frames.spike_times(self.hardware, np.array(self._slots[event.population]))
+            seen = frames.seen(self.hardware, np.array(self._slots[event.population]))
             self._slots[event.population] = []
-            self._faults[event.population].append(bool(faults[event.population][0]))
-            self.scoreboard.spike_times(event.population, times[event.population][0])
+            self._faults[event.population].append(bool(seen.faults[event.population][0]))
+            counts = seen.counts.get(event.population)
+            times = seen.times[event.population][0]
+            self.scoreboard.spikes(event.population, times, None if counts is None else counts[0])

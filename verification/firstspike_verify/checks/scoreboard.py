@@ -16,10 +16,13 @@ from firstspike.network.golden import Result
 #: What can be compared, and what one value of it is called.
 PARTS = {
     "spike_times": "spike time",
+    "spike_counts": "spike count",
     "membranes": "membrane",
     "classes": "class",
     "decision_steps": "decision step",
 }
+#: Those of them that the monitor shows.
+SPIKES = ("spike_times", "spike_counts")
 SHOWN_EVENTS = 10
 SHOWN_DIFFERENCES = 5
 
@@ -60,7 +63,7 @@ class Mismatches:
 
     Parameters
     ----------
-    spike_times, membranes, classes, decision_steps
+    spike_times, spike_counts, membranes, classes, decision_steps
         How many values differ, over all images.
     images
         In how many images something differs.
@@ -75,6 +78,7 @@ class Mismatches:
     """
 
     spike_times: int = 0
+    spike_counts: int = 0
     membranes: int = 0
     classes: int = 0
     decision_steps: int = 0
@@ -211,7 +215,13 @@ def _pairs(
         for p in range(max(len(expected.spike_times), len(actual.spike_times))):
             sides = [x.spike_times[p] if p < len(x.spike_times) else None for x in (expected, actual)]
             yield "spike_times", p, sides[0], sides[1]
-    for part in list(PARTS)[1:]:
+    if "spike_counts" in parts:
+        for p in sorted(expected.spike_counts.keys() | actual.spike_counts.keys()):
+            counts = [x.spike_counts.get(p) for x in (expected, actual)]
+            # Neuron by neuron, and for each its steps.
+            flat = [None if x is None else x.transpose(0, 2, 1).reshape(len(x), -1, x.shape[1]) for x in counts]
+            yield "spike_counts", p, flat[0], flat[1]
+    for part in (name for name in PARTS if name not in SPIKES):
         if part in parts:
             yield part, populations - 1, getattr(expected, part), getattr(actual, part)
 
@@ -232,6 +242,7 @@ class Scoreboard:
         self._expected: list[Result] = []
         self._faults: list[bool] = []
         self._times: list[list[Values]] = [[] for _ in sizes[:-1]]
+        self._counts: dict[int, list[NDArray[np.uint8]]] = {}
         self._records: list[tuple[Sequence[int], int, int, bool]] = []
         self._events: deque[str] = deque(maxlen=SHOWN_EVENTS)
 
@@ -244,9 +255,11 @@ class Scoreboard:
         """Remember an event for the message of a failure."""
         self._events.append(event)
 
-    def spike_times(self, population: int, times: Values) -> None:
-        """The next image of a population is complete; shape (N,)."""
+    def spikes(self, population: int, times: Values, counts: NDArray[np.uint8] | None = None) -> None:
+        """The next image of a population is complete; shape (N,), and if it fires again its counts, shape (T, N)."""
         self._times[population].append(np.asarray(times))
+        if counts is not None:
+            self._counts.setdefault(population, []).append(counts)
 
     def record(self, membranes: Sequence[int], chosen: int, step: int, fault: bool = False) -> None:
         """The next result record; ``membranes`` is empty if they are not sent."""
@@ -275,6 +288,7 @@ class Scoreboard:
             self._membranes(),
             np.array([record[1] for record in self._records], np.int64),
             np.array([record[2] for record in self._records], np.int64),
+            {population: np.array(counts) for population, counts in self._counts.items()},
         )
         expected = Result.concatenate(self._expected) if self._expected else _nothing(self._sizes)
         outcome = compare(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,22 +27,31 @@ class MonitorError(AssertionError):
     """The monitor showed something that no network does: a second spike, a spike behind its watermark ..."""
 
 
-def spike_times(
-    hardware: Hardware, words: NDArray[np.integer]
-) -> tuple[list[NDArray[np.int16]], list[NDArray[np.bool_]]]:
-    """Spike codes of each population from monitor words in the order they came.
+class Seen(NamedTuple):
+    """What the monitor showed of B images.
 
-    Returns
-    -------
+    Parameters
+    ----------
     times
-        For each population an array (B, N), the number of codes where a neuron did not fire.
+        For each population the code of each neuron's first spike, shape (B, N), or the number of codes for none.
+    counts
+        For each population that fires again, by its number, its spikes of each step, shape (B, T, N).
     faults
         For each population the fault bit of each image, shape (B,).
+    """
+
+    times: list[NDArray[np.int16]]
+    counts: dict[int, NDArray[np.uint8]]
+    faults: list[NDArray[np.bool_]]
+
+
+def seen(hardware: Hardware, words: NDArray[np.integer]) -> Seen:
+    """The spikes of each population from monitor words in the order they came.
 
     Raises
     ------
     MonitorError
-        if a neuron fires twice, does not exist, or spikes or watermarks contradict each other.
+        if a neuron fires more often than it may, does not exist, or spikes or watermarks contradict each other.
     """
     words = np.asarray(words)
     population = field(EVENT_WORD, "population", words)
@@ -47,7 +59,7 @@ def spike_times(
     step = field(EVENT_WORD, "step", words)
     index = field(EVENT_WORD, "index", words)
     fault = field(EVENT_WORD, "fault", words).astype(bool)
-    times, faults = [], []
+    times, counts, faults = [], {}, []
     for p, (codes, size) in enumerate(zip(codes_of(hardware), hardware.sizes, strict=False)):
         mine = population == p
         m, k, f = mark[mine], step[mine], fault[mine]
@@ -63,16 +75,23 @@ def spike_times(
         if unknown[spike].any() or (k[spike] >= codes).any():
             raise MonitorError(f"population {p}: a spike of a neuron or step that does not exist")
         cells = image[spike] * size + i[spike]
-        if len(np.unique(cells)) != len(cells):
-            raise MonitorError(f"population {p}: a neuron fires twice in one image")
+        most = hardware.spikes_a_step(p)
+        times_fired = np.bincount(
+            cells * codes + k[spike] if most else cells, minlength=count * size * (codes if most else 1)
+        )
+        if times_fired.max(initial=0) > max(1, most):
+            what = f"more than {most} times in one step" if most else "twice in one image"
+            raise MonitorError(f"population {p}: a neuron fires {what}")
         late = np.maximum.accumulate(np.where(m, image * (codes + 1) + k, -1)) >= image * (codes + 1) + k
         if len(final) and late[spike].any():
             raise MonitorError(f"population {p}: a spike behind the watermark of its step")
         result = np.full(count * size, codes, np.int16)
-        result[cells] = k[spike]
+        np.minimum.at(result, cells, k[spike].astype(np.int16))
         times.append(result.reshape(count, size))
         faults.append(f[final])
-    return times, faults
+        if most:
+            counts[p] = times_fired.reshape(count, size, codes).transpose(0, 2, 1).astype(np.uint8)
+    return Seen(times, counts, faults)
 
 
 def describe_event(word: int) -> str:
@@ -95,9 +114,9 @@ def describe_events(hardware: Hardware, words: NDArray[np.integer], image: int) 
     return [describe_event(word) for word in words[wanted].tolist()]
 
 
-def result(hardware: Hardware, records: Records, times: list[NDArray[np.int16]]) -> Result:
-    """Records and spike times in the form of the golden model."""
-    return Result(tuple(times), records.membranes, records.classes, records.decision_steps)
+def result(records: Records, times: Sequence[NDArray[np.int16]], counts: Mapping[int, NDArray[np.uint8]]) -> Result:
+    """Records and spikes in the form of the golden model."""
+    return Result(tuple(times), records.membranes, records.classes, records.decision_steps, counts)
 
 
 def record_words(network: Network, send_membranes: bool) -> int:

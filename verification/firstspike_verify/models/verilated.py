@@ -360,9 +360,9 @@ class VerilatedCore:
             )
         records = frames.parse_records(results[: arguments.result_count], record)
         seen = events[: arguments.event_count]
-        times = frames.spike_times(self.hardware, seen)[0] if monitored else []
+        watched = frames.seen(self.hardware, seen) if monitored else None
         return Run(
-            result=frames.result(self.hardware, records, times),
+            result=frames.result(records, watched.times if watched else (), watched.counts if watched else {}),
             started=started[: arguments.frame_count].astype(np.int64),
             finished=finished.astype(np.int64),
             faults=records.faults,

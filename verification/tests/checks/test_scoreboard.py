@@ -39,7 +39,7 @@ def scoreboard(expected: Result | None, actual: Result, faults: list[bool] | Non
     for image in range(len(actual)):
         board.note(f"image {image}")
         for population, times in enumerate(actual.spike_times):
-            board.spike_times(population, times[image])
+            board.spikes(population, times[image])
         fault = faults is not None and faults[image]
         board.record(
             actual.membranes[image].tolist(), int(actual.classes[image]), int(actual.decision_steps[image]), fault
