@@ -31,8 +31,7 @@ class Integrator(Component):
     Nothing in the pipeline waits. Only stage 0 does, while the bank of membranes that it would add to is being tested,
     and with a watermark that makes a test, while the last one has not been accepted.
     A watermark that lets steps be tested makes a test and gives the bank away; the final one also changes to the other
-    bank, so that the next image is integrated meanwhile. For neurons with dynamics every watermark does both: a bank
-    holds the sums of one step.
+    bank, so that the next image is integrated meanwhile.
 
     Latency: 3 clocks from an address to its membranes, :attr:`LATENCY_TEST` from a watermark in stage 0 to its test.
     Throughput: that of the walk: a clock for each row of membranes, so that the lanes are idle only without a spike.

@@ -51,8 +51,7 @@ class Neurons(Component):
     Two fire units find the same spikes. ``stepped`` compares all neurons with TH[k], for one step k after another, and
     remembers which have fired; it works for any fire start S. ``search`` needs S = T, where V is constant while the
     threshold falls: since TH does not rise, the steps in which V is too small are the first ones, and their number,
-    which is the step of the spike, is found by bisection, in one stage for each bit of it. ``dynamics`` takes what a
-    :class:`Stepper` says.
+    which is the step of the spike, is found by bisection, in one stage for each bit of it.
 
     Spikes leave one a clock, lowest index of a slice first, and after the last slice of the window a watermark; in
     ordered mode one after each step. Slices with spikes wait in a queue; only when it has filled up does the scan stop.
@@ -125,7 +124,7 @@ class Neurons(Component):
             self._threshold = hardware.memory("threshold", self._index)
             self._thresholds = add_table(m, self._threshold, self._contents, self.load)
             found, valid, slice_, last, waiting = (self._search if search else self._test)(m, scanner)
-        else:
+        else:  # it has tested them
             found = [(count, scanner.slice.step) for count in scanner.counts]
             valid, slice_, last, waiting = scanner.valid, scanner.slice, scanner.last, Const(0)
         m.submodules.queue = queue = Queue(self._layout(), _under_way(hardware, self._index))

@@ -31,8 +31,7 @@ class Readout(Component):
 
     Membrane readout: after the window the neurons are read once, one a clock; the class is the first of the largest.
     First-spike readout: they are read for each time step; the first step at which the largest membrane reaches TH[k]
-    decides; if none does, the last step's largest membrane decides. With dynamics they are read for each step, and a
-    :class:`Stepper` says which of them spike.
+    decides; if none does, the last step's largest membrane decides.
 
     Latency: :attr:`LATENCY` clocks from the last neuron to the class word.
     Throughput: a neuron a clock, and after the last one of the window 1 clock more.

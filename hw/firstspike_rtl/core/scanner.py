@@ -1,4 +1,9 @@
-"""Reading the membranes of a layer, window by window, a few neurons a clock."""
+"""Reading the membranes of a layer, window by window, a few neurons a clock.
+
+For a :class:`firstspike_rtl.core.stepper.Stepper` they are the sums of one step. Then each membrane of a window goes on
+by itself, and without a bias, which the stepper has. Each test is of one step, gives its bank back, and waits for the
+one before; after the final one all steps that are left read zeros.
+"""
 
 from __future__ import annotations
 
@@ -80,10 +85,6 @@ class Scanner(Component):
     F     the same with the bias
     G     the largest of the window so far, on the output
     ===== ==============================================
-
-    With dynamics each membrane of a window goes on by itself, and without a bias, which the :class:`Stepper` has. Each
-    test is of one step, gives its bank back, and waits for the one before; after the final one all steps that are left
-    read zeros.
 
     Only stage A waits, while ``room`` is low: a slice on its way cannot be stopped, so that no signal has to reach all
     stages. A test is accepted when the stages, and the reader of the slices, are empty.

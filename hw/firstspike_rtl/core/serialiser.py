@@ -19,8 +19,6 @@ LaneIndex = Callable[[Module, Value, int], Value]
 class Serialiser(Component):
     """Events of up to ``lanes`` spikes that come together, lowest lane first, then their watermark.
 
-    Where spikes repeat, those of a lane leave one after the other.
-
     Latency: 1 clock. Throughput: ``spikes`` clocks, 1 more for a watermark; a clock if there is neither.
 
     Parameters
@@ -32,7 +30,7 @@ class Serialiser(Component):
     lane_index
         Index of a lane's neuron.
     repeats
-        Spikes of a lane, at most; 0: one.
+        Spikes of a lane, at most, which leave one after the other; 0: one.
 
     Members
     -------
