@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from firstspike.contract.hardware import PIXELS_PER_WORD, Hardware
-from firstspike.contract.memory import Memory
+from firstspike.contract.memory import Memory, MemoryRole
 from firstspike.errors import FirstspikeError
 from firstspike.network.golden import Result
 from firstspike.network.model import Network
 from firstspike_rtl.clocks.cycles import floor, predict
+from firstspike_rtl.core.stepper import gap, state_layout
 from firstspike_rtl.core.tables import BLOCK_ROLES, copies
 
 #: Images whose clocks are predicted one by one; a mean over them is within a few per cent of that over all.
@@ -79,9 +80,14 @@ def rams(hardware: Hardware, layer: int | None) -> list[Ram]:
             found.append(Ram(depth=1 << bits, bits=bits))
         return found
     shape = hardware.layers[layer]
-    found = [table_ram(hardware.memory(role, layer)) for role in ("weight", "bias", "kernel")]
+    roles: list[MemoryRole] = ["weight", "bias", "kernel"]
+    if shape.dynamics:
+        roles += [role for role, _ in shape.dynamics.tables()]
+    found = [table_ram(hardware.memory(role, layer)) for role in roles]
+    if shape.dynamics:
+        found.append(Ram(depth=max(2, shape.pass_clocks), bits=state_layout(shape).size, unchecked=True))
     if not shape.shallow:
-        bank = Ram(depth=shape.membrane_rows, bits=shape.lanes * shape.membrane_bits + 1, transparent=True)
+        bank = Ram(depth=shape.membrane_rows, bits=shape.lanes * shape.bank_bits + 1, transparent=True)
         found += [bank, bank]
     return found
 
@@ -312,7 +318,7 @@ def rows(hardware: Hardware, result: Result) -> list[Row]:
     ]
     for index, (shape, adding) in enumerate(zip(hardware.layers, floor(hardware, result).mean(axis=0), strict=True)):
         last = index == len(hardware.layers) - 1
-        passes = hardware.steps if (shape.fires if last else shape.fire == "stepped") else 1
+        between = gap(shape, drains=last) if shape.dynamics else 0
         size = shape.output_map if shape.kind == "conv2d" else shape.output_map[:1]
         lines.append(
             Row(
@@ -323,7 +329,7 @@ def rows(hardware: Hardware, result: Result) -> list[Row]:
                 fire_lanes=shape.fire_lanes,
                 product=shape.product,
                 adding=float(adding),
-                testing=passes * shape.pass_clocks,
+                testing=hardware.passes(index) * (shape.pass_clocks + between),
                 weight_bits=shape.channels * shape.taps * shape.weight_bits,
                 blocks=_blocks(hardware, index),
             )

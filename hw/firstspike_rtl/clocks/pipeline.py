@@ -20,7 +20,7 @@ from firstspike_rtl.core.integrator import Integrator
 from firstspike_rtl.core.neurons import Neurons
 from firstspike_rtl.core.readout import Readout
 from firstspike_rtl.core.scanner import Scanner
-from firstspike_rtl.core.stepper import pass_clocks, stages
+from firstspike_rtl.core.stepper import gap, stages
 
 LONG_AGO = -(1 << 40)
 
@@ -248,7 +248,7 @@ class _Neurons:
         self._scanner = _Scanner(shape, self._queue.stops)
         self._passes = hardware.passes(index)
         self._start = shape.dynamics.start if shape.dynamics else 0
-        self._apart = pass_clocks(shape) if shape.dynamics else 0  # passes that do not follow without a gap
+        self._apart = gap(shape) if shape.dynamics else 0  # passes that do not follow without a gap
         self._final, self._ordered = hardware.steps - 1, hardware.ordered[index + 1]
         self._delay = Scanner.LATENCY + Neurons.stages(hardware, index)  # from a slice's address to the queue
         self.accepted = LONG_AGO

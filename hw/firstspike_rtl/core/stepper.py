@@ -48,9 +48,22 @@ def write_stage(shape: LayerShape) -> int:
     return membrane_stage(shape) + (2 if resets else 0)
 
 
-def pass_clocks(shape: LayerShape) -> int:
-    """Clocks from the last address of a pass to where the next one may begin, unless the stepper drains."""
+def gap(shape: LayerShape, *, drains: bool = False) -> int:
+    """Clocks between the addresses of two passes; more of them if a stepper drains, as that of a readout does."""
+    if drains:
+        return Scanner.LATENCY + stages(shape) + 2
     return max(Scanner.LATENCY + 1, write_stage(shape))
+
+
+def state_layout(shape: LayerShape) -> data.StructLayout:
+    """What a row of the state memory keeps of each neuron: V, U if it stays, and the largest V if that is read."""
+    assert shape.dynamics is not None
+    parts = {"membrane": shape.membrane_bits}
+    if shape.dynamics.retain.kind != "drop":
+        parts["current"] = shape.dynamics.current_bits
+    if shape.dynamics.read == "largest":
+        parts["largest"] = shape.membrane_bits
+    return data.StructLayout({name: data.ArrayLayout(signed(bits), shape.fire_lanes) for name, bits in parts.items()})
 
 
 class Stepper(Component):
@@ -79,7 +92,7 @@ class Stepper(Component):
     A pass begins when the state that it reads first has been written.
 
     Latency: :func:`stages` clocks more than that of the scanner.
-    Throughput: as of the scanner; :func:`pass_clocks` from the last address of a pass to where the next may begin.
+    Throughput: as of the scanner; :func:`gap` clocks from pass to pass.
 
     Parameters
     ----------
@@ -268,15 +281,8 @@ class Stepper(Component):
 
     def _state(self, m: Module, tags: list[Any]) -> dict[str, list[Value]]:
         """U, V, and where it is read the largest V, of the step before, as registers of stage 2."""
-        shape, dynamics = self._shape, self._dynamics
-        parts = {"membrane": shape.membrane_bits}
-        if dynamics.retain.kind != "drop":
-            parts["current"] = dynamics.current_bits
-        if dynamics.read == "largest":
-            parts["largest"] = shape.membrane_bits
-        self._kept = data.StructLayout(
-            {name: data.ArrayLayout(signed(bits), shape.fire_lanes) for name, bits in parts.items()}
-        )
+        shape = self._shape
+        self._kept = state_layout(shape)
         memory: Table = Memory(shape=self._kept.size, depth=max(2, shape.pass_clocks), init=[], attrs={**NO_RW_CHECK})
         m.submodules.state = memory
         self._writer = memory.write_port()
@@ -285,7 +291,7 @@ class Stepper(Component):
         held = Signal(self._kept.size, name="state_row", reset_less=True)
         m.d.sync += held.eq(read.data)
         view = data.View(self._kept, held)
-        return {name: list(view[name]) for name in parts}
+        return {name: list(view[name]) for name, _ in self._kept}
 
     def _write(self, m: Module, kept: Mapping[str, Sequence[Value]], tags: list[Any], stage: int) -> None:
         row: Any = Signal(self._kept)

@@ -118,8 +118,8 @@ class DynamicsShape:
     drive_bits: int
 
     @classmethod
-    def of(cls, dynamics: Dynamics, ranges: Ranges) -> DynamicsShape:
-        """The least one that holds the dynamics of a network."""
+    def of(cls, dynamics: Dynamics, ranges: Ranges, *, spare_bits: int = 0) -> DynamicsShape:
+        """The least one that holds the dynamics of a network, with some more bits for its sums and what they become."""
         given = dynamics.least()
         retain, leak = FactorShape.of(given.retain), FactorShape.of(given.leak)
 
@@ -144,9 +144,9 @@ class DynamicsShape:
             gain=table(given.gain, signed=False),
             retain_table=numerators(given.retain, retain),
             leak_table=numerators(given.leak, leak),
-            sum_bits=signed_bits(*ranges.sums),
-            current_bits=signed_bits(*ranges.current),
-            drive_bits=signed_bits(*ranges.drive),
+            sum_bits=signed_bits(*ranges.sums) + spare_bits,
+            current_bits=signed_bits(*ranges.current) + spare_bits,
+            drive_bits=signed_bits(*ranges.drive) + spare_bits,
         )
 
     def check(self, name: str, dynamics: Dynamics, ranges: Ranges) -> None:

@@ -175,7 +175,9 @@ class Hardware:
                     kernel_bits=unsigned_bits(network.populations[i].kernel[0]),
                     membrane_bits=network.membrane_bits(i) + spare_membrane_bits,
                     fires=after.fires,
-                    dynamics=DynamicsShape.of(after.dynamics, network.ranges(i)) if after.dynamics else None,
+                    dynamics=DynamicsShape.of(after.dynamics, network.ranges(i), spare_bits=spare_membrane_bits)
+                    if after.dynamics
+                    else None,
                 )
             except FirstspikeError as error:
                 raise FirstspikeError(f"layer {i}: {error}", error.hint) from error
