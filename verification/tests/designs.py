@@ -11,10 +11,11 @@ import numpy as np
 
 from firstspike.contract.hardware import Hardware
 from firstspike.network import kernels
-from firstspike.network.model import Conv2d, Dense, Network, chain
+from firstspike.network.dynamics import KEEP, Dynamics, Factor
+from firstspike.network.model import Conv2d, Dense, Network, chain, signed_bits
 from firstspike_rtl.top.verilog import generate
 from firstspike_verify.benches.cocotb_runner import locked
-from firstspike_verify.checks.scoreboard import PARTS
+from firstspike_verify.checks.scoreboard import PARTS, SPIKES
 from firstspike_verify.models.verilated import VerilatedCore
 
 
@@ -78,10 +79,16 @@ def random_network(
 
 
 def build(make: Callable[[int], Network], **options: object) -> Design:
-    """Two networks of seeds 1 and 2; the second may need wider membranes."""
+    """Two networks of seeds 1 and 2; the second may need wider membranes, or wider sums of a step."""
     first, second = make(1), make(2)
-    spare = max(0, *(second.membrane_bits(i) - first.membrane_bits(i) for i in range(len(first.layers))))
-    return Design(first, second, Hardware.for_network(first, spare_membrane_bits=spare, **options))
+    wider = [second.membrane_bits(i) - first.membrane_bits(i) for i in range(len(first.layers))]
+    for i, after in enumerate(first.populations[1:]):
+        if after.dynamics:
+            both = [network.ranges(i) for network in (first, second)]
+            for name in ("sums", "current", "drive"):
+                mine, its = (signed_bits(*getattr(ranges, name)) for ranges in both)
+                wider.append(its - mine)
+    return Design(first, second, Hardware.for_network(first, spare_membrane_bits=max(0, *wider), **options))
 
 
 def window() -> Design:
@@ -175,6 +182,71 @@ def convolution() -> Design:
     )
 
 
+def stepped(network: Network, dynamics: list[Dynamics | None]) -> Network:
+    """The network with dynamics after its layers, in units of their guard bits."""
+    populations = [network.populations[0]]
+    layers = []
+    for layer, after, given in zip(network.layers, network.populations[1:], dynamics, strict=True):
+        populations.append(replace(after, threshold=() if given else after.threshold, dynamics=given))
+        layers.append(replace(layer, bias=layer.bias << given.guard) if given else layer)
+    return replace(network, populations=tuple(populations), layers=tuple(layers))
+
+
+def spread(rng: np.random.Generator, low: int, high: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Random integers with both ends among them, so that those of two seeds have one width."""
+    values = rng.integers(low, high + 1, shape)
+    values.flat[0], values.flat[-1] = low, high
+    return values
+
+
+def leaky() -> Design:
+    """Neurons that leak and fire again, up to thrice in a step, with parameters of their own; constant current in.
+
+    Layer 0: soft reset, a leak that is multiplied. Layer 1: hard reset, U that stays, a gain in each step. Output: the
+    largest membrane.
+    """
+    steps = 5
+
+    def make(seed: int) -> Network:
+        rng = np.random.default_rng(seed)
+        tables = [kernels.Direct(), *[kernels.Constant(steps=steps)] * 2]
+        network = random_network([17, 11, 6, 4], tables, steps=steps, fire_start=steps, seed=seed)
+        soft = Dynamics(
+            threshold=spread(rng, 2000, 60000, (1, 11)), mode="soft", cap=3, retain=KEEP, guard=2,
+            leak=Factor(numerator=spread(rng, 101, 255, (11,)), shift=8), drive=spread(rng, -900, 900, (steps, 11)),
+        )  # fmt: skip
+        hard = Dynamics(
+            threshold=spread(rng, 40, 900, (steps, 6)), mode="hard", reset=spread(rng, -90, 30, (1, 6)), guard=3,
+            retain=Factor(numerator=np.array(3), shift=2), leak=Factor(numerator=np.array(1), shift=1),
+            gain=spread(rng, 0, 31, (steps, 6)), gain_shift=4, drive=spread(rng, -99, 300, (1, 6)),
+        )  # fmt: skip
+        largest = Dynamics(leak=Factor(numerator=np.array(7), shift=3), read="largest", guard=1)
+        return stepped(network, [soft, hard, largest])
+
+    return build(make, lanes=[5, 4, 3], test_clocks=9)
+
+
+def ramps() -> Design:
+    """A convolution with tables, one with ramps that are pooled, dense neurons that fire once later, events in."""
+    tables = [kernels.Linear(steps=5)] * 4
+    layers = [
+        {"channels": 3, "kernel": (2, 2)},
+        {"channels": 4, "kernel": (2, 3), "padding": 1, "pool": 2},
+    ]
+
+    def make(seed: int) -> Network:
+        rng = np.random.default_rng(seed)
+        network = random_network(
+            [7, 5], tables, maps=(1, 5, 6), convolutions=layers, steps=5, fire_start=2, bits=4, seed=seed
+        )
+        pooled = Dynamics(threshold=spread(rng, 20, 400, (1, 4)), mode="once", retain=KEEP)
+        window = Dynamics(threshold=30 * np.arange(5, 0, -1)[:, None], mode="once", retain=KEEP, start=4)
+        first = Dynamics(threshold=spread(rng, 9, 60, (1, 5)), mode="once", start=2)
+        return stepped(network, [None, pooled, window, first])
+
+    return build(make, lanes=[2, 3, 4, 2], input="events")
+
+
 def convolution_early() -> Design:
     """Convolutions and early firing, events in, first-spike readout; lanes that multiply."""
     tables = [kernels.Linear(steps=5), kernels.Exponential(steps=5, tau=2.0, kernel_fraction_bits=4)] * 2
@@ -192,7 +264,8 @@ def convolution_early() -> Design:
 
 
 DESIGNS: dict[str, Callable[[], Design]] = {
-    f.__name__: f for f in (window, early, events, direct, constant, single, ties, convolution, convolution_early)
+    f.__name__: f
+    for f in (window, early, events, direct, constant, single, ties, leaky, ramps, convolution, convolution_early)
 }
 
 
@@ -222,4 +295,4 @@ def pictures(network: Network, seed: int, count: int = IMAGES) -> np.ndarray:
 
 def parts(core: VerilatedCore) -> set[str]:
     """All that this core can show."""
-    return set(PARTS) - (set() if core.hardware.monitor else {"spike_times"})
+    return set(PARTS) - (set() if core.hardware.monitor else set(SPIKES))

@@ -18,12 +18,23 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, connect, flipped
 
 from firstspike_rtl.core import datapath as core
-from firstspike_rtl.core import encoder, integrator, membranes, monitor, neurons, readout, scanner, serialiser, walk
+from firstspike_rtl.core import (
+    encoder,
+    integrator,
+    membranes,
+    monitor,
+    neurons,
+    readout,
+    scanner,
+    serialiser,
+    stepper,
+    walk,
+)
 from firstspike_rtl.core.datapath import Core
 from firstspike_rtl.core.monitor import Fork
 from firstspike_rtl.top import pins as top
 
-RTL = (core, encoder, integrator, membranes, monitor, neurons, readout, scanner, serialiser, top, walk)
+RTL = (core, encoder, integrator, membranes, monitor, neurons, readout, scanner, serialiser, stepper, top, walk)
 
 
 @contextlib.contextmanager
@@ -130,7 +141,7 @@ class HastyCore(wiring.Component):
         return m
 
 
-_STEPPED, _SEARCH, _MAPS = "ties", "convolution", "convolution_early"
+_STEPPED, _SEARCH, _MAPS, _AGAIN, _ONCE = "ties", "convolution", "convolution_early", "leaky", "ramps"
 
 #: Those that any comparison of the core must find, with or without stalls.
 CORE: dict[str, Mutant] = {
@@ -162,7 +173,7 @@ CORE: dict[str, Mutant] = {
     "shift_off_by_one": Mutant(_SEARCH, integrator, "w << k if", "w << (k + 1) if"),
     "late_fire_start": Mutant(_STEPPED, integrator, "step >= start", "step > start"),
     "early_fire_start": Mutant(_STEPPED, integrator, "step >= start", "step + 1 >= start"),
-    "bank_not_switched": Mutant(_SEARCH, integrator, "bank.eq(bank ^ (issued & final))", "bank.eq(bank)"),
+    "bank_not_switched": Mutant(_SEARCH, integrator, "bank.eq(bank ^ (issued & full))", "bank.eq(bank)"),
     "bank_not_waited_for": Mutant(_STEPPED, integrator, "~busy & ~(due & waiting)", "~(due & waiting)"),
     "test_lost": Mutant(_STEPPED, integrator, "& ~(due & waiting)", ""),
     # Membranes.
@@ -185,12 +196,54 @@ CORE: dict[str, Mutant] = {
     "not_cleared": Mutant(
         _STEPPED, scanner, "cleared.eq((row.leaving & row.clear) << self.scan.bank)", "cleared.eq(0)"
     ),
-    "cleared_every_step": Mutant(_STEPPED, scanner, "clear_b.eq(state.last_step & ", "clear_b.eq("),
+    "cleared_every_step": Mutant(_STEPPED, scanner, "clear_b.eq(clears & ", "clear_b.eq("),
     "cleared_after_a_slice": Mutant(
-        _SEARCH, scanner, "state.last_step & (at.slice_ == self._last_slice(at.last_group))", "state.last_step"
+        _SEARCH, scanner, "clears & (at.slice_ == self._last_slice(at.last_group))", "clears"
     ),
-    "wrong_final_step": Mutant(_STEPPED, scanner, ".steps - 1 if self._passes", ".steps - 2 if self._passes"),
+    "wrong_final_step": Mutant(_STEPPED, scanner, "._steps - 1 if self._passes", "._steps - 2 if self._passes"),
     "other_bank_tested": Mutant(_SEARCH, scanner, "bank.eq(~self.scan.bank)", "bank.eq(self.scan.bank)"),
+    "sums_of_the_step_before": Mutant(_AGAIN, scanner, "Mux(fresh, part, 0)", "part"),
+    "sums_cleared_too_late": Mutant(
+        _ONCE,
+        scanner,
+        "clears, releases = state.fresh",
+        "clears, releases = state.last_step",
+    ),
+    # Stepper.
+    "state_of_the_image_before": Mutant(_AGAIN, stepper, "Mux(first[OLD - 1], b, s)", "s"),
+    "current_of_the_image_before": Mutant(_AGAIN, stepper, "Mux(first[OLD - 1], 0, s)", "s"),
+    "largest_of_the_image_before": Mutant(_AGAIN, stepper, "first[at_v] | (ordered(new)", "(ordered(new)"),
+    "last_in_place_of_largest": Mutant(_AGAIN, stepper, "(ordered(new) > ordered(old))", "1"),
+    "leak_rounded_up": Mutant(_AGAIN, stepper, "x + (-x >> shape.shift)", "x - (x >> shape.shift)"),
+    "no_guard_bits": Mutant(_AGAIN, stepper, "x << dynamics.guard", "x"),
+    "gain_off_by_one": Mutant(_AGAIN, stepper, "(u + b) >> dynamics.gain_shift", "(u >> dynamics.gain_shift) + b"),
+    "reset_once_for_all_spikes": Mutant(
+        _AGAIN,
+        stepper,
+        "new.eq(v - n * amount)",
+        "new.eq(v - Mux(n.any(), amount, 0))",
+    ),
+    "hard_reset_to_zero": Mutant(_AGAIN, stepper, "Mux(n.any(), amount, v)", "Mux(n.any(), 0, v)"),
+    "two_spikes_at_most": Mutant(_AGAIN, stepper, "sum(r[1:], start=r[0])", "sum(r[1:2], start=r[0])"),
+    "one_threshold_for_all_steps": Mutant(_AGAIN, stepper, "window + tag.tests", "window"),
+    "parameters_of_the_first_row": Mutant(_AGAIN, stepper, "step * rows + tag.row", "step * rows"),
+    "repeated_spike_lost": Mutant(_AGAIN, serialiser, "bit & (count > 1)", "bit & (count > 2)"),
+    "state_written_to_another_place": Mutant(
+        _AGAIN,
+        stepper,
+        "_writer.addr.eq(tag.place)",
+        "_writer.addr.eq(tag.place ^ 1)",
+    ),
+    "fires_again_once": Mutant(_ONCE, stepper, "hits = [r[0] & ~before[n]", "hits = [r[0]"),
+    "fired_flag_not_kept": Mutant(_ONCE, stepper, "writer.data.eq(before | hits)", "writer.data.eq(before)"),
+    "fired_flag_of_the_image_before": Mutant(
+        _ONCE, stepper, "Mux(tag.step == self._dynamics.start, 0, reader.data)", "reader.data"
+    ),
+    "tests_before_the_window": Mutant(_ONCE, stepper, "given.step >= self._dynamics.start if", "1 if"),
+    "last_of_a_window_of_ramps": Mutant(_ONCE, stepper, "tag.first_member | (ordered(new) > ordered(largest))", "1"),
+    "decided_by_a_silent_neuron": Mutant(
+        _ONCE, readout, "better = (spikes & ~spiked) | ((spikes == spiked) & better)", "pass"
+    ),
     # Neurons.
     "greater": Mutant(_STEPPED, neurons, "(membrane) >= ordered", "(membrane) > ordered"),
     "greater_in_a_search": Mutant(_SEARCH, neurons, "(membrane) >= ordered", "(membrane) > ordered"),

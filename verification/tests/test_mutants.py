@@ -25,7 +25,7 @@ from firstspike_verify.checks.scoreboard import compare
 from firstspike_verify.models.frames import MonitorError
 
 #: Images for each design, so many that every mistake shows.
-IMAGES = {"ties": 48, "convolution": 10, "convolution_early": 3}
+IMAGES = {"ties": 48, "convolution": 10, "convolution_early": 3, "leaky": 40, "ramps": 12}
 MAX_CLOCKS = 6_000  # several times what the right cores take
 #: Mistakes after which there is nothing to compare: the end of an image never comes, or the monitor shows nonsense.
 NO_RESULT = {
@@ -45,6 +45,9 @@ NO_RESULT = {
     "fires_again": MonitorError,
     "fired_flag_forgotten": MonitorError,
     "search_ends_early": MonitorError,
+    "fires_again_once": MonitorError,
+    "fired_flag_not_kept": MonitorError,
+    "tests_before_the_window": TimeoutError,
 }
 
 

@@ -237,7 +237,7 @@ class Stepper(Component):
             tag.first_member.eq(given.first),
             tag.last.eq(scanner.last),
             tag.first_step.eq(given.step == 0),
-            tag.tests.eq(given.step >= self._dynamics.start),
+            tag.tests.eq(given.step >= self._dynamics.start if self._dynamics.start else 1),
             tag.place.eq(place),
             tag.window.eq(window),
         ]

@@ -27,6 +27,7 @@ from firstspike.contract.layer_shape import SHALLOW_ROWS
 from firstspike.contract.memory import Memory
 from firstspike.errors import FirstspikeError
 from firstspike.network import golden, kernels
+from firstspike.network.dynamics import Dynamics, Factor
 from firstspike.network.model import Conv2d, Dense, Network, chain
 from firstspike_rtl.clocks import folding
 from firstspike_rtl.core.layouts import LoadSignature
@@ -58,6 +59,24 @@ def network(*layers: tuple[int, ...], inputs=(1, 8, 8), steps=8, fire_start=None
 
 def dense(*sizes: int, **settings) -> Network:
     return network(*((size,) for size in sizes[1:]), inputs=(1, 1, sizes[0]), **settings)
+
+
+def leaky(*sizes: int) -> Network:
+    """With neurons that leak, each with its own threshold, and fire again in each step."""
+    plain = dense(*sizes)
+    rng = np.random.default_rng(5)
+    populations = [
+        replace(
+            after, threshold=(),
+            dynamics=Dynamics(
+                threshold=rng.integers(99, 9999, (1, after.size)) if after.threshold else None, guard=2,
+                leak=Factor(numerator=rng.integers(1, 256, after.size), shift=8),
+                retain=Factor(numerator=np.array(1), shift=1), read="final" if after.threshold else "largest",
+            ),
+        )
+        for after in plain.populations[1:]
+    ]  # fmt: skip
+    return replace(plain, populations=(plain.populations[0], *populations))
 
 
 def spikes(subject: Network, *, lit=0.5, seed=4) -> golden.Result:
@@ -169,6 +188,7 @@ def test_blocks_of_membranes(rows, tmp_path) -> None:
         pytest.param(dense(64, 200, 10), {"lanes": [1, 3]}, id="biases"),
         pytest.param(dense(300, 48, 10, steps=16, fire_start=5), {"lanes": [2, 5]}, id="encoder, sorter"),
         pytest.param(network((6, 3, 2), (10,)), {"lanes": [4, 1], "input": "events"}, id="membranes"),
+        pytest.param(leaky(64, 300, 10), {"lanes": [1, 3]}, id="state"),
     ],
 )
 def test_blocks_of_a_core(subject, settings, tmp_path) -> None:
@@ -189,6 +209,7 @@ SUBJECTS = {
     "early": dense(40, 24, 10, fire_start=3),
     "slow input": dense(400, 40, 4),
     "few spikes": dense(60, 40, 30, 10, seed=1),
+    "dynamics": leaky(60, 40, 10),
 }
 RESULTS = {
     name: spikes(subject, **{"slow input": {"lit": 0.02}, "few spikes": {"lit": 0.1, "seed": 1}}.get(name, {}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cores import GENERATE, draw_case, run_core
+from cores import GENERATE, draw_case, draw_stepped, run_core
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,6 +29,29 @@ def test_core_with_stalls_is_golden(convolutional: bool, data: st.DataObject) ->
 @given(data=st.data())
 def test_core_takes_the_predicted_clocks(convolutional: bool, data: st.DataObject) -> None:
     network, hardware, pictures = draw_case(data, convolutional=convolutional)
+    expected = golden.run(network, pictures)
+    result, started, finished = run_core(network, hardware, pictures)
+    assert result == expected
+    prediction = predict(hardware, expected)
+    assert (prediction.started + started[0]).tolist() == started
+    assert (prediction.finished + started[0]).tolist() == finished
+
+
+@pytest.mark.parametrize("convolutional", [False, True], ids=["dense", "convolutional"])
+@settings(max_examples=20, deadline=None, phases=GENERATE)
+@given(data=st.data())
+def test_dynamics_with_stalls_are_golden(convolutional: bool, data: st.DataObject) -> None:
+    network, hardware, pictures = draw_stepped(data, convolutional=convolutional)
+    stall, seed = data.draw(st.sampled_from([0.1, 0.5])), data.draw(st.integers(0, 1000))
+    result, _, _ = run_core(network, hardware, pictures, seed=seed, stall=stall)
+    assert result == golden.run(network, pictures)
+
+
+@pytest.mark.parametrize("convolutional", [False, True], ids=["dense", "convolutional"])
+@settings(max_examples=20, deadline=None, phases=GENERATE)
+@given(data=st.data())
+def test_dynamics_take_the_predicted_clocks(convolutional: bool, data: st.DataObject) -> None:
+    network, hardware, pictures = draw_stepped(data, convolutional=convolutional)
     expected = golden.run(network, pictures)
     result, started, finished = run_core(network, hardware, pictures)
     assert result == expected

@@ -10,7 +10,6 @@ import pytest
 
 from firstspike.contract import images
 from firstspike.errors import FirstspikeError
-from firstspike.network.model import chain
 from firstspike_verify.benches.bench import SLVERR, Bench, Stalls
 
 
@@ -65,20 +64,11 @@ async def refused_network(dut: Any) -> None:
     await bench.start()
     await run_images(bench, 1)
     first = bench.network
-    parts: dict[str, Any] = {
-        "input_shape": first.populations[0].shape,
-        "kernels": [p.kernel for p in first.populations[:-1]],
-        "thresholds": [p.threshold for p in first.populations[1:] if p.threshold],
-        "encoder": first.encoder,
-        "steps": first.steps,
-        "fire_start": first.fire_start,
-        "simultaneous": first.populations[0].simultaneous,
-    }
-    output = first.layers[-1]
+    wide = [replace(layer, bias=layer.bias * 0 + (1 << 28)) for layer in first.layers]
     misfits = [
-        chain([replace(layer, bias=layer.bias * 0 + (1 << 28)) for layer in first.layers], **parts),
-        chain([*first.layers[:-1], replace(output, weight=output.weight[1:], bias=output.bias[1:])], **parts),
-        chain(first.layers, **(parts | {"fire_start": (first.fire_start + 1) % first.steps})),
+        replace(first, layers=tuple(wide)),
+        replace(first, layers=(*first.layers[:-1], replace(first.layers[-1], weight_bits=16))),
+        replace(first, fire_start=(first.fire_start + 1) % first.steps),
     ]
     before = len(bench.lite_checker.writes)
     for misfit in misfits:

@@ -39,7 +39,9 @@ def check(core: VerilatedCore, network: Network, seed: int, repeat: str, count: 
     )
     outcome.check()
     outputs = network.sizes[-1] + 2
-    assert outcome.compared == count * (outputs + (sum(network.sizes[:-1]) if core.hardware.monitor else 0))
+    spiking = network.populations[:-1] if core.hardware.monitor else ()
+    values = sum(p.size * (1 + (network.steps if p.spikes_a_step else 0)) for p in spiking)
+    assert outcome.compared == count * (outputs + values)
     assert not run.faults.any()
     if core.hardware.monitor:
         assert run.result == expected
