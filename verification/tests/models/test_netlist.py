@@ -23,10 +23,11 @@ from firstspike_verify.models.verilated import VerilatedCore
 
 IMAGES = 100
 #: Synthesis of each design makes these cells besides those of logic. Between them: dense layers and convolutions, a
-#: search and a stepped fire unit, lanes that shift and that multiply, pixels and events in, both readouts.
+#: search, a stepped fire unit and dynamics, lanes that shift and that multiply, pixels and events in, both readouts.
 BLOCKS = {
     "window": {"DP16KD", "TRELLIS_DPR16X4"},
     "events": {"DP16KD", "TRELLIS_DPR16X4", "MULT18X18D"},
+    "leaky": {"DP16KD", "TRELLIS_DPR16X4", "MULT18X18D"},
     "convolution_early": {"DP16KD", "TRELLIS_DPR16X4", "MULT18X18D"},
 }
 #: The smallest of them, and the largest.
