@@ -115,14 +115,14 @@ class DynamicsConfig(Section):
     ----------
     mode
         Of the hidden populations. None: no dynamics, but the tables of ``[network]``.
-    retain, leak
+    retain, leak, guard
         Of every population after the input.
     threshold, start
         Of every population that fires: the hidden ones, and an output that is read by its first spike.
     cap
         Of the hidden populations.
-    guard, factor_bits
-        Of all populations: see :class:`Neurons`.
+    factor_bits
+        Of all populations.
     input
         ``codes``: the input's neurons spike once, as ``[network] input_kernel`` encodes, and each spike is worth 1.
         ``direct``: a pixel counts with its value in step 0. ``constant``: and the first population retains it.
@@ -150,7 +150,7 @@ class DynamicsConfig(Section):
     #: Bursts are the exception.
     cap: int | tuple[int, ...] = field(default=1, metadata=whole(1, MAX_CAP, items=True))
     #: With fewer bits, thresholds and biases of a network that was trained in real numbers are rounded too far.
-    guard: int = field(default=4, metadata=whole(0, MAX_SHIFT))
+    guard: int | tuple[int, ...] = field(default=4, metadata=whole(0, MAX_SHIFT, items=True))
     #: The layers run in step.
     start: int | tuple[int, ...] = field(default=0, metadata=whole(0, 1024, items=True))
     #: What ``input_kernel`` stands for without dynamics, too.
@@ -208,11 +208,11 @@ class DynamicsConfig(Section):
         threshold = self._each("threshold", firing, "population that fires")
         start = self._each("start", firing, "population that fires")
         mode, cap = self._each("mode", hidden, "hidden population"), self._each("cap", hidden, "hidden population")
-        common: dict[str, Any] = {"guard": self.guard, "factor_bits": self.factor_bits}
+        guard = self._each("guard", every, "population after the input")
         found = [
             Neurons(
                 mode=mode[i], retain=retain[i], leak=leak[i], threshold=threshold[i], cap=cap[i], start=start[i],
-                **common,
+                guard=guard[i], factor_bits=self.factor_bits,
             )
             for i in range(hidden)
         ]  # fmt: skip
@@ -223,7 +223,8 @@ class DynamicsConfig(Section):
             threshold=threshold[-1] if first else None,
             start=start[-1] if first else 0,
             read="largest" if readout == "largest_membrane" else "final",
-            **common,
+            guard=guard[-1],
+            factor_bits=self.factor_bits,
         )
         return [*found, output]
 

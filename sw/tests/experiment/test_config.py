@@ -86,16 +86,15 @@ def test_dynamics_of_each_population(tmp_path: Path) -> None:
     leak = [0.9, 1, 0.25]
     threshold = [1, 2, 3.5]
     cap = [3, 1]
-    guard = 2
+    guard = [0, 2, 3]
     start = [0, 1, 2]
     input = "constant"
     """
     experiment = Experiment.load(write(tmp_path, text))
-    common = {"guard": 2}
     assert experiment.neurons() == [
-        Neurons(mode="hard", retain=1.0, leak=0.9, threshold=1, cap=3, start=0, **common),
-        Neurons(mode="once", retain=0.5, leak=1, threshold=2, cap=1, start=1, **common),
-        Neurons(mode="once", retain=0.5, leak=0.25, threshold=3.5, cap=1, start=2, **common),
+        Neurons(mode="hard", retain=1.0, leak=0.9, threshold=1, cap=3, start=0, guard=0),
+        Neurons(mode="once", retain=0.5, leak=1, threshold=2, cap=1, start=1, guard=2),
+        Neurons(mode="once", retain=0.5, leak=0.25, threshold=3.5, cap=1, start=2, guard=3),
     ]
     assert experiment.input_kernel == kernels.Direct()
     assert Experiment.from_json(json.loads(json.dumps(experiment.to_json()))) == experiment

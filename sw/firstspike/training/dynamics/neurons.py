@@ -168,7 +168,7 @@ class SteppedNeurons(nn.Module):
 
     def _rounded(self, value: float) -> float:
         factor = self.neurons.factor(value)
-        return float(factor.numerator[0] if factor.numerator.ndim else factor.numerator) / (1 << factor.shift)
+        return float(factor.numerator.item() / (1 << factor.shift))
 
     @torch.no_grad()
     def _keep_in_range(self) -> None:
