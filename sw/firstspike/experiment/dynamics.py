@@ -16,6 +16,8 @@ from firstspike.network.dynamics import MAX_CAP, MAX_SHIFT, Dynamics, Factor, Mo
 from firstspike.network.kernels import Kernel
 from firstspike.network.model import Readout
 
+#: A threshold is not below it; batch norm gives currents a spread of about 1.
+LEAST_THRESHOLD = 2.0**-20
 Input = Literal["codes", "direct", "constant"]
 Trained = Literal["leak", "threshold"]
 
@@ -146,7 +148,7 @@ class DynamicsConfig(Section):
     #: Integrate and fire.
     leak: float | tuple[float, ...] = field(default=1.0, metadata=real(0.0, 1.0, items=True))
     #: Batch norm gives the current a spread of about 1.
-    threshold: float | tuple[float, ...] = field(default=1.0, metadata=real(2.0**-20, 2.0**20, items=True))
+    threshold: float | tuple[float, ...] = field(default=1.0, metadata=real(LEAST_THRESHOLD, 2.0**20, items=True))
     #: Bursts are the exception.
     cap: int | tuple[int, ...] = field(default=1, metadata=whole(1, MAX_CAP, items=True))
     #: With fewer bits, thresholds and biases of a network that was trained in real numbers are rounded too far.

@@ -7,7 +7,7 @@ import numpy as np
 from firstspike.errors import FirstspikeError
 from firstspike.experiment.config import ConversionConfig, Experiment
 from firstspike.experiment.data import Dataset
-from firstspike.experiment.dynamics import input_table
+from firstspike.experiment.dynamics import LEAST_THRESHOLD, input_table
 from firstspike.network.architecture import Stage, needs_map, parse, shapes
 from firstspike.network.kernels import Constant
 from firstspike.network.layers import Layer, before_average, integer_layer
@@ -101,7 +101,7 @@ def least_network(experiment: Experiment, dataset: Dataset) -> Network:
         input_shape=sizes[0],
         kernels=[table for table, _ in tables],
         thresholds=[] if neurons else [(1,) * shape.steps] * firing,
-        dynamics=[each.integers(scale=1.0, drive=np.zeros(1)) for each in neurons],
+        dynamics=[each.integers(scale=1.0, drive=np.zeros(1), threshold=LEAST_THRESHOLD) for each in neurons],
         encoder=kernels[0].encoder(),
         steps=shape.steps,
         fire_start=shape.start,

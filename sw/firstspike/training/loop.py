@@ -60,7 +60,7 @@ class Training(lightning.LightningModule):
         # Summed where they are: reading them here would make a GPU wait for every step.
         self._sums = self._sums + torch.stack((loss.detach(), penalty.detach()))
         # A relaxed layer leaves its kernel without a gradient, for which several processes would wait: it gets 0.
-        return loss + penalty + sum(0 * parameter for parameter in self._kernel_parameters())
+        return loss + penalty + sum(0 * parameter for parameter in self.model.slow_parameters())
 
     def _passed(self, part: float | None) -> bool:
         """Whether this part of the epochs is over."""

@@ -17,11 +17,11 @@ from networks import convolution_shapes, dense_shapes
 from firstspike.errors import FirstspikeError
 from firstspike.experiment import data
 from firstspike.experiment.config import DataConfig, Experiment, NetworkConfig, TrainConfig
-from firstspike.experiment.dynamics import DynamicsConfig, Neurons
+from firstspike.experiment.dynamics import LEAST_THRESHOLD, DynamicsConfig, Neurons
 from firstspike.network import golden, kernels
 from firstspike.network.model import Network
 from firstspike.training import train
-from firstspike.training.dynamics.neurons import LEAST_THRESHOLD, SteppedNeurons, _Count
+from firstspike.training.dynamics.neurons import SteppedNeurons, _Count
 from firstspike.training.dynamics.surrogate import SteppedSurrogate
 
 EXAMPLES = Path(__file__).parents[3] / "examples"

@@ -11,12 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from firstspike.experiment.dynamics import Neurons
+from firstspike.experiment.dynamics import LEAST_THRESHOLD, Neurons
 from firstspike.network.dynamics import Dynamics
 from firstspike.training.quantise import straight_through
-
-#: A trained threshold stays above this; batch norm gives currents a spread of about 1.
-LEAST_THRESHOLD = 2.0**-10
 
 
 class _Count(torch.autograd.Function):
