@@ -44,7 +44,7 @@ FIGURES = {(one["section"], one["of"]): one for one in json.loads((ROOT / "docs/
 @pytest.mark.smoke
 @pytest.mark.parametrize(
     "section",
-    [config.DataConfig, config.NetworkConfig, config.TrainConfig, config.ConversionConfig, config.HardwareConfig],
+    config._SECTIONS,
 )
 def test_every_key_is_documented_with_its_default(section) -> None:
     part = EXPERIMENTS.split(f"## [{section.section}]")[1].split("\n## ")[0]

@@ -95,7 +95,9 @@ class Runs:
 
     def _fit(self, experiment: Experiment, folder: Path) -> Surrogate:
         """Train, or go on where an interrupted training of the same experiment stopped."""
-        return train.fit(experiment, self._dataset, folder, resume=(folder / train.CHECKPOINT).is_file())[0]
+        model, _ = train.fit(experiment, self._dataset, folder, resume=(folder / train.CHECKPOINT).is_file())
+        assert isinstance(model, Surrogate)
+        return model
 
     def _measure_surrogate(self, experiment: Experiment, folder: Path) -> Measured:
         model = self._fit(experiment, folder)

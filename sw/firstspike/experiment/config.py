@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, get_args
 from firstspike.contract.hardware import InputKind
 from firstspike.contract.layer_shape import FireUnit, Product
 from firstspike.errors import FirstspikeError, as_written
+from firstspike.experiment.dynamics import DynamicsConfig, Neurons
 from firstspike.experiment.settings import TABLE, Section, allow, choice, read_toml, real, whole
 from firstspike.network import kernels
 from firstspike.network.architecture import NAMED, parse
@@ -297,10 +298,13 @@ class HardwareConfig(Section):
 _SECTIONS: tuple[type[Section], ...] = (
     DataConfig,
     NetworkConfig,
+    DynamicsConfig,
     TrainConfig,
     ConversionConfig,
     HardwareConfig,
 )
+#: Settings of ``[train]`` that are of neurons with tables alone.
+_TABLES_ONLY = ("method", "relaxation", "kernel_start", "spike_loss", "spike_budget", "operation_budget")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -310,13 +314,14 @@ class Experiment:
     Raises
     ------
     FirstspikeError
-        on a name that is no plain folder name.
+        on a name that is no plain folder name, or sections that do not fit each other.
 
     """
 
     name: str
     data: DataConfig = field(default_factory=DataConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
+    dynamics: DynamicsConfig = field(default_factory=DynamicsConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     conversion: ConversionConfig = field(default_factory=ConversionConfig)
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
@@ -325,6 +330,62 @@ class Experiment:
         plain = isinstance(self.name, str) and self.name.replace("-", "").replace("_", "").isalnum()
         if not plain or not self.name.isascii():
             raise FirstspikeError(f"name is {as_written(self.name)}", "use letters, digits, - and _")
+        if self.dynamics.mode is not None:
+            self._check_dynamics()
+        elif self.network.readout == "largest_membrane":
+            raise self.network.wrong(
+                "readout",
+                "is 'largest_membrane' without [dynamics]",
+                "membrane or first_spike, or [dynamics] mode",
+            )
+
+    @property
+    def input_kernel(self) -> kernels.Kernel:
+        """The input's kernel, which ``[dynamics] input`` may replace."""
+        return kernels.Direct() if self.dynamics.input != "codes" else self.network.spiking_input
+
+    def neurons(self) -> list[Neurons]:
+        """With dynamics, those of each population after the input; else none.
+
+        Raises
+        ------
+        FirstspikeError
+            if a list of ``[dynamics]`` is not of so many populations.
+
+        """
+        if self.dynamics.mode is None:
+            return []
+        return self.dynamics.neurons(len(parse(self.network.architecture(1))) - 1, self.network.readout)
+
+    def _check_dynamics(self) -> None:
+        network, recipe, default = self.network, self.train, NetworkConfig()
+        tables = "is of neurons with tables"
+        if network.fire_start is not None:
+            raise FirstspikeError(f"[network] fire_start {tables}", "use [dynamics] start, or leave out [dynamics]")
+        if network.kernel != default.kernel and network.kernel.get("kind") != kernels.Constant.kind:
+            raise FirstspikeError(
+                f"[network] kernel {tables}", "leave it out: with [dynamics] each spike of a hidden neuron is worth 1"
+            )
+        if self.dynamics.input == "codes" and network.spiking_input.simultaneous:
+            raise self.network.wrong("input_kernel", "is 'direct'", 'another one, or [dynamics] input = "direct"')
+        if self.dynamics.input != "codes" and not (
+            network.spiking_input.simultaneous or network.input_kernel == default.input_kernel
+        ):
+            raise FirstspikeError(
+                f"[network] input_kernel plays no part with [dynamics] input = {self.dynamics.input!r}", "leave it out"
+            )
+        for key in _TABLES_ONLY:
+            if getattr(recipe, key) != getattr(TrainConfig(), key):
+                raise FirstspikeError(f"[train] {key} {tables}", "leave it out, or leave out [dynamics]")
+        for stage in parse(network.architecture(1)):
+            if stage.pool > 1:
+                raise FirstspikeError(
+                    f"[network] hidden: max pooling, P{stage.pool}, is not trained with [dynamics]",
+                    f"use average pooling, A{stage.pool}, or a stride",
+                )
+        for neurons in self.neurons():
+            if neurons.start > network.steps:
+                raise self.dynamics.wrong("start", f"is {neurons.start}", f"0..{network.steps}, at most the steps")
 
     @classmethod
     def load(cls, path: Path | str) -> Experiment:

@@ -11,7 +11,7 @@ from firstspike.experiment.config import Experiment
 from firstspike.experiment.data import Dataset
 
 #: Sections that the trained weights follow from.
-TRAINING = ("data", "network", "train")
+TRAINING = ("data", "network", "dynamics", "train")
 #: Sections that the integer network follows from. Hardware and name may change.
 NETWORK = (*TRAINING, "conversion")
 

@@ -7,7 +7,9 @@ import numpy as np
 from firstspike.errors import FirstspikeError
 from firstspike.experiment.config import ConversionConfig, Experiment
 from firstspike.experiment.data import Dataset
+from firstspike.experiment.dynamics import LEAST_THRESHOLD, input_table
 from firstspike.network.architecture import Stage, needs_map, parse, shapes
+from firstspike.network.kernels import Constant
 from firstspike.network.layers import Layer, before_average, integer_layer
 from firstspike.network.model import Network, chain
 
@@ -35,9 +37,8 @@ def doubts(experiment: Experiment, dataset: Dataset) -> list[str]:
     found = list(dataset.doubts)
     if experiment.train.method != "relu" and experiment.conversion != ConversionConfig():
         found.append('[conversion] plays no part without [train] method = "relu": leave it out')
-    for key, kernel in (
-        ("input_kernel", experiment.network.spiking_input), ("kernel", experiment.network.spiking_hidden),
-    ):  # fmt: skip
+    kernels = [("input_kernel", experiment.input_kernel), ("kernel", experiment.network.spiking_hidden)]
+    for key, kernel in kernels if experiment.dynamics.mode is None else ():
         if sum(value > 0 for value in kernel.table()) == 1 < kernel.steps:
             found.append(
                 f"[network] {key}: only the first of its {kernel.steps} steps is worth anything: raise its tau"
@@ -71,9 +72,14 @@ def least_network(experiment: Experiment, dataset: Dataset) -> Network:
     """
     shape, bits = experiment.network, experiment.train.weight_bits
     stages, sizes = populations(experiment, dataset)
-    kernels = [shape.spiking_input, *[shape.spiking_hidden] * (len(stages) - 1)]
+    neurons = experiment.neurons()
+    hidden = Constant(steps=shape.steps) if neurons else shape.spiking_hidden
+    kernels = [experiment.input_kernel, *[hidden] * (len(stages) - 1)]
+    tables = [(kernel.table(), kernel.unit) for kernel in kernels]
+    if neurons:
+        tables[0] = input_table(kernels[0])
     layers: list[Layer] = []
-    for index, (stage, before, kernel) in enumerate(zip(stages, sizes, kernels, strict=False)):
+    for index, (stage, before, (_, unit)) in enumerate(zip(stages, sizes, tables, strict=False)):
         weight = np.zeros(stage.weight_shape(before))
         weight.flat[0] = -1.0
         layers.append(
@@ -81,7 +87,7 @@ def least_network(experiment: Experiment, dataset: Dataset) -> Network:
                 f"layer{index}",
                 before_average(weight, stage.average, before),
                 np.zeros(stage.outputs),
-                unit=kernel.unit,
+                unit=unit,
                 weight_bits=bits,
                 weight_clip=1.0,
                 stride=stage.stride * stage.average,
@@ -93,8 +99,9 @@ def least_network(experiment: Experiment, dataset: Dataset) -> Network:
     return chain(
         layers,
         input_shape=sizes[0],
-        kernels=[kernel.table() for kernel in kernels],
-        thresholds=[(1,) * shape.steps] * firing,
+        kernels=[table for table, _ in tables],
+        thresholds=[] if neurons else [(1,) * shape.steps] * firing,
+        dynamics=[each.integers(scale=1.0, drive=np.zeros(1), threshold=LEAST_THRESHOLD) for each in neurons],
         encoder=kernels[0].encoder(),
         steps=shape.steps,
         fire_start=shape.start,

@@ -48,9 +48,10 @@ def whole(low: int, high: int, *, items: bool = False, optional: bool = False) -
     return allow(text, int, low=low, high=high, items=items, optional=optional)
 
 
-def real(low: float, high: float, *, optional: bool = False) -> dict[str, Any]:
+def real(low: float, high: float, *, items: bool = False, optional: bool = False) -> dict[str, Any]:
     """A number in ``low``..``high``."""
-    return allow(f"a number in {low:g}..{high:g}", int, float, low=low, high=high, optional=optional)
+    text = f"a number in {low:g}..{high:g}" + (", or a list of them" if items else "")
+    return allow(text, int, float, low=low, high=high, items=items, optional=optional)
 
 
 def choice(*choices: str, items: bool = False, optional: bool = False) -> dict[str, Any]:

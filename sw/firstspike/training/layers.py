@@ -130,7 +130,11 @@ class Folded(nn.Module):
         """
         if self.weight_bits is None:
             raise FirstspikeError("the layer has real weights", "convert the network, or give it weight bits")
-        folded, bias = self.real()
+        return self._integers(name, *self.real())
+
+    def _integers(self, name: str, folded: Tensor, bias: Tensor) -> Layer:
+        """The integers nearest to these."""
+        assert self.weight_bits is not None
         stage = self.stage
         return integer_layer(
             name,

@@ -17,7 +17,7 @@ from firstspike.training.batches import Batch, ImageBatches
 from firstspike.training.distributed import mean_over_processes
 from firstspike.training.penalties import Penalties
 from firstspike.training.regularise import relaxation_probability
-from firstspike.training.surrogate import Surrogate
+from firstspike.training.surrogate import Model
 
 
 class Training(lightning.LightningModule):
@@ -41,7 +41,7 @@ class Training(lightning.LightningModule):
 
     """
 
-    def __init__(self, model: Surrogate, recipe: TrainConfig, images: ImageBatches, *, stamp: str = "") -> None:
+    def __init__(self, model: Model, recipe: TrainConfig, images: ImageBatches, *, stamp: str = "") -> None:
         super().__init__()
         self.model, self.recipe = model, recipe
         self.penalties = Penalties(model, recipe)
@@ -60,7 +60,7 @@ class Training(lightning.LightningModule):
         # Summed where they are: reading them here would make a GPU wait for every step.
         self._sums = self._sums + torch.stack((loss.detach(), penalty.detach()))
         # A relaxed layer leaves its kernel without a gradient, for which several processes would wait: it gets 0.
-        return loss + penalty + sum(0 * parameter for parameter in self._kernel_parameters())
+        return loss + penalty + sum(0 * parameter for parameter in self.model.slow_parameters())
 
     def _passed(self, part: float | None) -> bool:
         """Whether this part of the epochs is over."""
@@ -73,7 +73,7 @@ class Training(lightning.LightningModule):
         """
         activations = self.model.hidden_activations()
         if self.recipe.method == "relu":
-            for activation in (self.model.input_activation, *activations):
+            for activation in self.model.activations_of_all():
                 activation.relaxed = True
             return
         target = round(self.recipe.relaxation * self.recipe.epochs)
@@ -113,24 +113,21 @@ class Training(lightning.LightningModule):
                 "penalty": penalty,
                 "learning_rate": float(self.trainer.optimizers[0].param_groups[0]["lr"]),
                 "statistics_frozen": self._passed(self.recipe.freeze_statistics),
-                "kernels": [
-                    [round(activation.tau.item(), 4), round(activation.delay.item(), 4)]
-                    for activation in self.model.trainable_activations()
-                ],
+                **self.model.shared(),
                 "seconds": round(time.monotonic() - self._started, 3),
             }
         )
 
     def configure_optimizers(self) -> Any:
         """AdamW under a one-cycle schedule that ends near 0, so that the quantised weights come to rest."""
-        recipe, kernels = self.recipe, list(self._kernel_parameters())
-        apart = {id(parameter) for parameter in kernels}
+        recipe, slow = self.recipe, list(self.model.slow_parameters())
+        apart = {id(parameter) for parameter in slow}
         groups: list[dict[str, Any]] = [
             {"params": [p for p in self.parameters() if id(p) not in apart], "weight_decay": recipe.weight_decay}
         ]
         rates = [recipe.learning_rate]
-        if kernels:
-            groups.append({"params": kernels, "weight_decay": 0.0})
+        if slow:
+            groups.append({"params": slow, "weight_decay": 0.0})
             rates.append(recipe.learning_rate * recipe.kernel_rate)
         optimiser = torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
         schedule = one_cycle(optimiser, rates, int(self.trainer.estimated_stepping_batches), recipe.warmup)

@@ -19,7 +19,7 @@ from firstspike.training.regularise import (
     spike_count,
     spike_count_loss,
 )
-from firstspike.training.surrogate import Surrogate
+from firstspike.training.surrogate import Model
 
 
 class Penalties(nn.Module):
@@ -41,7 +41,7 @@ class Penalties(nn.Module):
 
     """
 
-    def __init__(self, model: Surrogate, recipe: TrainConfig) -> None:
+    def __init__(self, model: Model, recipe: TrainConfig) -> None:
         super().__init__()
         self._recipe = recipe
         activations = model.hidden_activations()
@@ -59,7 +59,7 @@ class Penalties(nn.Module):
                 fan_out = torch.tensor(layer.frozen_layer("").fan_out(model.shapes[index]).astype(np.float32))
                 self.register_buffer(f"fan_out{index}", fan_out.reshape(model.shapes[index]), persistent=False)
 
-    def forward(self, model: Surrogate, images: Tensor, hidden: Sequence[Tensor]) -> Tensor:
+    def forward(self, model: Model, images: Tensor, hidden: Sequence[Tensor]) -> Tensor:
         """The penalty, a scalar.
 
         Parameters
@@ -96,7 +96,7 @@ class Penalties(nn.Module):
             total = total + self.operations(rest * (budget / (budget - first).clamp(min=1e-3 * budget)))
         return total
 
-    def _spike_loss(self, model: Surrogate) -> Tensor:
+    def _spike_loss(self, model: Model) -> Tensor:
         losses = []
         for i, (layer, activation) in enumerate(zip(model.folded_layers(), model.hidden_activations(), strict=False)):
             if self._recipe.spike_loss_form == "gaussian":
@@ -107,7 +107,7 @@ class Penalties(nn.Module):
                 losses.append(spike_count_loss(layer.gamma, layer.beta, *self._fixed[i], model.steps))
         return torch.stack(losses).sum()
 
-    def _operations(self, model: Surrogate, images: Tensor, hidden: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def _operations(self, model: Model, images: Tensor, hidden: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Synaptic operations an image, of input spikes and of hidden ones."""
         fan_outs = [getattr(self, f"fan_out{index}") for index in range(len(hidden) + 1)]
         first = ((model.encoded(images) > 0) * fan_outs[0]).sum() / len(images)

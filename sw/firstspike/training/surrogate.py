@@ -19,7 +19,76 @@ from firstspike.training.inference import Inference, IntegerNetwork
 from firstspike.training.layers import Folded
 
 
-class Surrogate(nn.Module):
+class Model(nn.Module):
+    """What is trained, and evaluated as the integer network that it is frozen to."""
+
+    layers: nn.ModuleList
+    #: Of the input and of each population after it.
+    shapes: list[tuple[int, ...]]
+    #: T.
+    steps: int
+
+    def folded_layers(self) -> list[Folded]:
+        """The layers with weights, first to last."""
+        return [layer for layer in self.layers if isinstance(layer, Folded)]
+
+    def hidden_activations(self) -> list[TTFS]:
+        """The activations of the hidden populations, first to last, if these have tables."""
+        return []
+
+    def trainable_activations(self) -> list[TTFS]:
+        """Those with a trainable kernel, the input's first."""
+        return []
+
+    def activations_of_all(self) -> list[TTFS]:
+        """Those of the hidden populations and of the input."""
+        return []
+
+    def slow_parameters(self) -> Iterator[nn.Parameter]:
+        """What trains with a rate of its own: not weights, but what all neurons of a population share."""
+        for activation in self.trainable_activations():
+            yield from activation.parameters()
+
+    def shared(self) -> dict[str, Any]:
+        """What all neurons of a population share, as it is now, for the history; JSON values."""
+        kernels = [[round(a.tau.item(), 4), round(a.delay.item(), 4)] for a in self.trainable_activations()]
+        return {"kernels": kernels}
+
+    @property
+    def shape_name(self) -> str:
+        """Input and layers in the notation of the field, such as ``1x28x28-12C5-P2-10``."""
+        return "-".join(["x".join(map(str, self.shapes[0])), *(layer.stage.label for layer in self.folded_layers())])
+
+    def freeze_statistics(self, frozen: bool) -> None:
+        """Whether training uses the running statistics of batch norm instead of those of the batch."""
+        for layer in self.folded_layers():
+            layer.frozen = frozen
+
+    def membranes(self, pixels: Tensor) -> Iterator[Tensor]:
+        """In training mode: real membranes of each hidden population with tables, and what decides at the output."""
+        raise NotImplementedError
+
+    def encoded(self, pixels: Tensor) -> Tensor:
+        """Values of the input's spikes, float32."""
+        raise NotImplementedError
+
+    def freeze(self, provenance: Mapping[str, Any] | None = None) -> Network:
+        """The integer network that the model computes at evaluation."""
+        raise NotImplementedError
+
+    def infer(self, pixels: Tensor) -> Inference:
+        """Every spike time and output membrane of the integer network, for images of bytes, shape (B, ...).
+
+        Raises
+        ------
+        FirstspikeError
+            if the images do not fit, or sums could leave the exact range of double precision.
+
+        """
+        return IntegerNetwork(self.freeze(), next(self.parameters()).device).infer(pixels)
+
+
+class Surrogate(Model):
     """A TTFS network of fully connected layers and convolutions.
 
     In training mode :meth:`forward` is differentiable and has no loop over time. In evaluation mode every result is
@@ -91,32 +160,22 @@ class Surrogate(nn.Module):
         values = torch.tensor([*input_kernel.decode(), 0.0], dtype=torch.float32)
         self.register_buffer("input_values", values[torch.tensor(input_kernel.encoder())], persistent=False)
 
-    def folded_layers(self) -> list[Folded]:
-        """The layers with weights, first to last."""
-        return [layer for layer in self.layers if isinstance(layer, Folded)]
-
     def hidden_activations(self) -> list[TTFS]:
         """The activations of the hidden populations, first to last."""
         return [activation for activation in self.activations if isinstance(activation, TTFS)]
 
     def trainable_activations(self) -> list[TTFS]:
         """Those with a trainable kernel, the input's first."""
-        return [each for each in (self.input_activation, *self.hidden_activations()) if each.trainable]
+        return [each for each in self.activations_of_all() if each.trainable]
 
-    @property
-    def shape_name(self) -> str:
-        """Input and layers in the notation of the field, such as ``1x28x28-12C5-P2-10``."""
-        return "-".join(["x".join(map(str, self.shapes[0])), *(layer.stage.label for layer in self.folded_layers())])
+    def activations_of_all(self) -> list[TTFS]:
+        """Those of the hidden populations and of the input."""
+        return [self.input_activation, *self.hidden_activations()]
 
     def kernels(self) -> list[Kernel]:
         """Kernels of input, hidden populations and output, as they are now."""
         hidden = [activation.kernel for activation in self.hidden_activations()]
         return [self.input_activation.kernel, *hidden, self.output_kernel]
-
-    def freeze_statistics(self, frozen: bool) -> None:
-        """Whether training uses the running statistics of batch norm instead of those of the batch."""
-        for layer in self.folded_layers():
-            layer.frozen = frozen
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Real output membranes, float32, shape (B, outputs), of images of bytes, shape (B, ...)."""
@@ -203,14 +262,3 @@ class Surrogate(nn.Module):
                 )
             )
         return layers
-
-    def infer(self, pixels: Tensor) -> Inference:
-        """Every spike time and output membrane of the integer network, for images of bytes, shape (B, ...).
-
-        Raises
-        ------
-        FirstspikeError
-            if the images do not fit, or sums could leave the exact range of double precision.
-
-        """
-        return IntegerNetwork(self.freeze(), self.input_values.device).infer(pixels)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import torch
 
-from firstspike.training.surrogate import Surrogate
+from firstspike.training.surrogate import Model
 
 #: Products of weights and inputs in a batch that keep one thread busy. On two cores, two threads train MNIST's
 #: 784-128-10 (13 million) no faster than one, and the convolutional 12C5-P2-64C5-P2-10 (180 million) much faster.
@@ -18,7 +18,7 @@ PRODUCTS = 1 << 25
 CHOSEN_BY = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-def products(model: Surrogate) -> int:
+def products(model: Model) -> int:
     """Products of weights and inputs for one image: inputs times outputs of each dense layer; of each convolution its
     weights times the places that it is computed at.
     """
@@ -31,7 +31,7 @@ def products(model: Surrogate) -> int:
 
 
 @contextlib.contextmanager
-def as_many_as_pay(model: Surrogate, batch: int) -> Iterator[None]:
+def as_many_as_pay(model: Model, batch: int) -> Iterator[None]:
     """In this block torch uses a thread for each :data:`PRODUCTS` of a batch, at most as many as before.
 
     Threads of a small network cost more than they bring; beside another busy process they take ten times as long, since

@@ -38,10 +38,11 @@ from firstspike.network.kernels import Constant
 from firstspike.network.model import Network
 from firstspike.training import threads
 from firstspike.training.batches import ImageBatches, loader
+from firstspike.training.dynamics.surrogate import SteppedSurrogate
 from firstspike.training.inference import IntegerNetwork
 from firstspike.training.lightning_parts import KeepSignals, WholeCheckpoints
 from firstspike.training.loop import Training
-from firstspike.training.surrogate import Surrogate
+from firstspike.training.surrogate import Model, Surrogate
 
 CHECKPOINT = "last.ckpt"
 EVALUATION_BATCH = 1000
@@ -67,13 +68,13 @@ class TrainResult:
     """
 
     network: Network
-    model: Surrogate
+    model: Model
     classes: NDArray[np.int64]
     accuracy: float
     history: list[dict[str, Any]]
 
 
-def surrogate(experiment: Experiment, dataset: Dataset) -> Surrogate:
+def surrogate(experiment: Experiment, dataset: Dataset) -> Model:
     """An untrained surrogate as the experiment describes it; initial weights come from torch's random state.
 
     Raises
@@ -84,6 +85,21 @@ def surrogate(experiment: Experiment, dataset: Dataset) -> Surrogate:
     """
     shape, recipe = experiment.network, experiment.train
     _, sizes = populations(experiment, dataset)
+    dynamics = experiment.dynamics
+    if dynamics.mode is not None:
+        return SteppedSurrogate(
+            sizes[0],
+            shape.architecture(dataset.classes),
+            experiment.neurons(),
+            input_kernel=experiment.input_kernel,
+            steps=shape.steps,
+            trained=dynamics.trained,
+            slope=dynamics.slope,
+            batch_norm=dynamics.batch_norm,
+            weight_bits=recipe.weight_bits,
+            weight_clip=recipe.weight_clip,
+            momentum=recipe.statistics_momentum,
+        )
     return Surrogate(
         sizes[0],
         shape.architecture(dataset.classes),
@@ -193,7 +209,7 @@ def finished(experiment: Experiment, dataset: Dataset, out: Path | str) -> Train
     return _result(model.eval(), content["history"], experiment, dataset)
 
 
-def _result(model: Surrogate, history: list[dict[str, Any]], experiment: Experiment, dataset: Dataset) -> TrainResult:
+def _result(model: Model, history: list[dict[str, Any]], experiment: Experiment, dataset: Dataset) -> TrainResult:
     network = _network(model, experiment, dataset)
     classes = classify(network, dataset.test_images)
     return TrainResult(
@@ -212,7 +228,7 @@ def fit(
     resume: bool = False,
     *,
     begin: Callable[[], None] = lambda: None,
-) -> tuple[Surrogate, list[dict[str, Any]]]:
+) -> tuple[Model, list[dict[str, Any]]]:
     """The training of :func:`train` without what follows: the model, on the CPU and in evaluation mode, and history.
 
     ``begin`` is called when nothing is left that could be refused.
@@ -227,7 +243,8 @@ def fit(
     recipe = experiment.train
     stages, _ = populations(experiment, dataset)
     kernel = experiment.network.spiking_hidden
-    if len(stages) > 1 and (isinstance(kernel, Constant) or len(set(kernel.table())) == 1 < kernel.steps):
+    tables = experiment.dynamics.mode is None
+    if tables and len(stages) > 1 and (isinstance(kernel, Constant) or len(set(kernel.table())) == 1 < kernel.steps):
         raise FirstspikeError(
             f"[network] kernel {kernel.kind!r} cannot be trained: its spikes carry one value, which has no gradient",
             "use another kind or a smaller tau for kernel; one value is possible as input_kernel",
@@ -257,10 +274,11 @@ def fit(
     return training.model.cpu().eval(), training.history
 
 
-def _network(model: Surrogate, experiment: Experiment, dataset: Dataset) -> Network:
+def _network(model: Model, experiment: Experiment, dataset: Dataset) -> Network:
     provenance = _provenance(experiment, dataset)
     if experiment.train.method == "surrogate":
         return model.freeze(provenance)
+    assert isinstance(model, Surrogate)
     layers = model.relu_layers()
     return convert_as(experiment, layers, dataset.train_images, model.shapes[0], provenance).network
 

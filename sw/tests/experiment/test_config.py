@@ -6,16 +6,20 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from firstspike.contract.hardware import MAX_LAYERS, Hardware
 from firstspike.errors import FirstspikeError
 from firstspike.experiment.config import DataConfig, Experiment, HardwareConfig, NetworkConfig, TrainConfig
+from firstspike.experiment.dynamics import DynamicsConfig, Neurons
 from firstspike.network import kernels
 from firstspike.network.architecture import needs_map
+from firstspike.training.dynamics.surrogate import SteppedSurrogate
 from firstspike.training.surrogate import Surrogate
 
 pytestmark = pytest.mark.smoke
+SOFT = '[dynamics]\nmode = "soft"\n'
 EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*.toml"))
 
 
@@ -71,6 +75,52 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
     assert provenance["network"]["kernel"] == {"kind": "exponential", "tau": 2, "rounding": "ceil"}
 
 
+def test_dynamics_of_each_population(tmp_path: Path) -> None:
+    text = """
+    [network]
+    hidden = [30, 20]
+    readout = "first_spike"
+    [dynamics]
+    mode = ["hard", "once"]
+    retain = 0.5
+    leak = [0.9, 1, 0.25]
+    threshold = [1, 2, 3.5]
+    cap = [3, 1]
+    guard = [0, 2, 3]
+    start = [0, 1, 2]
+    input = "constant"
+    """
+    experiment = Experiment.load(write(tmp_path, text))
+    assert experiment.neurons() == [
+        Neurons(mode="hard", retain=1.0, leak=0.9, threshold=1, cap=3, start=0, guard=0),
+        Neurons(mode="once", retain=0.5, leak=1, threshold=2, cap=1, start=1, guard=2),
+        Neurons(mode="once", retain=0.5, leak=0.25, threshold=3.5, cap=1, start=2, guard=3),
+    ]
+    assert experiment.input_kernel == kernels.Direct()
+    assert Experiment.from_json(json.loads(json.dumps(experiment.to_json()))) == experiment
+    (output,) = Experiment(
+        name="x", network=NetworkConfig(hidden=(), readout="largest_membrane"), dynamics=DynamicsConfig(mode="hard")
+    ).neurons()
+    assert (output.threshold, output.read, output.mode) == (None, "largest", "soft")
+    assert Experiment(name="x").neurons() == []
+
+
+def test_neurons_as_integers() -> None:
+    """Factors are the nearest ones, in as few bits as they need; thresholds are rounded up, biases to the nearest."""
+    neurons = Neurons(leak=0.9, retain=0.5, threshold=0.3, guard=2, cap=3, start=1)
+    made = neurons.integers(scale=0.25, drive=np.array([0.1, -0.1, 0.0]))
+    assert (made.leak.numerator, made.leak.shift) == (115, 7)  # 230/256
+    assert (made.retain.numerator, made.retain.shift) == (1, 1)
+    assert made.threshold is not None
+    assert made.threshold.item() == 5  # 0.3 / (0.25 / 4) = 4.8
+    assert made.drive.tolist() == [[2, -2, 0]]  # 1.6
+    assert (made.mode, made.guard, made.cap, made.start) == ("soft", 2, 3, 1)
+    trained = neurons.integers(scale=0.25, drive=np.zeros(1), leak=1.0, threshold=1e-9)
+    assert (trained.leak.numerator, trained.leak.shift) == (1, 0)
+    assert trained.threshold is not None
+    assert trained.threshold.item() == 1
+
+
 def test_fire_start_defaults_to_the_steps() -> None:
     assert NetworkConfig(steps=5).start == 5
     assert NetworkConfig(steps=5, fire_start=0).start == 0
@@ -86,12 +136,16 @@ def test_examples_describe_networks_and_their_hardware(path: Path) -> None:
     shape, image = experiment.network, INPUTS[experiment.data.set]
     architecture = shape.architecture(10)
     convolutional = needs_map(architecture)
-    model = Surrogate(
-        image if convolutional else (math.prod(image),),
-        architecture,
-        input_kernel=shape.spiking_input,
-        kernel=shape.spiking_hidden,
-    )
+    size = image if convolutional else (math.prod(image),)
+    neurons = experiment.neurons()
+    if neurons:
+        stepped = SteppedSurrogate(size, architecture, neurons, input_kernel=experiment.input_kernel, steps=shape.steps)
+        network = stepped.freeze(experiment.to_json())
+        assert network.sizes[-1] == 10
+        with pytest.raises(FirstspikeError, match="population hidden1 has dynamics, which no hardware holds yet"):
+            Hardware.for_network(network)
+        return
+    model = Surrogate(size, architecture, input_kernel=shape.spiking_input, kernel=shape.spiking_hidden)
     network = model.freeze(experiment.to_json())
     assert network.sizes[-1] == 10
     hardware = experiment.hardware
@@ -112,7 +166,15 @@ def test_examples_describe_networks_and_their_hardware(path: Path) -> None:
 
 
 def test_the_examples_are_there() -> None:
-    assert {path.stem for path in EXAMPLES} >= {"digits", "mnist", "mnist-cnn", "cifar10"}
+    assert {path.stem for path in EXAMPLES} >= {
+        "digits",
+        "mnist",
+        "mnist-cnn",
+        "cifar10",
+        "digits-if",
+        "mnist-lif",
+        "digits-ramp",
+    }
 
 
 @pytest.mark.parametrize(
@@ -182,6 +244,38 @@ def test_the_examples_are_there() -> None:
         ('name = "a/b"', "name is 'a/b'", "letters"),
         ("name = 3", "name is 3", "letters"),
         ("[train", "is not TOML", "examples/digits.toml"),
+        ("[dynamics]\nleak = 0.9", "[dynamics] has leak, but no mode", 'add mode = "soft"'),
+        ('[dynamics]\nmode = "slow"', "[dynamics] mode is 'slow'", "once, soft, hard"),
+        (f"{SOFT}decay = 0.9", "[dynamics] has no key 'decay'", "leak"),
+        (f"{SOFT}leak = 1.1", "[dynamics] leak is 1.1", "a number in 0..1"),
+        (f"{SOFT}retain = [0.5, -0.1]", "[dynamics] retain is [0.5, -0.1]", "a number in 0..1"),
+        (f"{SOFT}threshold = 0", "[dynamics] threshold is 0", "a number in 9.53674e-07.."),
+        (f"{SOFT}cap = 16", "[dynamics] cap is 16", "1..15"),
+        ('[dynamics]\nmode = "once"\ncap = 2', "[dynamics] cap is 2 for neurons that fire once", "use 1"),
+        (f"{SOFT}guard = 25", "[dynamics] guard is 25", "0..24"),
+        (f"{SOFT}start = 9", "[dynamics] start is 9", "0..8, at most the steps"),
+        (f'{SOFT}input = "events"', "[dynamics] input is 'events'", "codes, direct, constant"),
+        (f'{SOFT}trained = ["beta"]', "[dynamics] trained is ['beta']", 'a list of "leak", "threshold"'),
+        (f'{SOFT}trained = "leak"', "[dynamics] trained is 'leak'", 'a list, such as ["leak"]'),
+        (f"{SOFT}leak = [0.9, 0.8, 1.0]", "[dynamics] leak is [0.9, 0.8, 1.0]", "a list of 2: one a population after"),
+        (f"{SOFT}threshold = [1.0, 2.0]", "[dynamics] threshold is [1.0, 2.0]", "a list of 1: one a population that"),
+        (f'{SOFT}input = "constant"\nretain = [0.5, 0.0]', "[dynamics] retain begins with 0.5", "use 1 for the first"),
+        (f"[network]\nfire_start = 2\n{SOFT}", "[network] fire_start is of neurons with tables", "[dynamics] start"),
+        (f'[network]\nkernel = {{ kind = "linear" }}\n{SOFT}', "[network] kernel is of neurons with tables", "worth 1"),
+        (
+            f'[network]\ninput_kernel = {{ kind = "direct" }}\n{SOFT}',
+            "input_kernel is 'direct'",
+            '[dynamics] input = "direct"',
+        ),
+        (
+            f'[network]\ninput_kernel = {{ kind = "linear" }}\n{SOFT}input = "direct"',
+            "[network] input_kernel plays no part with [dynamics] input = 'direct'",
+            "leave it out",
+        ),
+        (f"{SOFT}[train]\nspike_budget = 40", "[train] spike_budget is of neurons with tables", "leave it out"),
+        (f'{SOFT}[train]\nmethod = "relu"', "[train] method is of neurons with tables", "leave it out"),
+        (f'[network]\nhidden = "8C3-P2"\n{SOFT}', "[network] hidden: max pooling, P2, is not trained", "A2"),
+        ('[network]\nreadout = "largest_membrane"', "[network] readout is 'largest_membrane' without", "membrane or"),
     ],
 )
 def test_wrong_settings(tmp_path: Path, text: str, message: str, hint: str) -> None:

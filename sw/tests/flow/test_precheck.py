@@ -62,6 +62,10 @@ OWN = '[data]\nset = "npz"\npath = "own.npz"\n'
         ("[network]\nsteps = 25\n[hardware]\nspare_membrane_bits = 16", "membranes"),
         (f"[network]\nhidden = {[4] * 15}\n[hardware]\nlanes = 2", "16 layers; the core has at most 15"),
         ('[network]\nhidden = "2000C1"\n[hardware]\nlanes = 2', "an index of population 1 takes 17 bits"),
+        (
+            '[dynamics]\nmode = "soft"\n[hardware]\nlanes = 4',
+            "population hidden1 has dynamics, which no hardware holds yet",
+        ),
         ("[hardware]\nblocks = 1", "blocks of memory, more than 1"),
         ("[hardware]\nclocks = 3", "3 clocks an image are out of reach: layer 0 dense 48 is the slowest part"),
     ],
@@ -130,6 +134,38 @@ def test_the_least_network_takes_no_more_than_others(tmp_path: Path, text: str) 
     spikes, expected = (golden.run(network, images).spikes(network) for network in (least, other))
     assert np.array_equal(spikes[:, 0], expected[:, 0])
     assert not spikes[:, 1:].any()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[dynamics]\nmode = "soft"',
+        '[network]\nhidden = "A2-4C3p1-6"\nreadout = "largest_membrane"\n'
+        '[dynamics]\nmode = "hard"\ninput = "direct"\nleak = 0.9',
+        '[network]\nreadout = "first_spike"\n[dynamics]\nmode = "once"\nretain = 1.0\nstart = 3\nguard = 0',
+    ],
+)
+def test_the_least_network_with_dynamics(tmp_path: Path, text: str) -> None:
+    """As above, but that there is no hardware; and the thresholds are the least ones."""
+    mine = workspace(tmp_path, text)
+    least, other = least_network(mine.experiment, mine.dataset), surrogate(mine.experiment, mine.dataset).freeze()
+    assert least.shape_name == other.shape_name
+    for name in ("encoder", "steps", "fire_start", "readout", "latency_steps"):
+        assert getattr(least, name) == getattr(other, name)
+    for mine_has, other_has in zip(least.populations, other.populations, strict=True):
+        assert (mine_has.kernel, mine_has.spikes_a_step) == (other_has.kernel, other_has.spikes_a_step)
+        if mine_has.dynamics and other_has.dynamics:
+            assert mine_has.dynamics.settings() == other_has.dynamics.settings()
+            assert mine_has.dynamics.threshold is None or mine_has.dynamics.threshold.item() == 1
+    assert not golden.run(least, mine.dataset.test_images[:9]).spikes(least)[:, 1:].any()
+
+
+def test_dynamics_are_trained_unless_hardware_is_asked_for(tmp_path: Path) -> None:
+    mine = workspace(tmp_path, '[dynamics]\nmode = "soft"')
+    with pytest.raises(TrainedError):
+        chain.train(mine)
+    with pytest.raises(FirstspikeError, match=r"mine\.toml: \[hardware\]: population hidden1 has dynamics, which no"):
+        chain.train(mine, hardware=True)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Training of networks whose neurons have dynamics, by surrogate gradients through time."""

@@ -1,0 +1,1 @@
+"""Layers of the integer network in torch, for :mod:`firstspike.training.inference`."""
