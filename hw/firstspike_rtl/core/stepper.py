@@ -56,13 +56,9 @@ def gap(shape: LayerShape, *, drains: bool = False) -> int:
 
 
 def state_layout(shape: LayerShape) -> data.StructLayout:
-    """What a row of the state memory keeps of each neuron: V, U if it stays, and the largest V if that is read."""
+    """A row of the state memory, neurons side by side."""
     assert shape.dynamics is not None
-    parts = {"membrane": shape.membrane_bits}
-    if shape.dynamics.retain.kind != "drop":
-        parts["current"] = shape.dynamics.current_bits
-    if shape.dynamics.read == "largest":
-        parts["largest"] = shape.membrane_bits
+    parts = shape.dynamics.state(shape.membrane_bits)
     return data.StructLayout({name: data.ArrayLayout(signed(bits), shape.fire_lanes) for name, bits in parts.items()})
 
 

@@ -189,6 +189,15 @@ class DynamicsShape:
             return np.asarray(factor.numerator[None] << shift - factor.shift)
         return np.asarray(getattr(least, name))
 
+    def state(self, membrane_bits: int) -> dict[str, int]:
+        """Bits of what is kept of a neuron from step to step: V, U if any stays, and the largest V if that is read."""
+        parts = {"membrane": membrane_bits}
+        if self.retain.kind != "drop":
+            parts["current"] = self.current_bits
+        if self.read == "largest":
+            parts["largest"] = membrane_bits
+        return parts
+
     def tables(self) -> Iterator[tuple[MemoryRole, TableShape]]:
         """(parameter, shape) of the tables that there are, in the order of the memories."""
         for name in TABLES:

@@ -10,8 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Literal
 
+from firstspike.contract.dynamics_shape import FactorShape, TableShape
 from firstspike.contract.hardware import PIXELS_PER_WORD, Hardware
 from firstspike.contract.layer_shape import LayerShape
+from firstspike.contract.memory import MemoryRole
 from firstspike.errors import FirstspikeError
 
 #: Of an ANN of integers: weights and activations, and sums of their products.
@@ -88,8 +90,9 @@ class Counters:
         if self.faults:
             raise FirstspikeError(f"{self.faults} of {self.images} images were malformed", AGAIN)
         for n, (layer, spikes, rows) in enumerate(zip(layers, self.spikes, self.active, strict=True)):
-            most = self.images * dense_rows(layer)
-            if spikes > self.images * layer.inputs or rows > most or rows % layer.groups:
+            times = max(1, hardware.spikes_a_step(n) * hardware.steps)  # that a neuron fires, at most
+            most = self.images * dense_rows(layer) * times
+            if spikes > self.images * layer.inputs * times or rows > most or rows % layer.groups:
                 raise FirstspikeError(
                     f"layer {n}: {spikes} spikes and {rows} rows added to are not those of {self.images} whole images",
                     AGAIN,
@@ -190,9 +193,9 @@ def count(hardware: Hardware, counters: Counters) -> Operations:
     )
 
 
-def _table(hardware: Hardware, role: Literal["weight", "bias", "kernel", "threshold"], n: int, reads: int) -> Access:
+def _table(hardware: Hardware, role: MemoryRole, n: int, reads: int) -> Access:
     memory = hardware.memory(role, n)
-    parts: dict[str, Part] = {"weight": "weights", "kernel": "tables"}
+    parts: dict[MemoryRole, Part] = {"weight": "weights", "kernel": "tables"}
     return Access(
         layer=n, part=parts.get(role, "scan"), memory=role, row_bits=memory.data_bits, rows=memory.depth, reads=reads
     )
@@ -200,7 +203,7 @@ def _table(hardware: Hardware, role: Literal["weight", "bias", "kernel", "thresh
 
 def _membranes(layer: LayerShape, n: int, part: Part, reads: int, writes: int) -> Access:
     """Of one bank. One more bit of a row says whether it holds anything; of shallow banks, registers do."""
-    row_bits = layer.lanes * layer.membrane_bits + (not layer.shallow)
+    row_bits = layer.lanes * layer.bank_bits + (not layer.shallow)
     return Access(
         layer=n, part=part, memory="membranes", row_bits=row_bits, rows=layer.membrane_rows, reads=reads, writes=writes
     )
@@ -217,13 +220,16 @@ def _adding(hardware: Hardware, n: int, rows: int) -> Iterator[Arithmetic | Acce
         layer=n, part="arithmetic", kind="multiply" if multiplies else "shift",
         bits=factors if multiplies else (sum(factors) - 1,), count=rows * layer.lanes,
     )  # fmt: skip
-    yield Arithmetic(layer=n, part="arithmetic", kind="add", bits=(layer.membrane_bits,), count=rows * layer.lanes)
+    yield Arithmetic(layer=n, part="arithmetic", kind="add", bits=(layer.bank_bits,), count=rows * layer.lanes)
     yield _membranes(layer, n, "membranes", rows, rows)
 
 
 def _scanning(hardware: Hardware, n: int, images: int) -> Iterator[Arithmetic | Access]:
     """Every neuron is read, once or once a step, its bias added, its window's largest kept and tested."""
     layer, steps = hardware.layers[n], hardware.steps
+    if layer.dynamics:
+        yield from _stepping(hardware, n, images)
+        return
     last = n == len(hardware.layers) - 1
     searches = layer.fire == "search" and not last
     passes = images * (1 if searches or not layer.fires else steps)
@@ -253,6 +259,63 @@ def _scanning(hardware: Hardware, n: int, images: int) -> Iterator[Arithmetic | 
         yield Access(
             layer=n, part="scan", memory="fired", row_bits=width, rows=max(2, layer.slices), reads=slices, writes=slices
         )
+
+
+def _stepping(hardware: Hardware, n: int, images: int) -> Iterator[Arithmetic | Access]:
+    """In each step the sums and the state of every neuron are read, and the state is written.
+
+    The sums are read in each step that spikes may come in; those of a direct input come in the first one alone.
+    """
+    layer = hardware.layers[n]
+    dynamics, last = layer.dynamics, n == len(hardware.layers) - 1
+    assert dynamics is not None
+    tests = images * (1 if n == 0 and hardware.simultaneous else hardware.steps)
+    slices = images * hardware.passes(n) * layer.pass_clocks
+    neurons = slices * layer.fire_lanes
+    yield _membranes(layer, n, "scan", tests * layer.pass_clocks, 0 if layer.shallow else tests * layer.membrane_rows)
+    state = dynamics.state(layer.membrane_bits)
+    yield Access(
+        layer=n, part="scan", memory="state", row_bits=sum(state.values()) * layer.fire_lanes, rows=layer.pass_clocks,
+        reads=slices, writes=slices,
+    )  # fmt: skip
+    tables = dict(dynamics.tables())
+    roles: tuple[MemoryRole, ...] = ("bias", *tables)
+    for role in roles:
+        yield _table(hardware, role, n, slices)
+
+    def work(kind: Kind, *bits: int, times: int = 1) -> Arithmetic:
+        return Arithmetic(layer=n, part="scan", kind=kind, bits=bits, count=neurons * times)
+
+    factors: list[tuple[FactorShape, TableShape | None, int]] = [
+        (dynamics.leak, dynamics.leak_table, layer.membrane_bits),
+        (dynamics.retain, dynamics.retain_table, dynamics.current_bits),
+    ]
+    for factor, numerators, bits in factors:
+        if numerators is not None:
+            yield work("multiply", bits, numerators.bits)
+        elif factor.kind == "decay":
+            yield work("add", bits)
+    if dynamics.retain.kind != "drop":
+        yield work("add", dynamics.current_bits)
+    if dynamics.gain:
+        yield work("multiply", dynamics.current_bits, dynamics.gain.bits)
+    if dynamics.drive:
+        yield work("add", dynamics.drive_bits)
+    yield work("add", layer.membrane_bits)
+    if dynamics.read == "largest" or layer.pool > 1:
+        yield work("compare", layer.membrane_bits)
+    if layer.fires:
+        yield work("compare", layer.membrane_bits, times=dynamics.cap)
+        if dynamics.mode == "soft":
+            yield work("add", layer.membrane_bits)
+        if dynamics.mode == "once":
+            fired = images * hardware.steps * layer.slices
+            yield Access(
+                layer=n, part="scan", memory="fired", row_bits=layer.fire_lanes, rows=max(2, layer.slices),
+                reads=fired, writes=fired,
+            )  # fmt: skip
+    if last:
+        yield work("compare", layer.membrane_bits)  # with the largest so far
 
 
 def dense_rows(layer: LayerShape) -> int:
