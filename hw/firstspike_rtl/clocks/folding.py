@@ -318,7 +318,7 @@ def rows(hardware: Hardware, result: Result) -> list[Row]:
     ]
     for index, (shape, adding) in enumerate(zip(hardware.layers, floor(hardware, result).mean(axis=0), strict=True)):
         last = index == len(hardware.layers) - 1
-        between = gap(shape, drains=last) if shape.dynamics else 0
+        between = gap(shape) if shape.dynamics else 0
         size = shape.output_map if shape.kind == "conv2d" else shape.output_map[:1]
         lines.append(
             Row(

@@ -304,7 +304,7 @@ class _Readout:
         self._scanner = _Scanner(shape, deque())  # results are taken at once
         self._passes = hardware.passes(len(hardware.layers) - 1)
         self._stepped = shape.dynamics is not None
-        self._start = shape.dynamics.start if shape.dynamics else 0
+        self._apart = gap(shape) if shape.dynamics else 0
         self._delay = Scanner.LATENCY + stages(shape)  # from an address to the neuron
         self._pass = 0
         self._idle = self.accepted = LONG_AGO
@@ -312,17 +312,17 @@ class _Readout:
 
     def test(self, valid: int, final: bool) -> int:
         self.accepted = max(valid, self._idle)
-        first, passes = self._pass, self._passes - self._pass if final else 1
+        passes = self._passes - self._pass if final else 1
         self._pass = 0 if final else self._pass + 1
         released = 0
         # With dynamics each pass is for itself.
         begin, scans = self.accepted, passes if self._stepped else 1
-        for t in range(first, first + scans):
+        for _ in range(scans):
             self._scanner.begin(begin + 1)
             end = self._scanner.taken(passes // scans * self._scanner.addresses - 1)
             last = end + self._delay  # the last neuron
             released = released or end + 2
-            begin = self._idle = last + (2 if t >= self._start else 1)  # a clock to decide, where there is a test
+            begin = self._idle = end + self._apart if self._stepped else last + 2
         if final:
             self.sent = last + Readout.LATENCY
         return released

@@ -82,7 +82,7 @@ class Readout(Component):
         shape, steps = self._shape, self._hardware.steps
         scanner: Scanner | Stepper
         if shape.dynamics:
-            m.submodules.stepper = scanner = Stepper(self._hardware, self._index, self._contents, drains=True)
+            m.submodules.stepper = scanner = Stepper(self._hardware, self._index, self._contents)
         else:
             m.submodules.scanner = scanner = Scanner(self._hardware, self._index, self._contents, passes=shape.fires)
         connect(m, flipped(self.test), scanner.test)
@@ -93,8 +93,11 @@ class Readout(Component):
         value = slice_.values[0]
 
         sending = Signal()
-        with m.If(scanner.test.valid & scanner.test.ready):
+        # With dynamics a test may come while neurons of the one before are under way.
+        begins = scanner.valid & (slice_.step == 0) if shape.dynamics else scanner.test.valid & scanner.test.ready
+        with m.If(begins):
             m.d.sync += sending.eq(self.send_membranes)
+        sends = Mux(begins, self.send_membranes, sending) if shape.dynamics else sending
 
         best = Signal(signed(shape.membrane_bits))
         best_index = Signal(number(shape.outputs))
@@ -118,10 +121,10 @@ class Readout(Component):
         # A word for each address under way, and the class, which has no address of its own.
         m.submodules.queue = queue = Queue(WORD, self.under_way(shape))
         m.d.comb += [
-            membrane.eq(scanner.valid & scanner.last & sending),
+            membrane.eq(scanner.valid & scanner.last & sends),
             record.eq(seen & last),
             scanner.room.eq(queue.room),
-            scanner.idle.eq(~seen),
+            scanner.idle.eq(1 if shape.dynamics else ~seen),
         ]
         m.d.sync += [seen.eq(scanner.valid & slice_.end), last.eq(scanner.last), k.eq(slice_.step)]
         m.d.sync += fault.eq(slice_.fault)

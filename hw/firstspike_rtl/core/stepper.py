@@ -48,10 +48,8 @@ def write_stage(shape: LayerShape) -> int:
     return membrane_stage(shape) + (2 if resets else 0)
 
 
-def gap(shape: LayerShape, *, drains: bool = False) -> int:
-    """Clocks between the addresses of two passes; more of them if a stepper drains, as that of a readout does."""
-    if drains:
-        return Scanner.LATENCY + stages(shape) + 2
+def gap(shape: LayerShape) -> int:
+    """Clocks between the addresses of two passes."""
     return max(Scanner.LATENCY + 1, write_stage(shape))
 
 
@@ -96,8 +94,6 @@ class Stepper(Component):
         The core and the number of the layer.
     contents
         Initial rows of its memories.
-    drains
-        Whether a pass begins only when the last slice of the one before has left.
 
     Members
     -------
@@ -106,8 +102,8 @@ class Stepper(Component):
     counts : Out(array), spikes that each neuron sends
     """
 
-    def __init__(self, hardware: Hardware, index: int, contents: Contents, *, drains: bool = False) -> None:
-        self._hardware, self._index, self._contents, self._drains = hardware, index, contents, drains
+    def __init__(self, hardware: Hardware, index: int, contents: Contents) -> None:
+        self._hardware, self._index, self._contents = hardware, index, contents
         self._shape = shape = hardware.layers[index]
         assert shape.dynamics is not None
         self._dynamics = shape.dynamics
@@ -137,8 +133,7 @@ class Stepper(Component):
         at_v, at_out, at_write = membrane_stage(shape), stages(shape), write_stage(shape)
         tags = self._tags(m, scanner, max(at_out, at_write))
         # A pass that is begun now reads the state Scanner.LATENCY + 1 clocks later.
-        full = at_out + 1 if self._drains else at_write - Scanner.LATENCY
-        waiting = [tag.valid for tag in tags[1 : max(1, full)]]
+        waiting = [tag.valid for tag in tags[1 : max(1, at_write - Scanner.LATENCY)]]
         m.d.comb += scanner.idle.eq(self.idle & ~_any(waiting))
 
         first = [tag.first_step for tag in tags]
