@@ -19,6 +19,7 @@ from firstspike_rtl.core.monitor import Monitor
 from firstspike_rtl.core.neurons import Neurons
 from firstspike_rtl.core.readout import Readout
 from firstspike_rtl.core.scanner import Scanner
+from firstspike_rtl.core.stepper import DRIVE
 from firstspike_rtl.core.walk import Walk
 from firstspike_rtl.top.bus import Registers
 from firstspike_rtl.top.verilog import LINT_EXCEPTIONS
@@ -67,6 +68,7 @@ def test_latencies() -> None:
         "Integrator": [Integrator.LATENCY_TEST],
         "Membranes": [Membranes.LATENCY],
         "Scanner": [2, Scanner.LATENCY],  # pool^2 + LATENCY
+        "Stepper": [DRIVE + 2, 1, 1],  # 1 with a gain, 1 with pooling
         "Neurons": [Neurons.LATENCY, 1],  # and 1 stage stepped
         "Readout": [Readout.LATENCY],
         "Fork": [0],

@@ -9,7 +9,7 @@ from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
 from firstspike.contract.hardware import Hardware
-from firstspike_rtl.core.component import Component
+from firstspike_rtl.component import Component
 from firstspike_rtl.core.layouts import event_layout, number
 
 

@@ -28,7 +28,7 @@ from firstspike.contract.memory import Memory
 from firstspike.contract.registers import IDENTITY, INTERFACE_VERSION, register_map
 from firstspike.errors import FirstspikeError
 from firstspike.network.model import Network
-from firstspike_rtl.core.component import Component
+from firstspike_rtl.component import Component
 from firstspike_rtl.core.encoder import EventInput, PixelEncoder, Sorter
 from firstspike_rtl.core.integrator import Integrator
 from firstspike_rtl.core.layouts import EVENT_WORD, RESULT_WORD

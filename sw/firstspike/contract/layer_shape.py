@@ -17,6 +17,8 @@ from firstspike.network.model import Conv2d, IntArray, Layer
 
 #: How neurons find their spikes: a search once a neuron (S = T only), or a test of every step; with dynamics, in steps.
 FireUnit = Literal["search", "stepped", "dynamics"]
+#: Those that can be chosen between; neurons with dynamics have the third.
+FireChoice = Literal["search", "stepped"]
 #: How a weight is multiplied by K: by a multiplier, or by a shift (K all powers of two).
 Product = Literal["multiply", "shift"]
 

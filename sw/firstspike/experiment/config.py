@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 from firstspike.contract.hardware import InputKind
-from firstspike.contract.layer_shape import FireUnit, Product
+from firstspike.contract.layer_shape import FireChoice, Product
 from firstspike.errors import FirstspikeError, as_written
 from firstspike.experiment.dynamics import DynamicsConfig, Neurons
 from firstspike.experiment.settings import TABLE, Section, allow, choice, read_toml, real, whole
@@ -273,8 +273,8 @@ class HardwareConfig(Section):
     clocks: int | None = field(default=None, metadata=whole(1, 1 << 40, optional=True))
     blocks: int | None = field(default=None, metadata=whole(0, 1 << 20, optional=True))
     #: The best that the network allows.
-    fire: FireUnit | tuple[FireUnit, ...] | None = field(
-        default=None, metadata=choice(*get_args(FireUnit), items=True, optional=True)
+    fire: FireChoice | tuple[FireChoice, ...] | None = field(
+        default=None, metadata=choice(*get_args(FireChoice), items=True, optional=True)
     )
     product: Product | tuple[Product, ...] | None = field(
         default=None, metadata=choice(*get_args(Product), items=True, optional=True)

@@ -62,10 +62,7 @@ OWN = '[data]\nset = "npz"\npath = "own.npz"\n'
         ("[network]\nsteps = 25\n[hardware]\nspare_membrane_bits = 16", "membranes"),
         (f"[network]\nhidden = {[4] * 15}\n[hardware]\nlanes = 2", "16 layers; the core has at most 15"),
         ('[network]\nhidden = "2000C1"\n[hardware]\nlanes = 2', "an index of population 1 takes 17 bits"),
-        (
-            '[dynamics]\nmode = "soft"\n[hardware]\nlanes = 4',
-            "population hidden1 has dynamics, which no hardware holds yet",
-        ),
+        ('[dynamics]\nmode = "soft"\n[hardware]\nlanes = [99, 3]', "layer 0: 99 lanes for 48 neurons"),
         ("[hardware]\nblocks = 1", "blocks of memory, more than 1"),
         ("[hardware]\nclocks = 3", "3 clocks an image are out of reach: layer 0 dense 48 is the slowest part"),
     ],
@@ -160,12 +157,11 @@ def test_the_least_network_with_dynamics(tmp_path: Path, text: str) -> None:
     assert not golden.run(least, mine.dataset.test_images[:9]).spikes(least)[:, 1:].any()
 
 
-def test_dynamics_are_trained_unless_hardware_is_asked_for(tmp_path: Path) -> None:
+def test_dynamics_are_trained(tmp_path: Path) -> None:
     mine = workspace(tmp_path, '[dynamics]\nmode = "soft"')
-    with pytest.raises(TrainedError):
-        chain.train(mine)
-    with pytest.raises(FirstspikeError, match=r"mine\.toml: \[hardware\]: population hidden1 has dynamics, which no"):
-        chain.train(mine, hardware=True)
+    for hardware in (False, True):
+        with pytest.raises(TrainedError):
+            chain.train(mine, hardware=hardware)
 
 
 @pytest.mark.parametrize(
