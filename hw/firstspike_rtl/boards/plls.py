@@ -16,7 +16,7 @@ from amaranth.lib import io
 from amaranth.lib.wiring import Out
 
 from firstspike.errors import FirstspikeError
-from firstspike_rtl.component import Component
+from firstspike_rtl.core.layouts import Component
 
 MEGA = 1_000_000
 

@@ -9,7 +9,7 @@ from amaranth.lib import data, stream
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from firstspike_rtl.component import Component
+from firstspike_rtl.core.layouts import Component
 from firstspike_rtl.core.tables import BLOCK_BITS, Table, has_lookup_memory, in_registers
 
 

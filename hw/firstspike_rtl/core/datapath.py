@@ -9,11 +9,10 @@ from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from firstspike.contract.hardware import Hardware
-from firstspike_rtl.component import Component
 from firstspike_rtl.core.buffers import SkidBuffer
 from firstspike_rtl.core.encoder import EventInput, PixelEncoder, Sorter
 from firstspike_rtl.core.integrator import Integrator
-from firstspike_rtl.core.layouts import WORD, LoadSignature, event_layout
+from firstspike_rtl.core.layouts import WORD, Component, LoadSignature, event_layout
 from firstspike_rtl.core.membranes import Membranes
 from firstspike_rtl.core.monitor import Fork, Monitor, monitor_layout
 from firstspike_rtl.core.neurons import Neurons

@@ -10,9 +10,8 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from firstspike.contract.hardware import PIXELS_PER_WORD, Hardware
-from firstspike_rtl.component import Component
 from firstspike_rtl.core.buffers import Queue
-from firstspike_rtl.core.layouts import EVENT_WORD, WORD, LoadSignature, event_layout, number
+from firstspike_rtl.core.layouts import EVENT_WORD, WORD, Component, LoadSignature, event_layout, number
 from firstspike_rtl.core.serialiser import Serialiser
 from firstspike_rtl.core.tables import Contents, Table, add_table, copies
 

@@ -9,8 +9,7 @@ from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from firstspike.contract.hardware import Hardware
-from firstspike_rtl.component import Component
-from firstspike_rtl.core.layouts import TEST, LoadSignature, event_layout
+from firstspike_rtl.core.layouts import TEST, Component, LoadSignature, event_layout
 from firstspike_rtl.core.membranes import LANES_TOGETHER, AddSignature
 from firstspike_rtl.core.tables import Contents, add_table, fields
 from firstspike_rtl.core.walk import Walk

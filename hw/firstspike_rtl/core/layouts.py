@@ -1,11 +1,11 @@
-"""Payloads of the streams inside the core, each defined once from the generated shape.
+"""Ports: payloads of the streams inside the core, each defined once from the generated shape; the base of components.
 
 RTL, simulations and benches pack and unpack with these layouts.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from amaranth.hdl import Cat, Value, signed, unsigned
 from amaranth.lib import data, wiring
@@ -15,6 +15,15 @@ from amaranth.utils import bits_for
 from firstspike.contract import words
 from firstspike.contract.hardware import Hardware
 from firstspike.contract.memory import WORD_BITS
+
+if TYPE_CHECKING:
+
+    class Component(wiring.Component[Any]):
+        """Ports are made at run time from the signature: each is an attribute that may be of any type."""
+
+        def __getattr__(self, name: str) -> Any: ...
+else:
+    Component = wiring.Component
 
 
 def number(count: int) -> int:

@@ -10,8 +10,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from firstspike.contract.layer_shape import LayerShape
-from firstspike_rtl.component import Component
-from firstspike_rtl.core.layouts import number
+from firstspike_rtl.core.layouts import Component, number
 from firstspike_rtl.core.tables import Table, has_lookup_memory, in_registers
 
 #: Lanes whose rows have one address: more would take long to reach.

@@ -9,9 +9,8 @@ from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from firstspike.contract.hardware import Hardware
-from firstspike_rtl.component import Component
 from firstspike_rtl.core.buffers import SkidBuffer
-from firstspike_rtl.core.layouts import EVENT_WORD, event_layout
+from firstspike_rtl.core.layouts import EVENT_WORD, Component, event_layout
 
 
 def monitor_layout(populations: int) -> data.StructLayout:

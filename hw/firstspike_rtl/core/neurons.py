@@ -10,9 +10,8 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from firstspike.contract.hardware import Hardware
-from firstspike_rtl.component import Component
 from firstspike_rtl.core.buffers import Queue
-from firstspike_rtl.core.layouts import TEST, LoadSignature, event_layout, number, ordered
+from firstspike_rtl.core.layouts import TEST, Component, LoadSignature, event_layout, number, ordered
 from firstspike_rtl.core.membranes import ScanSignature
 from firstspike_rtl.core.scanner import Scanner
 from firstspike_rtl.core.serialiser import Serialiser

@@ -11,9 +11,8 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from firstspike.contract.hardware import Hardware
 from firstspike.contract.layer_shape import LayerShape
-from firstspike_rtl.component import Component
 from firstspike_rtl.core.buffers import Queue
-from firstspike_rtl.core.layouts import RESULT_WORD, TEST, WORD, LoadSignature, number, ordered
+from firstspike_rtl.core.layouts import RESULT_WORD, TEST, WORD, Component, LoadSignature, number, ordered
 from firstspike_rtl.core.membranes import ScanSignature
 from firstspike_rtl.core.neurons import reaches
 from firstspike_rtl.core.scanner import Scanner

@@ -18,8 +18,7 @@ from amaranth.lib.memory import ReadPort
 from amaranth.lib.wiring import In, Out
 
 from firstspike.contract.hardware import Hardware
-from firstspike_rtl.component import Component
-from firstspike_rtl.core.layouts import TEST, LoadSignature, number, ordered, slice_layout, sums_layout
+from firstspike_rtl.core.layouts import TEST, Component, LoadSignature, number, ordered, slice_layout, sums_layout
 from firstspike_rtl.core.membranes import ScanSignature
 from firstspike_rtl.core.tables import Contents, add_table, fields
 

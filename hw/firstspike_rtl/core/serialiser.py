@@ -9,8 +9,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
-from firstspike_rtl.component import Component
-from firstspike_rtl.core.layouts import number
+from firstspike_rtl.core.layouts import Component, number
 
 #: Index of a lane's neuron, from the first lane's.
 LaneIndex = Callable[[Module, Value, int], Value]

@@ -15,8 +15,7 @@ from firstspike.contract.dynamics_shape import FactorShape
 from firstspike.contract.hardware import Hardware
 from firstspike.contract.layer_shape import LayerShape
 from firstspike.contract.memory import MemoryRole
-from firstspike_rtl.component import Component
-from firstspike_rtl.core.layouts import TEST, LoadSignature, number, ordered, slice_layout
+from firstspike_rtl.core.layouts import TEST, Component, LoadSignature, number, ordered, slice_layout
 from firstspike_rtl.core.membranes import ScanSignature
 from firstspike_rtl.core.scanner import Scanner
 from firstspike_rtl.core.tables import NO_RW_CHECK, Contents, Table, add_table, fields

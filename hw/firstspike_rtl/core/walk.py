@@ -9,8 +9,7 @@ from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
 from firstspike.contract.hardware import Hardware
-from firstspike_rtl.component import Component
-from firstspike_rtl.core.layouts import event_layout, number
+from firstspike_rtl.core.layouts import Component, event_layout, number
 
 
 class Walk(Component):

@@ -18,8 +18,7 @@ from firstspike.contract.hardware import Hardware
 from firstspike.contract.images import Contents, load_words
 from firstspike.contract.memory import WORD_BITS, Memory
 from firstspike.contract.registers import load_order, register_map
-from firstspike_rtl.component import Component
-from firstspike_rtl.core.layouts import number
+from firstspike_rtl.core.layouts import Component, number
 from firstspike_rtl.core.tables import Table
 from firstspike_rtl.top.bus import OKAY, LiteSignature
 

@@ -13,8 +13,7 @@ from amaranth.lib.wiring import In, Out
 from firstspike.contract import registers
 from firstspike.contract.hardware import Hardware
 from firstspike.contract.memory import WORD_BITS
-from firstspike_rtl.component import Component
-from firstspike_rtl.core.layouts import LoadSignature, number
+from firstspike_rtl.core.layouts import Component, LoadSignature, number
 from firstspike_rtl.core.tables import Contents, add_table
 
 OKAY, SLVERR = 0, 2

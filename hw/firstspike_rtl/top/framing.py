@@ -11,8 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from firstspike.contract.memory import WORD_BITS
 from firstspike.host import link
-from firstspike_rtl.component import Component
-from firstspike_rtl.core.layouts import WORD, number
+from firstspike_rtl.core.layouts import WORD, Component, number
 
 #: The two words before the payload.
 HEADER = data.StructLayout(link.HEADER)

@@ -15,8 +15,7 @@ from firstspike.contract.memory import WORD_BITS
 from firstspike.contract.registers import register_map
 from firstspike.host import link
 from firstspike.host.link import Status, Type
-from firstspike_rtl.component import Component
-from firstspike_rtl.core.layouts import WORD, number
+from firstspike_rtl.core.layouts import WORD, Component, number
 from firstspike_rtl.core.tables import NO_RW_CHECK, Table
 from firstspike_rtl.top.bus import OKAY, LiteSignature
 from firstspike_rtl.top.framing import HEADER, FrameReceiver, FrameSender

@@ -8,7 +8,7 @@ from amaranth.hdl import Module
 from amaranth.lib.wiring import Out, connect
 
 from firstspike.contract.hardware import Hardware
-from firstspike_rtl.component import Component
+from firstspike_rtl.core.layouts import Component
 from firstspike_rtl.core.tables import Contents
 from firstspike_rtl.top import boot
 from firstspike_rtl.top.link import Link

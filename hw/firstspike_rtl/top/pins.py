@@ -9,8 +9,8 @@ from amaranth.lib.wiring import In, Member, Out, connect
 
 from firstspike.contract.hardware import Hardware
 from firstspike.contract.memory import WORD_BITS
-from firstspike_rtl.component import Component
 from firstspike_rtl.core.datapath import Core
+from firstspike_rtl.core.layouts import Component
 from firstspike_rtl.core.tables import Contents
 from firstspike_rtl.top.bus import LiteSignature, Registers, watched
 

@@ -9,7 +9,7 @@ from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
 from firstspike.errors import FirstspikeError
-from firstspike_rtl.component import Component
+from firstspike_rtl.core.layouts import Component
 
 BYTE_BITS = 8
 #: Start, data, stop.

@@ -28,10 +28,9 @@ from firstspike.contract.memory import Memory
 from firstspike.contract.registers import IDENTITY, INTERFACE_VERSION, register_map
 from firstspike.errors import FirstspikeError
 from firstspike.network.model import Network
-from firstspike_rtl.component import Component
 from firstspike_rtl.core.encoder import EventInput, PixelEncoder, Sorter
 from firstspike_rtl.core.integrator import Integrator
-from firstspike_rtl.core.layouts import EVENT_WORD, RESULT_WORD
+from firstspike_rtl.core.layouts import EVENT_WORD, RESULT_WORD, Component
 from firstspike_rtl.core.monitor import Monitor
 from firstspike_rtl.core.neurons import Neurons
 from firstspike_rtl.core.readout import Readout
