@@ -14,6 +14,7 @@ from firstspike.contract import images
 from firstspike.contract.hardware import Hardware
 from firstspike_rtl.core.integrator import Integrator
 from firstspike_rtl.top import verilog
+from firstspike_rtl.top.bus import Registers
 from firstspike_rtl.top.verilog_comments import of_class
 from firstspike_rtl.top.verilog_names import KEYWORDS, LONGEST, is_plain, rename, without_escapes
 from firstspike_rtl.top.verilog_syntax import Module, Name, parse, tokens
@@ -93,6 +94,10 @@ def test_every_module_says_what_it_is(text: str) -> None:
         f"Latency: 3 clocks from an address to its membranes, {Integrator.LATENCY_TEST} from a watermark" in integrator
     )
     assert "\n// stage holds\n// 0     addresses of weights" in integrator
+    registers = next(comment for comment, name in before if name.endswith("_registers"))
+    assert "::" not in registers
+    assert "\n//\n// clock     0    1    2    3    4    5    6\n// awvalid   A    B    B    B " in registers
+    assert f"{Registers.WRITE_LATENCY} from address and data of a write" in " ".join(registers.split("\n// "))
 
 
 @pytest.mark.smoke
