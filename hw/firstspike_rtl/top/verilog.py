@@ -43,7 +43,7 @@ from firstspike_rtl.top.interfaces import attributes
 from firstspike_rtl.top.linked import LinkedTop
 from firstspike_rtl.top.pins import NAME, Top, ports
 from firstspike_rtl.top.verilog_comments import of_memory, of_modules
-from firstspike_rtl.top.verilog_names import KEYWORDS, is_plain, rename
+from firstspike_rtl.top.verilog_names import LINKED, check_core_name, rename
 from firstspike_rtl.top.verilog_syntax import Line, parse
 from firstspike_rtl.top.verilog_tidy import tidy
 
@@ -73,7 +73,8 @@ def convert(hardware: Hardware, contents: images.Contents, name: str = NAME) -> 
     contents
         Initial rows of every memory, by name.
     name
-        Of the top module; the names of the others begin with it and ``_``.
+        Of the top module (:func:`firstspike_rtl.top.verilog_names.check_core_name`); the names of the others begin with
+        it and ``_``.
 
     Raises
     ------
@@ -98,25 +99,12 @@ def convert_linked(hardware: Hardware, contents: images.Contents, *, clock_hz: i
         as :func:`convert`.
     """
     top = LinkedTop(hardware, contents, clock_hz=clock_hz, baud=baud)
-    return _convert(top, f"linked_{name}", name, hardware, contents)
+    return _convert(top, f"{LINKED}{name}", name, hardware, contents)
 
 
 def image_name(name: str, memory: Memory) -> str:
     """The file that a memory of the core of this name is read from at power-up: ``<name>_<memory>.mem``."""
     return f"{name}_{memory.name}.mem"
-
-
-def check_name(name: str) -> None:
-    """Refuse what cannot be the name of a module in any tool.
-
-    Raises
-    ------
-    FirstspikeError
-        naming what is wrong.
-    """
-    if not is_plain(name):
-        kind = "a word of Verilog or VHDL" if name.lower() in KEYWORDS else "no name of a module"
-        raise FirstspikeError(f"{name!r} is {kind}", "use letters, digits and _, and begin with a letter")
 
 
 @contextlib.contextmanager
@@ -140,7 +128,7 @@ def converter() -> Iterator[None]:
 
 
 def _convert(top: Component, name: str, core: str, hardware: Hardware, contents: images.Contents) -> str:
-    check_name(name)
+    check_core_name(core, ports(hardware))
     pins = {path: member for (path,), member, _ in top.signature.flatten(top)}
     with converter():
         ways = {In: PortDirection.Input, Out: PortDirection.Output}
@@ -194,7 +182,7 @@ def generate(network: Network, hardware: Hardware, folder: Path, name: str = NAM
     FirstspikeError
         if the name is none, the network does not fit the hardware, or the folder cannot be written.
     """
-    check_name(name)
+    check_core_name(name, ports(hardware))
     contents = images.contents(network, hardware)
     text = convert(hardware, contents, name)
     with new_folder(folder) as draft:
