@@ -47,7 +47,7 @@ from firstspike_rtl.top.verilog_names import LINKED, check_core_name, rename
 from firstspike_rtl.top.verilog_syntax import Line, parse
 from firstspike_rtl.top.verilog_tidy import tidy
 
-MANIFEST_FORMAT = 3
+MANIFEST_FORMAT = 4
 
 #: Rules of ``verilator -Wall`` that the Verilog back end breaks by its style, each with the reason.
 LINT_EXCEPTIONS = {
@@ -196,7 +196,7 @@ def generate(network: Network, hardware: Hardware, folder: Path, name: str = NAM
             for path in sorted(draft.iterdir())
             if path.suffix in (".v", ".mem")
         }
-        (draft / f"{name}.json").write_text(json.dumps(manifest, indent=1) + "\n")
+        write_manifest(draft, manifest)
     return folder
 
 
@@ -253,12 +253,24 @@ def describe(network: Network, hardware: Hardware, name: str) -> dict[str, Any]:
     }
 
 
+def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Write ``<name>.json``, with the hash of its own content, which :func:`load_manifest` checks."""
+    text = json.dumps({**manifest, "content": content_hash(manifest)}, indent=1)
+    (folder / f"{manifest['name']}.json").write_text(text + "\n")
+
+
+def content_hash(manifest: Mapping[str, Any]) -> str:
+    """SHA-256 of all but ``content``, as JSON with sorted keys and without white space."""
+    rest = {key: value for key, value in manifest.items() if key != "content"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
 def _fields(layout: data.StructLayout) -> dict[str, dict[str, int]]:
     return {name: {"offset": field.offset, "width": field.width} for name, field in layout}
 
 
 def load_manifest(folder: Path) -> tuple[dict[str, Any], Hardware]:
-    """Manifest and hardware of a generated folder; every file in it is checked against its hash.
+    """Manifest and hardware of a generated folder; the manifest and every file in it are checked against their hashes.
 
     Raises
     ------
@@ -273,6 +285,8 @@ def load_manifest(folder: Path) -> tuple[dict[str, Any], Hardware]:
         manifest: Mapping[str, Any] = json.loads(found[0].read_text())
         if manifest["format"] != MANIFEST_FORMAT:
             raise FirstspikeError(f"{folder} has manifest format {manifest['format']!r}, not {MANIFEST_FORMAT}", again)
+        if manifest.get("content") != content_hash(manifest):
+            raise FirstspikeError(f"{found[0]} was changed since it was generated (hash differs)", again)
         if found[0].stem != manifest["name"] or verilog_name(manifest) not in manifest["files"]:
             raise FirstspikeError(f"{found[0]} describes {manifest['name']!r}", again)
         for name, digest in manifest["files"].items():
@@ -280,7 +294,7 @@ def load_manifest(folder: Path) -> tuple[dict[str, Any], Hardware]:
                 raise FirstspikeError(f"{folder / name} was changed since it was generated (hash differs)", again)
         hardware = Hardware.from_json(manifest["hardware"])
         if manifest["fingerprint"] != hardware.fingerprint:
-            raise FirstspikeError(f"{folder / f'{NAME}.json'} was changed: hardware and fingerprint differ", again)
+            raise FirstspikeError(f"{found[0]} is of another version: hardware and fingerprint differ", again)
         return dict(manifest), hardware
     except (OSError, KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise FirstspikeError(f"{folder} is not a generated folder: {error}", again) from error

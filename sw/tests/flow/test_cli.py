@@ -365,7 +365,9 @@ def test_a_difference_fails_the_run(
     import hashlib
 
     manifest["files"]["top_layer0_weight.mem"] = hashlib.sha256(weights.read_bytes()).hexdigest()
-    (workspace.rtl / "top.json").write_text(json.dumps(manifest))
+    from firstspike_rtl.top.verilog import write_manifest
+
+    write_manifest(workspace.rtl, manifest)
     monkeypatch.setattr(sys, "argv", ["firstspike", "simulate", "tiny.toml", "--images", "40", "--seed", "3"])
     with pytest.raises(SystemExit) as stop:
         cli.main()
