@@ -33,6 +33,7 @@ class Rows:
         self._banks = [_without(shape, bank, bias) for bank in banks]
         self.accepted: list[int] = []  # clock of each test
         self.read: list[set[int]] = [set()]  # which banks, before the first test and for each
+        self.active: list[int] = []  # clocks in which a bank belongs to the reader
         self.clears: list[list[tuple[int, int, int]]] = [[]]  # (clock, which banks, row)
         self.releases: list[list[tuple[int, int]]] = [[]]  # (clock, which banks)
 
@@ -56,6 +57,7 @@ class Rows:
                     bank[clear_row] = [0] * shape.lanes
             if active:
                 self.read[-1].add(number)
+                self.active.append(clock)
             address = row if active else None  # else the bank is the adders'
             there = address is not None and address < len(bank)
             limit = 1 << bits - 1

@@ -19,9 +19,10 @@ from firstspike.host.link import DEFAULT_BAUD
 from firstspike_rtl.core.tables import copies
 from firstspike_rtl.top.interfaces import CLOCK, LITE, RESET, STREAM, interfaces
 from firstspike_rtl.top.verilog import convert_linked, load_contents, load_manifest, verilog_name
+from firstspike_rtl.top.verilog_names import BOARD_TOP, LINKED
 
 SCRIPT = "build.tcl"
-BOARD = "arty_a7_100t"
+BOARD = BOARD_TOP
 BOARD_PART = "xc7a100tcsg324-1"
 BOARD_MEGAHERTZ = 100.0
 
@@ -58,9 +59,9 @@ def write(rtl: Path, folder: Path, *, part: str = BOARD_PART, megahertz: float =
     RuntimeError
         if the Verilog does not hold the memories of its manifest: a bug.
     """
-    if not re.fullmatch(r"\w[\w-]*", part):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", part):
         raise FirstspikeError(f"part is {part!r}", f"give Vivado's name of a device, such as {BOARD_PART}")
-    if not 0 < megahertz <= 1000:
+    if not 1 <= megahertz <= 1000:
         raise FirstspikeError(f"a clock of {megahertz} MHz", "give 1 to 1000")
     manifest, hardware = load_manifest(rtl)
     core = manifest["name"]
@@ -71,7 +72,7 @@ def write(rtl: Path, folder: Path, *, part: str = BOARD_PART, megahertz: float =
         contents = load_contents(rtl, manifest, hardware)
         clock_hz = round(BOARD_MEGAHERTZ * 1_000_000)
         linked = convert_linked(hardware, contents, clock_hz=clock_hz, baud=DEFAULT_BAUD, name=core)
-        verilog |= {f"linked_{core}": linked, BOARD: BOARD_VERILOG.format(linked=f"linked_{core}")}
+        verilog |= {f"{LINKED}{core}": linked, BOARD: BOARD_VERILOG.format(linked=f"{LINKED}{core}")}
     with new_folder(folder) as draft:
         sources = draft / "src"
         sources.mkdir()
@@ -124,7 +125,7 @@ def _settings(manifest: Mapping[str, Any], part: str, for_board: bool) -> str:
         "address_range": max(SMALLEST_RANGE, 1 << ADDRESS_BITS),
         "description": f"TTFS spiking network {manifest['network']['shape']}, {manifest['network']['digest'][:16]}",
         "board": BOARD if for_board else "",
-        "board_sources": [f"src/{name}.v" for name in (BOARD, f"linked_{manifest['name']}")] if for_board else [],
+        "board_sources": [f"src/{name}.v" for name in (BOARD, f"{LINKED}{manifest['name']}")] if for_board else [],
     }
     for name in (settings["clock"], settings["reset"]):
         if name not in ports:

@@ -53,14 +53,15 @@ class Registers(Component):
 
     ::
 
-        clock     0    1    2    3    4
-        awvalid   A    B    B                 wvalid likewise, in the same clocks or in others
-        awready   1    0    1    0    1
-        write          A         B            executed, if no answer waits
-        bvalid              A         B
+        clock     0    1    2    3    4    5    6
+        awvalid   A    B    B    B                   wvalid likewise, in the same clocks or in others
+        awready   1    0    0    1    0    0    1
+        write               A              B         executed, if no answer waits
+        bvalid                   A              B
 
-    Latency: 3 clocks from the address of a read to its answer, 2 from address and data of a write.
-    Throughput: a read every 3 clocks, and a write every 2.
+    Latency: :attr:`LATENCY` clocks from the address of a read to its answer, :attr:`WRITE_LATENCY` from address and
+    data of a write.
+    Throughput: a read every :attr:`INTERVAL` clocks, and a write every :attr:`WRITE_INTERVAL`.
 
     Members
     -------

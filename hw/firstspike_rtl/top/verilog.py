@@ -42,11 +42,11 @@ from firstspike_rtl.top.interfaces import attributes
 from firstspike_rtl.top.linked import LinkedTop
 from firstspike_rtl.top.pins import NAME, Top, ports
 from firstspike_rtl.top.verilog_comments import of_memory, of_modules
-from firstspike_rtl.top.verilog_names import KEYWORDS, is_plain, rename
+from firstspike_rtl.top.verilog_names import LINKED, check_core_name, rename
 from firstspike_rtl.top.verilog_syntax import Line, parse
 from firstspike_rtl.top.verilog_tidy import tidy
 
-MANIFEST_FORMAT = 3
+MANIFEST_FORMAT = 4
 
 #: Rules of ``verilator -Wall`` that the Verilog back end breaks by its style, each with the reason.
 LINT_EXCEPTIONS = {
@@ -72,7 +72,8 @@ def convert(hardware: Hardware, contents: images.Contents, name: str = NAME) -> 
     contents
         Initial rows of every memory, by name.
     name
-        Of the top module; the names of the others begin with it and ``_``.
+        Of the top module (:func:`firstspike_rtl.top.verilog_names.check_core_name`); the names of the others begin with
+        it and ``_``.
 
     Raises
     ------
@@ -97,25 +98,12 @@ def convert_linked(hardware: Hardware, contents: images.Contents, *, clock_hz: i
         as :func:`convert`.
     """
     top = LinkedTop(hardware, contents, clock_hz=clock_hz, baud=baud)
-    return _convert(top, f"linked_{name}", name, hardware, contents)
+    return _convert(top, f"{LINKED}{name}", name, hardware, contents)
 
 
 def image_name(name: str, memory: Memory) -> str:
     """The file that a memory of the core of this name is read from at power-up: ``<name>_<memory>.mem``."""
     return f"{name}_{memory.name}.mem"
-
-
-def check_name(name: str) -> None:
-    """Refuse what cannot be the name of a module in any tool.
-
-    Raises
-    ------
-    FirstspikeError
-        naming what is wrong.
-    """
-    if not is_plain(name):
-        kind = "a word of Verilog or VHDL" if name.lower() in KEYWORDS else "no name of a module"
-        raise FirstspikeError(f"{name!r} is {kind}", "use letters, digits and _, and begin with a letter")
 
 
 @contextlib.contextmanager
@@ -139,7 +127,7 @@ def converter() -> Iterator[None]:
 
 
 def _convert(top: Component, name: str, core: str, hardware: Hardware, contents: images.Contents) -> str:
-    check_name(name)
+    check_core_name(core, ports(hardware))
     pins = {path: member for (path,), member, _ in top.signature.flatten(top)}
     with converter():
         ways = {In: PortDirection.Input, Out: PortDirection.Output}
@@ -193,7 +181,7 @@ def generate(network: Network, hardware: Hardware, folder: Path, name: str = NAM
     FirstspikeError
         if the name is none, the network does not fit the hardware, or the folder cannot be written.
     """
-    check_name(name)
+    check_core_name(name, ports(hardware))
     contents = images.contents(network, hardware)
     text = convert(hardware, contents, name)
     with new_folder(folder) as draft:
@@ -207,7 +195,7 @@ def generate(network: Network, hardware: Hardware, folder: Path, name: str = NAM
             for path in sorted(draft.iterdir())
             if path.suffix in (".v", ".mem")
         }
-        (draft / f"{name}.json").write_text(json.dumps(manifest, indent=1) + "\n")
+        write_manifest(draft, manifest)
     return folder
 
 
@@ -264,12 +252,24 @@ def describe(network: Network, hardware: Hardware, name: str) -> dict[str, Any]:
     }
 
 
+def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Write ``<name>.json``, with the hash of its own content, which :func:`load_manifest` checks."""
+    text = json.dumps({**manifest, "content": content_hash(manifest)}, indent=1)
+    (folder / f"{manifest['name']}.json").write_text(text + "\n")
+
+
+def content_hash(manifest: Mapping[str, Any]) -> str:
+    """SHA-256 of all but ``content``, as JSON with sorted keys and without white space."""
+    rest = {key: value for key, value in manifest.items() if key != "content"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
 def _fields(layout: data.StructLayout) -> dict[str, dict[str, int]]:
     return {name: {"offset": field.offset, "width": field.width} for name, field in layout}
 
 
 def load_manifest(folder: Path) -> tuple[dict[str, Any], Hardware]:
-    """Manifest and hardware of a generated folder; every file in it is checked against its hash.
+    """Manifest and hardware of a generated folder; the manifest and every file in it are checked against their hashes.
 
     Raises
     ------
@@ -284,6 +284,8 @@ def load_manifest(folder: Path) -> tuple[dict[str, Any], Hardware]:
         manifest: Mapping[str, Any] = json.loads(found[0].read_text())
         if manifest["format"] != MANIFEST_FORMAT:
             raise FirstspikeError(f"{folder} has manifest format {manifest['format']!r}, not {MANIFEST_FORMAT}", again)
+        if manifest.get("content") != content_hash(manifest):
+            raise FirstspikeError(f"{found[0]} was changed since it was generated (hash differs)", again)
         if found[0].stem != manifest["name"] or verilog_name(manifest) not in manifest["files"]:
             raise FirstspikeError(f"{found[0]} describes {manifest['name']!r}", again)
         for name, digest in manifest["files"].items():
@@ -291,7 +293,7 @@ def load_manifest(folder: Path) -> tuple[dict[str, Any], Hardware]:
                 raise FirstspikeError(f"{folder / name} was changed since it was generated (hash differs)", again)
         hardware = Hardware.from_json(manifest["hardware"])
         if manifest["fingerprint"] != hardware.fingerprint:
-            raise FirstspikeError(f"{folder / f'{NAME}.json'} was changed: hardware and fingerprint differ", again)
+            raise FirstspikeError(f"{found[0]} is of another version: hardware and fingerprint differ", again)
         return dict(manifest), hardware
     except (OSError, KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise FirstspikeError(f"{folder} is not a generated folder: {error}", again) from error

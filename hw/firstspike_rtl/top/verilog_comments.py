@@ -34,7 +34,7 @@ def of_class(component: object) -> list[str]:
     kind = type(component)
     text = inspect.cleandoc(kind.__doc__ or "")
     text = re.split(r"\n+(?=[A-Z]\w+\n-{3,}$)", text, maxsplit=1, flags=re.MULTILINE)[0]
-    paragraphs = [_plain(paragraph, kind) for paragraph in text.split("\n\n")]
+    paragraphs = [_plain(paragraph, kind) for paragraph in text.split("\n\n") if paragraph != "::"]
     if kind.__module__.startswith(OWN):
         paragraphs[0] = f"{kind.__name__}: {paragraphs[0]}"
     else:
@@ -61,7 +61,9 @@ def _plain(text: str, kind: type) -> str:
 
 
 def _wrapped(paragraph: str) -> list[str]:
-    """A paragraph in lines; a table keeps its own."""
+    """A paragraph in lines; a table and a diagram keep their own."""
+    if paragraph.startswith("    "):
+        return textwrap.dedent(paragraph).splitlines()
     if paragraph.startswith("==="):
         return [line for line in paragraph.splitlines() if not line.startswith("===")]
     return textwrap.wrap(" ".join(paragraph.split()), WIDTH - 3)

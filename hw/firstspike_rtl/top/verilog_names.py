@@ -9,11 +9,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+from firstspike.errors import FirstspikeError
 from firstspike_rtl.top.verilog_syntax import Module, Name, Statement, strip
 from firstspike_rtl.top.verilog_tidy import anonymous, second
 
 #: Of a name that is made up.
 LONGEST = 40
+#: Of a core: the names of its files and modules, and of folders of tools, begin with it.
+LONGEST_CORE = 60
+#: Of a core with its host link: what its module begins with.
+LINKED = "linked_"
+#: The top of the board in a folder for Vivado, beside which the core lies.
+BOARD_TOP = "arty_a7_100t"
+#: What the modules of a core ``A`` go on with: ``A_core``, ``A_core_skid0``, ..., with its host link and without.
+INSIDE = frozenset({"core", "registers", "link", "receiver", "transmitter"})
 
 #: Reserved words of Verilog 2005, SystemVerilog 2017 and VHDL 2008.
 KEYWORDS = frozenset(
@@ -54,6 +63,49 @@ _BINARY = {
 def is_plain(name: str) -> bool:
     """Whether a name needs no escape in any tool."""
     return re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is not None and name.lower() not in KEYWORDS
+
+
+def check_core_name(name: str, ports: Iterable[str]) -> None:
+    """Refuse what cannot be the name of a core in every tool, or could be that of something beside it or in it.
+
+    Letters of both cases count as one. Cores of two names that pass have no module in common: each module is called
+    after its core, and goes on with one of :data:`INSIDE`, which no name has behind a ``_``.
+
+    Parameters
+    ----------
+    name
+        Of the top module; files and all other modules begin with it.
+    ports
+        Of the core.
+
+    Raises
+    ------
+    FirstspikeError
+        naming what is wrong.
+    """
+    lower = name.lower()
+    inside = INSIDE.intersection(lower.split("_")[1:])
+    wrong, hint = "", "give another name"
+    if lower in KEYWORDS:
+        wrong = "a word of Verilog or VHDL"
+    elif not re.fullmatch(r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*", name):
+        wrong, hint = "no name of a module", "use letters, digits and single _ between them, and begin with a letter"
+    elif len(name) > LONGEST_CORE:
+        wrong, hint = f"a name of {len(name)} characters", f"use {LONGEST_CORE} or fewer"
+    elif lower in ports:
+        wrong = "the name of a port of the core"
+    elif lower == BOARD_TOP:
+        wrong = "the name of a board's top module"
+    elif name == "TOP":
+        wrong = "a word of Verilator"
+    elif lower.startswith(LINKED):
+        wrong, hint = "like the name of a core with its host link", f"do not begin with {LINKED}"
+    elif inside:
+        part = min(inside)
+        wrong, hint = f"like the name of a module in a core: _{part}", f"use another word in place of {part}"
+    if wrong:
+        shown = name if len(name) <= LONGEST_CORE else f"{name[:LONGEST_CORE]}..."
+        raise FirstspikeError(f"{shown!r} is {wrong}", hint)
 
 
 def without_escapes(text: str) -> str:

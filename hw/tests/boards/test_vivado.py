@@ -463,7 +463,13 @@ def test_the_core_is_the_generated_one(rtl: Path, folder: Path) -> None:
         ({"part": ""}, "part is ''"),
         ({"part": "xc7a; exec rm"}, "part is 'xc7a; exec rm'"),
         ({"part": "-force"}, "part is '-force'"),
+        ({"part": "é"}, "part is 'é'"),
+        ({"part": "xc7a１00t"}, "part is 'xc7a１00t'"),
         ({"megahertz": 0}, "a clock of 0 MHz"),
+        ({"megahertz": 1e-300}, "a clock of 1e-300 MHz"),
+        ({"megahertz": 0.999}, "a clock of 0.999 MHz"),
+        ({"megahertz": 1000.001}, "a clock of 1000.001 MHz"),
+        ({"megahertz": float("inf")}, "a clock of inf MHz"),
         ({"megahertz": float("nan")}, "a clock of nan MHz"),
     ],
 )

@@ -94,7 +94,7 @@ class Case:
         dut = Scanner(self.core, 0, self.contents(), passes=self.passes)
         dut.o = loose(dut.valid, Signal(), slice=dut.slice, last=dut.last)
         rows = Rows(dut, shape, [bank for *_, bank in self.tests], self.bias)
-        room = Room(dut, Stalls(seed, stall))
+        room = Room(dut, Stalls(seed, stall, longest=3 * Scanner.LATENCY))
         expected = self.expected()
         seen = exchange(
             dut, {"test": [{"final": final, "fault": fault} for final, fault, _ in self.tests]},
@@ -132,17 +132,20 @@ class Case:
         clocks, period = slice_clocks(self.shape)
         cleared = clear_clocks(self.shape)
         expected: list[int] = []
+        active: list[int] = []
         ready = self.shape.membrane_rows  # both banks are clear
         for accepted, clears, releases, steps in zip(
             rows.accepted, rows.clears[1:], rows.releases[1:], self.steps(), strict=True
         ):
             assert accepted == ready
             expected += [accepted + n * period + clock for n in range(len(steps)) for clock in clocks]
+            active += range(accepted + 1, accepted + len(steps) * period + 2)  # to the data of the last address
             last = accepted + (len(steps) - 1) * period
             assert not clears or [(clock - last, row) for clock, _, row in clears] == cleared
             assert releases[0][0] == last + cleared[-1][0]
             ready = expected[-1] + 1
         assert offered == expected
+        assert rows.active == active
 
 
 def random_case(rng: random.Random, core: Hardware, *, passes: bool, images: int) -> Case:
@@ -216,3 +219,40 @@ def test_a_test_waits_for_the_reader(waves) -> None:
         processes=[rows.watch, reader], waves=waves,
     )  # fmt: skip
     assert rows.accepted == [begun]
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("pool", [1, 2])
+def test_no_address_is_taken_without_room(pool, waves) -> None:
+    """The slices under way come when they would have come; the others as much later as there was no room."""
+    shape = parts.convolution(input_shape=(1, 9, 9), channels=3, lanes=2, fire_lanes=2, pool=pool)
+    core = parts.followed(shape, by_map=True)
+    case = random_case(random.Random(0), core, passes=False, images=1)
+    clocks, _ = slice_clocks(shape)
+    accepted, away = shape.membrane_rows, 50
+    for begun in range(accepted + 20, accepted + 20 + pool**2):
+        dut = Scanner(core, 0, case.contents(), passes=False)
+        dut.o = loose(dut.valid, Signal(), slice=dut.slice)
+        rows = Rows(dut, shape, [bank for *_, bank in case.tests], case.bias)
+
+        async def room(ctx, dut=dut, begun=begun) -> None:
+            ctx.set(dut.room, 1)
+            clock = 0
+            async for _ in ctx.tick():
+                clock += 1
+                ctx.set(dut.room, not begun <= clock < begun + away)
+
+        seen = exchange(
+            dut, {"test": [{"final": 1}]}, {"o": len(case.expected())}, levels={"idle": 1},
+            processes=[rows.watch, room], waves=waves,
+        )  # fmt: skip
+        assert rows.accepted == [accepted]
+        last_addresses = [accepted + clock - Scanner.LATENCY for clock in clocks]
+        assert last_addresses[0] < begun < last_addresses[-1]
+        assert seen["o"].offered == [
+            address + Scanner.LATENCY + away * (address >= begun) for address in last_addresses
+        ]
+        assert [
+            list(x.slice.values)[: len(values)]
+            for x, (values, *_) in zip(seen["o"].items, case.expected(), strict=True)
+        ] == [values for values, *_ in case.expected()]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import random
+import re
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -220,6 +222,36 @@ def test_answers_take_latency_clocks(waves) -> None:
     ]
 
 
+@pytest.mark.smoke
+def test_writes_are_those_of_the_diagram(waves) -> None:
+    """The one in the docstring, which every generated core has as a comment: A and B are values of control."""
+    found = re.finditer(r"^ +(clock|awvalid|awready|write|bvalid) .*$", inspect.getdoc(Registers) or "", re.M)
+    lines = {line[1]: line[0] for line in found}
+    clocks = [digit.start() for digit in re.finditer(r"\d", lines.pop("clock"))]
+    drawn = {name: [line[clock : clock + 1].strip() for clock in clocks] for name, line in lines.items()}
+    values = {"": 0, "A": registers.ENABLE, "B": registers.ENABLE | registers.SEND_MEMBRANES}
+    seen: dict[str, list[str]] = {name: [] for name in drawn}
+
+    async def bench(ctx, dut, master, table) -> None:
+        bus, answers, control = dut.bus, iter("AB"), 0
+        ctx.set(bus.awaddr, table["control"].address())
+        ctx.set(bus.wstrb, 15)
+        ctx.set(bus.bready, 1)
+        for letter in drawn["awvalid"]:
+            ctx.set(bus.awvalid, bool(letter))
+            ctx.set(bus.wvalid, bool(letter))
+            ctx.set(bus.wdata, values[letter])
+            seen["awvalid"].append(letter)
+            seen["awready"].append(str(ctx.get(bus.awready)))
+            seen["bvalid"].append(next(answers) if ctx.get(bus.bvalid) else "")
+            await ctx.tick()
+            before, control = control, ctx.get(dut.enable) | ctx.get(dut.send_membranes) << 1
+            seen["write"].append(next(x for x in values if values[x] == control) if control != before else "")
+
+    run(some_core(), bench, waves=waves)
+    assert seen == drawn
+
+
 WRITE_STALLS = {
     "full_rate": {},
     "address_late": {"aw": 0.7},
@@ -378,6 +410,23 @@ def test_clocks_are_one_number_of_two_words(seed, waves) -> None:
 
 
 @pytest.mark.smoke
+def test_clocks_stand_still_while_disabled(waves) -> None:
+    """Both words, also where the next clock would carry from one to the other; then they go on from there."""
+    start = (5 << 32) + (1 << 32) - 1
+
+    async def bench(ctx, dut, master, table) -> None:
+        low, high = (table["clocks"].address(n) for n in range(2))
+        ctx.set(dut.clocks, start)
+        await ctx.tick().repeat(20)
+        assert [await master.read(ctx, address) for address in (low, high)] == [(0xFFFFFFFF, OKAY), (5, OKAY)]
+        assert await master.write(ctx, table["control"].address(), registers.ENABLE) == OKAY
+        await ctx.tick().repeat(20)
+        assert start + 20 < ctx.get(dut.clocks) < start + 30
+
+    run(some_core(), bench, waves=waves)
+
+
+@pytest.mark.smoke
 def test_without_counters(seed, waves) -> None:
     """Their addresses are answered with an error, there are no such members, and status still tells."""
     core = some_core(counters=False)
@@ -471,6 +520,37 @@ def test_a_word_too_many_is_refused(waves) -> None:
 
     loads = run(core, bench, waves=waves)
     assert len(loads) == sum(memory.depth for memory in core.memories)
+
+
+@pytest.mark.smoke
+def test_a_load_begins_at_the_first_word_of_the_first_row(waves) -> None:
+    """Also after one that was cut short, within a row or behind some: of the same memory and of another."""
+    core = parts.hardware(parts.layer(inputs=7, outputs=19, lanes=19), parts.layer(inputs=19, outputs=17, lanes=17))
+    wide = [memory for memory in core.memories if memory.words > 2 and memory.depth > 1]
+    assert len(wide) > 1
+    rng = random.Random(0)
+    expected: list[tuple[int, int, int]] = []
+
+    async def bench(ctx, dut, master, table) -> None:
+        async def load(memory, count: int) -> None:
+            assert await master.write(ctx, table["load_memory"].address(), memory.index) == OKAY
+            words_in = [rng.getrandbits(32) for _ in range(count)]
+            for word in words_in:
+                assert await master.write(ctx, table["load_data"].address(), word) == OKAY
+            rows = [words_in[n : n + memory.words] for n in range(0, count - memory.words + 1, memory.words)]
+            for row, parts_of_row in enumerate(rows):
+                value = sum(word << 32 * n for n, word in enumerate(parts_of_row))
+                expected.append((memory.index, row, value & (1 << memory.row_bits) - 1))
+
+        for memory in wide:
+            for cut in (1, memory.words - 1, memory.words + 1):
+                for other in wide:
+                    await load(other, cut)
+                    await load(memory, memory.depth * memory.words)
+
+    masks = [(1 << memory.row_bits) - 1 for memory in core.memories]
+    written = [(index, row, data & masks[index]) for index, row, data in run(core, bench, waves=waves)]
+    assert written == expected
 
 
 # -- the memories -----------------------------------------------------------------------------------------------------

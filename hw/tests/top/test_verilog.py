@@ -21,7 +21,7 @@ from firstspike.errors import FirstspikeError
 from firstspike_rtl.core.layouts import EVENT_WORD, RESULT_WORD
 from firstspike_rtl.core.tables import copies
 from firstspike_rtl.top import verilog
-from firstspike_rtl.top.verilog import LINT_EXCEPTIONS, generate, load_contents, load_manifest
+from firstspike_rtl.top.verilog import LINT_EXCEPTIONS, generate, load_contents, load_manifest, write_manifest
 from firstspike_verify.models.toolchain import environment
 
 SCHEMA = Path(__file__).parents[3] / "docs" / "manifest.schema.json"
@@ -300,17 +300,19 @@ def test_a_changed_or_missing_file_is_refused(name, copy) -> None:
         load_manifest(copy)
 
 
+CHANGED = r"top\.json was changed since it was generated \(hash differs\)"
+
+
 @pytest.mark.smoke
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 2}, "has manifest format 2, not 3"),
-        ({"format": "3"}, "has manifest format '3', not 3"),
-        ({"fingerprint": "0" * 64}, "was changed: hardware and fingerprint differ"),
-        ({"fingerprint": None}, "was changed: hardware and fingerprint differ"),
-        ({"hardware": {}}, "not a description of hardware"),
-        ({"hardware": None}, "not a description of hardware"),
-        ({"files": None}, "is not a generated folder"),
+        ({"format": 3}, "has manifest format 3, not 4"),
+        ({"format": "4"}, "has manifest format '4', not 4"),
+        ({"fingerprint": "0" * 64}, CHANGED),
+        ({"hardware": None}, CHANGED),
+        ({"files": None}, CHANGED),
+        ({"content": None}, CHANGED),
         (None, "is not a generated folder"),
         ([], "is not a generated folder"),
     ],
@@ -318,6 +320,73 @@ def test_a_changed_or_missing_file_is_refused(name, copy) -> None:
 def test_another_manifest_is_refused(change, message, copy) -> None:
     manifest = manifest_of(copy) | change if isinstance(change, dict) else change
     (copy / "top.json").write_text(json.dumps(manifest))
+    with pytest.raises(FirstspikeError, match=message):
+        load_manifest(copy)
+
+
+def other(value):
+    """Another value of the same kind."""
+    if isinstance(value, dict):
+        return dict(list(value.items())[1:])
+    return value[1:] if isinstance(value, (list, str)) else not value if isinstance(value, bool) else value + 1
+
+
+def places(value, path=()) -> list[tuple]:
+    """Every value of a manifest, whole objects among them, by the keys on the way to it."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [found for key, part in inner for found in [(*path, key), *places(part, (*path, key))]]
+
+
+@pytest.mark.smoke
+def test_every_change_of_a_manifest_is_found(copy) -> None:
+    """One line says so, whatever was changed: pins, registers, memories, steps, the hashes themselves."""
+    manifest = manifest_of(copy)
+    every = [path for path in places(manifest) if path != ("format",)]
+    assert len(every) > 300
+    for path in every:
+        changed = json.loads(json.dumps(manifest))
+        *way, last = path
+        place = changed
+        for key in way:
+            place = place[key]
+        place[last] = other(place[last])
+        (copy / "top.json").write_text(json.dumps(changed))
+        with pytest.raises(FirstspikeError, match=CHANGED) as caught:
+            load_manifest(copy)
+        assert caught.value.hint == "generate the hardware again"
+
+
+@pytest.mark.smoke
+def test_what_is_missing_in_a_manifest_or_too_much_is_found(copy) -> None:
+    manifest = manifest_of(copy)
+    changes = [{k: v for k, v in manifest.items() if k != key} for key in manifest if key != "format"]
+    for changed in [*changes, manifest | {"more": 1}]:
+        (copy / "top.json").write_text(json.dumps(changed))
+        with pytest.raises(FirstspikeError, match=CHANGED):
+            load_manifest(copy)
+
+
+@pytest.mark.smoke
+def test_white_space_and_order_of_a_manifest_do_not_matter(copy) -> None:
+    expected = load_manifest(copy)
+    (copy / "top.json").write_text(json.dumps(manifest_of(copy), sort_keys=True))
+    assert load_manifest(copy) == expected
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"fingerprint": "0" * 64}, r"top\.json is of another version: hardware and fingerprint differ"),
+        ({"hardware": {}}, "not a description of hardware"),
+        ({"hardware": None}, "not a description of hardware"),
+        ({"files": None}, "is not a generated folder"),
+        ({"name": "other"}, r"is not a generated folder: it has 2 manifests"),
+    ],
+)
+def test_a_manifest_of_other_hardware_is_refused(change, message, copy) -> None:
+    """One that another version wrote, with its hash."""
+    write_manifest(copy, manifest_of(copy) | change)
     with pytest.raises(FirstspikeError, match=message):
         load_manifest(copy)
 

@@ -12,10 +12,22 @@ from generated import CORES
 import firstspike_rtl
 from firstspike.contract import images
 from firstspike.contract.hardware import Hardware
+from firstspike.errors import FirstspikeError
+from firstspike_rtl.boards import vivado
 from firstspike_rtl.core.integrator import Integrator
 from firstspike_rtl.top import verilog
+from firstspike_rtl.top.bus import Registers
+from firstspike_rtl.top.pins import ports
 from firstspike_rtl.top.verilog_comments import of_class
-from firstspike_rtl.top.verilog_names import KEYWORDS, LONGEST, is_plain, rename, without_escapes
+from firstspike_rtl.top.verilog_names import (
+    INSIDE,
+    KEYWORDS,
+    LONGEST,
+    check_core_name,
+    is_plain,
+    rename,
+    without_escapes,
+)
 from firstspike_rtl.top.verilog_syntax import Module, Name, parse, tokens
 from firstspike_rtl.top.verilog_tidy import tidy
 
@@ -93,6 +105,10 @@ def test_every_module_says_what_it_is(text: str) -> None:
         f"Latency: 3 clocks from an address to its membranes, {Integrator.LATENCY_TEST} from a watermark" in integrator
     )
     assert "\n// stage holds\n// 0     addresses of weights" in integrator
+    registers = next(comment for comment, name in before if name.endswith("_registers"))
+    assert "::" not in registers
+    assert "\n//\n// clock     0    1    2    3    4    5    6\n// awvalid   A    B    B    B " in registers
+    assert f"{Registers.WRITE_LATENCY} from address and data of a write" in " ".join(registers.split("\n// "))
 
 
 @pytest.mark.smoke
@@ -112,6 +128,67 @@ def test_docstrings_of_others() -> None:
 )
 def test_names_that_are_not_plain(name: str) -> None:
     assert not is_plain(name)
+
+
+# -- the name of a core ----------------------------------------------------------------------------------------------
+
+PORTS = ports(Hardware.for_network(CORES["usual"][0]))
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        *((name, "no name of a module") for name in ("", "_", "_x", "x_", "a__b", "2x", "a b", "a.b", "a$1", "a-b")),
+        *((name, "no name of a module") for name in ("é", "\u212aernel", "x\n", "x１")),
+        *((name, "a word of Verilog or VHDL") for name in ("release", "Signal", "to", "always_ff")),
+        ("x" * 61, "a name of 61 characters"),
+        *(
+            (name, "the name of a port of the core")
+            for name in ("aclk", "ACLK", "s_axis_tdata", "m_axis_monitor_tkeep")
+        ),
+        *((name, "the name of a board's top module") for name in (vivado.BOARD, vivado.BOARD.upper())),
+        ("TOP", "a word of Verilator"),
+        *((name, "like the name of a core with its host link") for name in ("linked_x", "Linked_top")),
+        *((name, "like the name of a module in a core") for name in ("left_core", "left_core_skid0", "a_Registers")),
+    ],
+)
+def test_names_that_no_core_can_have(name: str, wrong: str, tmp_path: Path) -> None:
+    net = CORES["usual"][0]
+    with pytest.raises(FirstspikeError, match=re.escape(f"{name!r} is {wrong}") if len(name) < 61 else wrong) as caught:
+        verilog.generate(net, Hardware.for_network(net), tmp_path / "rtl", name)
+    assert len(caught.value.one_line().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("name", ["top", "left", "Left2", "mnist_64_5", "core", "registers", "hardcore", "x" * 60])
+def test_names_of_cores(name: str) -> None:
+    check_core_name(name, PORTS)
+
+
+@pytest.mark.smoke
+def test_a_port_that_the_core_has_not() -> None:
+    check_core_name("m_axis_monitor_tkeep", ports(Hardware.for_network(CORES["usual"][0], monitor=False)))
+
+
+@pytest.mark.smoke
+def test_modules_go_on_with_what_no_name_has(text: str) -> None:
+    """So cores of two names have no module in common, by themselves or with their host links."""
+    top, *others = modules(text)
+    assert top in ("top", "linked_top")
+    words = {re.fullmatch(rf"{top}_([a-z]+)(_\w+)?", module)[1] for module in others}  # type: ignore[index]
+    assert words <= INSIDE
+    assert {"core", "registers"} <= words
+    assert top == "top" or words == INSIDE
+
+
+@pytest.mark.smoke
+def test_images_of_two_cores_are_different_files() -> None:
+    """No memory's name ends as another's: a core's name between the two would make one file of both."""
+    for net, options in CORES.values():
+        names = [memory.name for memory in Hardware.for_network(net, **options).memories]
+        assert not any(name.endswith(f"_{other}") for name in names for other in names)
 
 
 @pytest.mark.smoke

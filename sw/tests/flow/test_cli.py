@@ -194,10 +194,19 @@ def test_a_core_of_another_name(ran: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("name", ["release", "Signal", "2nd", "two words", "a.b", "net-1", ""])
-def test_names_that_no_module_can_have(name: str, ran: Path) -> None:
-    kind = "a word of Verilog or VHDL" if name in ("release", "Signal") else "no name of a module"
-    refused(firstspike("generate", "tiny.toml", "--name", name, cwd=ran), f"{name!r} is {kind}", "use letters, digits")
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("release", "'release' is a word of Verilog or VHDL; give another name"),
+        ("net-1", "'net-1' is no name of a module; use letters, digits and single _ between them"),
+        ("aclk", "'aclk' is the name of a port of the core; give another name"),
+        ("arty_a7_100t", "'arty_a7_100t' is the name of a board's top module; give another name"),
+        ("left_core", "'left_core' is like the name of a module in a core: _core; use another word in place of core"),
+        ("n" * 300, "a name of 300 characters; use 60 or fewer"),
+    ],
+)
+def test_names_that_no_core_can_have(name: str, words: str, ran: Path) -> None:
+    refused(firstspike("generate", "tiny.toml", "--name", name, cwd=ran), words)
     assert (ran / "build/tiny/rtl/top.v").exists()
 
 
@@ -356,7 +365,9 @@ def test_a_difference_fails_the_run(
     import hashlib
 
     manifest["files"]["top_layer0_weight.mem"] = hashlib.sha256(weights.read_bytes()).hexdigest()
-    (workspace.rtl / "top.json").write_text(json.dumps(manifest))
+    from firstspike_rtl.top.verilog import write_manifest
+
+    write_manifest(workspace.rtl, manifest)
     monkeypatch.setattr(sys, "argv", ["firstspike", "simulate", "tiny.toml", "--images", "40", "--seed", "3"])
     with pytest.raises(SystemExit) as stop:
         cli.main()

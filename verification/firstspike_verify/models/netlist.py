@@ -22,7 +22,7 @@ from firstspike.artefact import new_folder
 from firstspike.errors import FirstspikeError
 from firstspike_rtl.boards.bitstream import synthesise
 from firstspike_rtl.top.pins import NAME
-from firstspike_rtl.top.verilog import load_manifest, verilog_name
+from firstspike_rtl.top.verilog import load_manifest, verilog_name, write_manifest
 
 OWN_MODELS = Path(__file__).with_name("ecp5_cells.v")
 #: Files of yosys with models of cells.
@@ -196,5 +196,5 @@ def write(netlist: Netlist, rtl: Path, folder: Path) -> Path:
     manifest["files"] = {verilog_name(manifest): hashlib.sha256(text.encode()).hexdigest()}
     with new_folder(folder) as draft:
         (draft / verilog_name(manifest)).write_text(text)
-        (draft / f"{manifest['name']}.json").write_text(json.dumps(manifest, indent=1) + "\n")
+        write_manifest(draft, manifest)
     return folder

@@ -21,7 +21,7 @@ from firstspike_rtl.top.verilog import generate, load_manifest
 from firstspike_verify.benches.cocotb_pair import PAIR
 from firstspike_verify.benches.cocotb_runner import REPEAT, SEED, STANDARDS, compile_bench, icarus, run_bench
 
-CORES = {"left_core": designs.window, "right_core": designs.early}
+CORES = {"left": designs.window, "right": designs.early}
 
 
 @dataclass(frozen=True)
