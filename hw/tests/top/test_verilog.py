@@ -307,12 +307,16 @@ def test_a_changed_or_missing_file_is_refused(name, copy) -> None:
         ({"format": 2}, "has manifest format 2, not 3"),
         ({"format": "3"}, "has manifest format '3', not 3"),
         ({"fingerprint": "0" * 64}, "was changed: hardware and fingerprint differ"),
-        ({"fingerprint": None}, "was changed: hardware and fingerprint differ"),
+        ({"fingerprint": None}, r"top\.json is damaged: fingerprint is null"),
         ({"hardware": {}}, "not a description of hardware"),
-        ({"hardware": None}, "not a description of hardware"),
-        ({"files": None}, "is not a generated folder"),
-        (None, "is not a generated folder"),
-        ([], "is not a generated folder"),
+        ({"hardware": None}, "hardware is no object"),
+        ({"files": None}, "files is no object"),
+        ({"files": {"top.v": 3}}, r"files\.top\.v is 3"),
+        ({"files": {}}, r"top\.json describes 'top'"),
+        ({"network": {}}, "network has no 'digest'"),
+        ({"memories": [{"name": "digest"}]}, r"memories\[0\] has no 'image'"),
+        (None, "its content is no object"),
+        ([], "its content is no object"),
     ],
 )
 def test_another_manifest_is_refused(change, message, copy) -> None:
@@ -328,8 +332,19 @@ def test_a_manifest_that_is_none_is_refused(content, copy) -> None:
     (copy / "top.json").unlink()
     if content is not None:
         (copy / "top.json").write_bytes(content)
-    with pytest.raises(FirstspikeError, match="is not a generated folder"):
+    with pytest.raises(FirstspikeError, match="is not a generated folder" if content is None else "is damaged: "):
         load_manifest(copy)
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("key", ["format", "name", "network", "hardware", "fingerprint", "ports", "memories", "files"])
+def test_a_manifest_without_a_key_is_refused(key, copy) -> None:
+    manifest = manifest_of(copy)
+    del manifest[key]
+    (copy / "top.json").write_text(json.dumps(manifest))
+    with pytest.raises(FirstspikeError, match=rf"top\.json is damaged: its content has no '{key}'") as caught:
+        load_manifest(copy)
+    assert caught.value.hint == "generate the hardware again"
 
 
 @pytest.mark.smoke
