@@ -6,17 +6,23 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 from firstspike import signals
 from firstspike.errors import FirstspikeError
 
-# In every folder that new_folder made: only such a folder may be replaced as a whole.
+#: In every folder that new_folder made: only such a folder may be replaced as a whole.
 MARKER = ".firstspike"
+#: First line of a marker, before the names of all that was written. Those of older versions name nothing.
+LISTED = "Made by firstspike, which replaces this folder as long as it holds nothing else than:"
+#: A draft that a killed process has left, or what it was to replace.
+DRAFT = re.compile(r"\..+-[0-9a-f]{8}(-former)?")
 
 
 #: What a write fails with when there is no room, by the disk or by a limit.
@@ -42,18 +48,19 @@ def new_folder(path: Path) -> Iterator[Path]:
     Raises
     ------
     FirstspikeError
-        if the folder cannot be written, or holds files that are not of this program.
+        if the folder cannot be written, or holds files that this program did not write.
 
     """
     path = Path(os.path.abspath(path))  # "." has no name to put a draft beside  # noqa: PTH100
-    _check_replaceable(path)
+    check_replaceable(path)
     draft = _draft(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         draft.mkdir()
-        (draft / MARKER).write_text("Made by firstspike, which replaces this folder as a whole.\n")
         yield draft
+        (draft / MARKER).write_text("\n".join([LISTED, *_names(draft)]) + "\n")
         with signals.deferred():
+            check_replaceable(path)  # the block may have taken minutes
             _move(draft, path)
     except OSError as error:
         raise _unwritable(path, error) from error
@@ -62,14 +69,63 @@ def new_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(draft, ignore_errors=True)
 
 
-def _check_replaceable(path: Path) -> None:
+def check_replaceable(path: Path) -> None:
+    """Refuse a folder that :func:`new_folder` would not replace: before work that takes long.
+
+    Raises
+    ------
+    FirstspikeError
+        if the folder cannot be read, or holds files that this program did not write.
+
+    """
     try:
-        names = [entry.name for entry in path.iterdir()] if path.is_dir() else []
+        names = set(_names(path)) if path.is_dir() else set()
+        ours = MARKER in names
+        lines = (path / MARKER).read_text(errors="surrogateescape").splitlines() if ours else []
     except OSError as error:
         raise _unwritable(path, error) from error
-    if names and MARKER not in names:
+    if names and not ours:
         raise FirstspikeError(
             f"cannot write {path}: it holds other files ({min(names)})", "choose a new or empty folder, with --out"
+        )
+    if lines[:1] == [LISTED] and (others := names - {MARKER, *lines[1:]}):
+        raise FirstspikeError(
+            f"cannot write {path}: it holds {min(others)}, which firstspike did not write", "move it to another folder"
+        )
+
+
+def _names(folder: Path) -> list[str]:
+    """Of all that is in a folder, at any depth, relative to it and in order."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    walk = os.walk(folder, onerror=refuse)
+    return sorted((Path(at) / name).relative_to(folder).as_posix() for at, *both in walk for name in chain(*both))
+
+
+def check_place(folder: Path, signs: Iterable[str]) -> None:
+    """Refuse to work in a folder of the user's: one that holds files, but nothing of this program.
+
+    Parameters
+    ----------
+    folder
+        To put artefacts into, each under a name of its own.
+    signs
+        Patterns of names, relative to the folder, by which those of former artefacts are known.
+
+    Raises
+    ------
+    FirstspikeError
+        if it is such a one.
+
+    """
+    files = (Path(at, name).relative_to(folder) for at, _, names in os.walk(folder) for name in sorted(names))
+    other = next((file for file in files if not any(map(DRAFT.fullmatch, file.parts))), None)
+    if other is not None and not any(next(folder.glob(sign), None) for sign in signs):
+        raise FirstspikeError(
+            f"cannot work in {folder}: it holds other files ({other}), and nothing of firstspike",
+            "choose a new or empty folder, with --out",
         )
 
 

@@ -15,7 +15,8 @@ pytestmark = pytest.mark.smoke
 ROOT = Path(__file__).parents[2]
 PACKAGES = {"firstspike": ROOT / "sw", "firstspike_rtl": ROOT / "hw", "firstspike_verify": ROOT / "verification"}
 GROUND = (
-    "firstspike.program", "firstspike.artefact", "firstspike.console", "firstspike.signals", "firstspike.processes",
+    "firstspike.program", "firstspike.artefact", "firstspike.documents",
+    "firstspike.console", "firstspike.signals", "firstspike.processes",
     "firstspike.errors",
 )  # fmt: skip
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from firstspike.artefact import new_folder
+from firstspike.artefact import check_replaceable, new_folder
 from firstspike.errors import FirstspikeError
 from firstspike_rtl.boards.families import Ecp5
 from firstspike_rtl.boards.tools import YOSYS, Tool, ToolError, exceeded
@@ -74,10 +74,11 @@ def build(
     Raises
     ------
     FirstspikeError
-        if a tool is missing, or the design does not fit.
+        if a tool is missing, the design does not fit, or ``folder`` cannot be replaced.
     """  # fmt: skip
     if device not in DEVICES:
         raise FirstspikeError(f"unknown device {device!r}", f"use one of {', '.join(DEVICES)}")
+    check_replaceable(folder)
     manifest, _ = load_manifest(rtl)
     chosen = DEVICES[device]
     with tempfile.TemporaryDirectory() as name:

@@ -14,8 +14,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from firstspike.artefact import new_folder
+from firstspike.artefact import check_replaceable, new_folder
 from firstspike.contract.hardware import Hardware
+from firstspike.documents import Form, check, read_json
 from firstspike.errors import FirstspikeError
 from firstspike_rtl.boards import patching
 from firstspike_rtl.boards.fitting import no_fit, too_slow
@@ -24,6 +25,11 @@ from firstspike_rtl.boards.plls import MEGA
 from firstspike_rtl.boards.tools import ToolError, exceeded, utilisation
 
 FORMAT = 1
+#: What is read of a design.
+FORM: Form = {
+    "key": str, "board": str, "hardware": {}, "seconds": {str: float}, "files": {str: str},
+    "places": [dict.fromkeys(("block", "memory"), str) | dict.fromkeys(("shape", "column", "bit", "first"), int)],
+}  # fmt: skip
 DESIGN, REPORT, LOG = "design.json", "route.json", "route.log"
 #: What the router says when a part of its work begins.
 STAGES = {"Packing": "packing", "Creating initial": "placement", "Routing": "routing"}
@@ -59,9 +65,11 @@ def route(
     """
     planned = plan(order)
     key = _key(order, planned)
-    before = read_design(folder) if (folder / DESIGN).exists() else None
-    if before is not None and before["key"] == key:
-        return before
+    with contextlib.suppress(FirstspikeError):  # a design that is damaged is made anew
+        before = read_design(folder)
+        if before["key"] == key:
+            return before
+    check_replaceable(folder)
     seconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
@@ -104,18 +112,21 @@ def read_design(folder: Path) -> dict[str, Any]:
         if it is not there, of another format, or the routed text beside it was changed.
     """
     again = "run 'firstspike bitstream --board ...' again"
-    try:
-        design = json.loads((folder / DESIGN).read_text())
-        if design["format"] != FORMAT:
-            raise FirstspikeError(f"{folder} has format {design['format']!r}, not {FORMAT}", again)
-        for name, digest in design["files"].items():
-            if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
-                raise FirstspikeError(f"{folder / name} was changed since it was written (hash differs)", again)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, FirstspikeError):
-            raise
-        raise FirstspikeError(f"{folder} holds no routed design: {error}", again) from error
-    return dict(design)
+    path = folder / DESIGN
+    if not path.is_file():
+        raise FirstspikeError(f"{folder} holds no routed design", again)
+    design: dict[str, Any] = read_json(path, again, {"format": object})
+    if design["format"] != FORMAT:
+        raise FirstspikeError(f"{folder} has format {design['format']!r}, not {FORMAT}", again)
+    check(path, design, FORM, again)
+    for name, digest in design["files"].items():
+        try:
+            content = (folder / name).read_bytes()
+        except OSError as error:
+            raise FirstspikeError(f"{folder} holds no routed design: {error}", again) from error
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise FirstspikeError(f"{folder / name} was changed since it was written (hash differs)", again)
+    return design
 
 
 def _key(order: Order, planned: Plan) -> str:

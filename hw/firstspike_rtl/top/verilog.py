@@ -26,6 +26,7 @@ from firstspike.contract.hardware import Hardware
 from firstspike.contract.image_formats import TEXT_FORMATS
 from firstspike.contract.memory import Memory
 from firstspike.contract.registers import IDENTITY, INTERFACE_VERSION, register_map
+from firstspike.documents import Form, check, read_json
 from firstspike.errors import FirstspikeError
 from firstspike.network.model import Network
 from firstspike_rtl.core.encoder import EventInput, PixelEncoder, Sorter
@@ -47,6 +48,12 @@ from firstspike_rtl.top.verilog_syntax import Line, parse
 from firstspike_rtl.top.verilog_tidy import tidy
 
 MANIFEST_FORMAT = 4
+#: What is read of a manifest.
+FORM: Form = {
+    "name": str, "network": {"digest": str, "shape": str}, "hardware": {}, "fingerprint": str,
+    "ports": {str: {"direction": str, "width": int}}, "memories": [{"name": str, "image": str}],
+    "tools": {str: str}, "files": {str: str},
+}  # fmt: skip
 
 #: Rules of ``verilator -Wall`` that the Verilog back end breaks by its style, each with the reason.
 LINT_EXCEPTIONS = {
@@ -268,6 +275,25 @@ def _fields(layout: data.StructLayout) -> dict[str, dict[str, int]]:
     return {name: {"offset": field.offset, "width": field.width} for name, field in layout}
 
 
+def read_manifest(path: Path, remedy: str) -> dict[str, Any]:
+    """A manifest as :func:`describe` makes it; ``remedy`` says what to do if it is none.
+
+    Raises
+    ------
+    FirstspikeError
+        if it is missing, damaged or of another version.
+    """
+    manifest: dict[str, Any] = read_json(path, remedy, {"format": object})
+    if manifest["format"] != MANIFEST_FORMAT:
+        raise FirstspikeError(f"{path} has manifest format {manifest['format']!r}, not {MANIFEST_FORMAT}", remedy)
+    if manifest.get("content") != content_hash(manifest):
+        raise FirstspikeError(f"{path} was changed since it was generated (hash differs)", remedy)
+    check(path, manifest, FORM, remedy)
+    if path.stem != manifest["name"] or verilog_name(manifest) not in manifest["files"]:
+        raise FirstspikeError(f"{path} describes {manifest['name']!r}", remedy)
+    return manifest
+
+
 def load_manifest(folder: Path) -> tuple[dict[str, Any], Hardware]:
     """Manifest and hardware of a generated folder; the manifest and every file in it are checked against their hashes.
 
@@ -281,21 +307,15 @@ def load_manifest(folder: Path) -> tuple[dict[str, Any], Hardware]:
         found = sorted(folder.glob("*.json"))
         if len(found) != 1:
             raise FirstspikeError(f"{folder} is not a generated folder: it has {len(found)} manifests, not one", again)
-        manifest: Mapping[str, Any] = json.loads(found[0].read_text())
-        if manifest["format"] != MANIFEST_FORMAT:
-            raise FirstspikeError(f"{folder} has manifest format {manifest['format']!r}, not {MANIFEST_FORMAT}", again)
-        if manifest.get("content") != content_hash(manifest):
-            raise FirstspikeError(f"{found[0]} was changed since it was generated (hash differs)", again)
-        if found[0].stem != manifest["name"] or verilog_name(manifest) not in manifest["files"]:
-            raise FirstspikeError(f"{found[0]} describes {manifest['name']!r}", again)
+        manifest = read_manifest(found[0], again)
         for name, digest in manifest["files"].items():
             if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
                 raise FirstspikeError(f"{folder / name} was changed since it was generated (hash differs)", again)
         hardware = Hardware.from_json(manifest["hardware"])
         if manifest["fingerprint"] != hardware.fingerprint:
             raise FirstspikeError(f"{found[0]} is of another version: hardware and fingerprint differ", again)
-        return dict(manifest), hardware
-    except (OSError, KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        return manifest, hardware
+    except OSError as error:
         raise FirstspikeError(f"{folder} is not a generated folder: {error}", again) from error
 
 

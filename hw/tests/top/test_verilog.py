@@ -21,7 +21,14 @@ from firstspike.errors import FirstspikeError
 from firstspike_rtl.core.layouts import EVENT_WORD, RESULT_WORD
 from firstspike_rtl.core.tables import copies
 from firstspike_rtl.top import verilog
-from firstspike_rtl.top.verilog import LINT_EXCEPTIONS, generate, load_contents, load_manifest, write_manifest
+from firstspike_rtl.top.verilog import (
+    LINT_EXCEPTIONS,
+    content_hash,
+    generate,
+    load_contents,
+    load_manifest,
+    write_manifest,
+)
 from firstspike_verify.models.toolchain import environment
 
 SCHEMA = Path(__file__).parents[3] / "docs" / "manifest.schema.json"
@@ -313,8 +320,8 @@ CHANGED = r"top\.json was changed since it was generated \(hash differs\)"
         ({"hardware": None}, CHANGED),
         ({"files": None}, CHANGED),
         ({"content": None}, CHANGED),
-        (None, "is not a generated folder"),
-        ([], "is not a generated folder"),
+        (None, "its content is no object"),
+        ([], "its content is no object"),
     ],
 )
 def test_another_manifest_is_refused(change, message, copy) -> None:
@@ -379,8 +386,8 @@ def test_white_space_and_order_of_a_manifest_do_not_matter(copy) -> None:
     [
         ({"fingerprint": "0" * 64}, r"top\.json is of another version: hardware and fingerprint differ"),
         ({"hardware": {}}, "not a description of hardware"),
-        ({"hardware": None}, "not a description of hardware"),
-        ({"files": None}, "is not a generated folder"),
+        ({"hardware": None}, r"top\.json is damaged: hardware is no object"),
+        ({"files": None}, r"top\.json is damaged: files is no object"),
         ({"name": "other"}, r"is not a generated folder: it has 2 manifests"),
     ],
 )
@@ -397,8 +404,20 @@ def test_a_manifest_that_is_none_is_refused(content, copy) -> None:
     (copy / "top.json").unlink()
     if content is not None:
         (copy / "top.json").write_bytes(content)
-    with pytest.raises(FirstspikeError, match="is not a generated folder"):
+    with pytest.raises(FirstspikeError, match="is not a generated folder" if content is None else "is damaged: "):
         load_manifest(copy)
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("key", ["format", "name", "network", "hardware", "fingerprint", "ports", "memories", "files"])
+def test_a_manifest_without_a_key_is_refused(key, copy) -> None:
+    manifest = manifest_of(copy)
+    del manifest[key]
+    manifest["content"] = content_hash(manifest)
+    (copy / "top.json").write_text(json.dumps(manifest))
+    with pytest.raises(FirstspikeError, match=rf"top\.json is damaged: its content has no '{key}'") as caught:
+        load_manifest(copy)
+    assert caught.value.hint == "generate the hardware again"
 
 
 @pytest.mark.smoke

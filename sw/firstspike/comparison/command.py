@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from firstspike.artefact import locked, write_file
+from firstspike.artefact import check_place, locked, write_file
 from firstspike.comparison import figures, methods, parallel, runs, table
 from firstspike.console import console
 from firstspike.errors import FirstspikeError
@@ -100,6 +100,7 @@ def main(
     shown: list[dict[str, Any]] = []
     text = front_name = ""
     with locked(out), parallel.processes(workers) as pool:
+        check_place(out, runs.SIGNS)
         for file, count in zip(files, counts * len(files) if len(counts) == 1 else counts, strict=True):
             experiment = Experiment.load(file)
             measured = compare(

@@ -21,8 +21,8 @@ from firstspike import program
 from firstspike.comparison.methods import ROWS
 from firstspike.comparison.runs import Measured
 from firstspike.comparison.table import Row
+from firstspike.documents import read_json
 from firstspike.flow.plots import save
-from firstspike.flow.workspace import read_json
 
 #: A row has the same colour in every picture; ANN, the line that the others are held against, is grey.
 COLOURS = dict(zip(ROWS, ["0.6", *(f"C{n}" for n in range(len(ROWS) - 1))], strict=True))

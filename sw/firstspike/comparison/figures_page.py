@@ -23,8 +23,9 @@ from firstspike.artefact import write_file
 from firstspike.comparison import measured
 from firstspike.comparison.measured import Measurement
 from firstspike.console import console
+from firstspike.documents import read_json
 from firstspike.flow import chain, report
-from firstspike.flow.workspace import BUILD, Workspace, read_json, write_json
+from firstspike.flow.workspace import BUILD, Workspace, write_json
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 

@@ -19,9 +19,10 @@ from firstspike.conversion import relu_network
 from firstspike.conversion.ann import FloatLayer
 from firstspike.conversion.normalise import layer_maxima, normalised
 from firstspike.conversion.t2fsnn import convert_as
+from firstspike.documents import read_json
 from firstspike.experiment import data
 from firstspike.experiment.config import Experiment
-from firstspike.flow.workspace import read_json, write_json
+from firstspike.flow.workspace import write_json
 from firstspike.network import golden
 from firstspike.network.kernels import Exponential, Kernel
 from firstspike.network.model import Network
@@ -32,6 +33,9 @@ from firstspike.training.surrogate import Surrogate
 #: ``steps``, ``seconds``; ``kernels`` and ``histogram`` of TTFS networks; of codings ``curve`` (accuracy by time step),
 #: ``settled`` (steps and spikes until the accuracy stays), while ``steps`` and ``spikes`` are until 99 % of it.
 Measured = dict[str, Any]
+
+#: Names in a folder of experiments, by which :func:`firstspike.artefact.check_place` knows it.
+SIGNS = ("*/*-*/last.ckpt", "*/*-*/measured.json")
 
 
 class Runs:

@@ -13,8 +13,8 @@ from typing import Annotated, Any
 import typer
 
 from firstspike import program
-from firstspike.artefact import locked
-from firstspike.comparison import parallel
+from firstspike.artefact import check_place, locked
+from firstspike.comparison import parallel, runs
 from firstspike.errors import FirstspikeError
 from firstspike.experiment.config import Experiment
 from firstspike.flow.workspace import BUILD, write_json
@@ -74,6 +74,7 @@ def main(
 ) -> None:
     """Train each experiment with several seeds; prints and writes accuracy and spikes of each."""
     with locked(out):
+        check_place(out, runs.SIGNS)
         for file in files:
             experiment = Experiment.load(file)
             result = measure(experiment, seeds, out / experiment.name, workers)

@@ -11,12 +11,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 
 from firstspike.contract.dynamics_shape import DynamicsShape
-from firstspike.contract.layer_shape import FireUnit, LayerShape, Product, geometry
+from firstspike.contract.layer_shape import FireUnit, LayerShape, Product, check_numbers, geometry
 from firstspike.contract.memory import WORD_BITS, Memory, MemoryRole
 from firstspike.errors import FirstspikeError
 from firstspike.network.model import PIXEL_LEVELS, IntArray, Network, Readout, unsigned_bits
@@ -69,9 +69,15 @@ class Hardware:
     counters: bool = True
 
     def __post_init__(self) -> None:
+        check_numbers(self, ("steps",), low=1)
+        check_numbers(self, ("fire_start",), low=0)
+        if self.fire_start > self.steps:
+            raise FirstspikeError(f"fire_start is {self.fire_start}, outside 0..{self.steps}")
+        if self.readout not in get_args(Readout):
+            raise FirstspikeError(f"unknown readout {self.readout!r}", f"use {' or '.join(get_args(Readout))}")
         if self.input not in ("pixels", "events"):
             raise FirstspikeError(f"unknown input {self.input!r}", "use 'pixels' or 'events'")
-        for name in ("monitor", "counters"):
+        for name in ("simultaneous", "monitor", "counters"):
             if not isinstance(getattr(self, name), bool):
                 raise FirstspikeError(f"{name} is {getattr(self, name)!r}", "use true or false")
         if self.layers[-1].membrane_bits > WORD_BITS:
@@ -413,9 +419,11 @@ class Hardware:
             if the mapping lacks a part, has an unknown one, or a value out of range.
 
         """
+        if not isinstance(value, dict):
+            raise FirstspikeError(f"not a description of hardware: {value!r:.40}", "generate the hardware again")
         try:
             return cls(**(value | {"layers": tuple(_layer(x) for x in value["layers"])}))
-        except (TypeError, KeyError, IndexError) as error:
+        except (TypeError, KeyError, IndexError, AttributeError) as error:
             raise FirstspikeError(f"not a description of hardware: {error}", "generate the hardware again") from error
 
 

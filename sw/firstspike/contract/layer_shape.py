@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, get_args
@@ -25,6 +26,26 @@ Product = Literal["multiply", "shift"]
 MAX_MEMBRANE_BITS = 54  # signed, below 2**53: what a float64 holds exactly
 #: Rows of a bank of membranes up to which both banks lie in one look-up memory; more are for block RAM.
 SHALLOW_ROWS = 8
+#: Of a layer, each at least 1.
+NUMBERS = (
+    "input_shape", "channels", "kernel", "stride", "pool", "input_codes", "weight_bits", "kernel_bits", "membrane_bits",
+)  # fmt: skip
+
+
+def check_numbers(value: object, names: Iterable[str], *, low: int) -> None:
+    """Refuse an attribute that is no integer of at least ``low``, or no tuple of such.
+
+    Raises
+    ------
+    FirstspikeError
+        naming the first.
+
+    """
+    for name in names:
+        given = getattr(value, name)
+        for number in given if isinstance(given, tuple) else (given,):
+            if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or number < low:
+                raise FirstspikeError(f"{name} is {given!r}", f"use integers from {low}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +100,12 @@ class LayerShape:
     def __post_init__(self) -> None:
         for name in ("input_shape", "kernel"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        check_numbers(self, NUMBERS, low=1)
+        check_numbers(self, ("padding",), low=0)
+        if self.kind not in ("dense", "conv2d"):
+            raise FirstspikeError(f"unknown kind {self.kind!r}", "use dense or conv2d")
+        if not isinstance(self.fires, bool):
+            raise FirstspikeError(f"fires is {self.fires!r}", "use true or false")
         if not 1 <= self.lanes <= self.channels:
             what = "neurons" if self.kind == "dense" else "channels"
             raise FirstspikeError(f"{self.lanes} lanes for {self.channels} {what}", f"use 1..{self.channels} lanes")

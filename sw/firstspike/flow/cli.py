@@ -13,9 +13,10 @@ import typer
 from firstspike import __version__, processes, program
 from firstspike.artefact import locked
 from firstspike.console import console, status
+from firstspike.documents import read_json
 from firstspike.errors import FirstspikeError
 from firstspike.flow import chain, freshness, inference, routing, simulation
-from firstspike.flow.workspace import Workspace, read_json
+from firstspike.flow.workspace import Workspace
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -74,6 +75,7 @@ def _opened(experiment: Path, out: Path | None) -> Workspace:
     workspace = Workspace.open(experiment, out)
     if processes.is_first():
         _held.enter_context(locked(workspace.folder))
+        workspace.check_place()
     return workspace
 
 

@@ -11,8 +11,9 @@ from typing import Any
 
 from firstspike.contract import images
 from firstspike.contract.hardware import Hardware
+from firstspike.documents import read_json
 from firstspike.errors import FirstspikeError
-from firstspike.flow.workspace import Workspace, read_json
+from firstspike.flow.workspace import Workspace
 
 
 def stale(workspace: Workspace) -> dict[Path, FirstspikeError]:
@@ -33,6 +34,12 @@ def stale(workspace: Workspace) -> dict[Path, FirstspikeError]:
             if part in made_of and made_of[part] != now[part]:
                 found.setdefault(path, FirstspikeError(f"{path} is of {what}", f"run 'firstspike {verb}' again{lanes}"))
     return found
+
+
+def _manifest(path: Path, remedy: str) -> dict[str, Any]:
+    from firstspike_rtl.top.verilog import read_manifest
+
+    return read_manifest(path, remedy)
 
 
 def _of_manifest(manifest: dict[str, Any]) -> dict[str, str]:
@@ -59,13 +66,13 @@ def _artefacts(workspace: Workspace, hardware: Hardware) -> Iterator[tuple[Path,
         *of_boards,
     ):
         if path.exists():
-            content = read_json(path, f"run 'firstspike {verb}' again")
+            content = read_json(path, f"run 'firstspike {verb}' again", {})
             yield path, verb, {part: content.get(part) for part in parts}
     for path in workspace.vivado.glob("*.json"):
-        yield workspace.vivado, "vivado", _of_manifest(read_json(path, "run 'firstspike vivado' again"))
+        yield workspace.vivado, "vivado", _of_manifest(_manifest(path, "run 'firstspike vivado' again"))
     if workspace.inference.exists():
-        pictures = read_json(workspace.inference, "run 'firstspike infer' again")
-        yield workspace.inference, "infer", {"network": pictures[0].get("network")}
+        pictures = read_json(workspace.inference, "run 'firstspike infer' again", [{}])
+        yield workspace.inference, "infer", {"network": pictures[0].get("network") if pictures else None}
 
 
 def _of_images(workspace: Workspace, hardware: Hardware) -> dict[str, Any]:

@@ -10,11 +10,12 @@ import numpy as np
 from firstspike.contract.hardware import Hardware
 from firstspike.contract.registers import check_counters
 from firstspike.contract.words import Records
+from firstspike.documents import read_json
 from firstspike.energy.estimate import describe, summary
 from firstspike.energy.operations import Counters
 from firstspike.errors import FirstspikeError
 from firstspike.flow.pictures import read
-from firstspike.flow.workspace import Workspace, read_json, write_json
+from firstspike.flow.workspace import Workspace, write_json
 from firstspike.host.link import DEFAULT_BAUD
 from firstspike.network import golden
 from firstspike.network.model import Network
@@ -118,8 +119,9 @@ def _device(workspace: Workspace, board: str | None) -> tuple[Hardware, int]:
         return load_manifest(workspace.rtl)[1], DEFAULT_BAUD
     from firstspike_rtl.boards.flow import FIGURES
 
-    figures = read_json(workspace.board(board) / FIGURES, f"run 'firstspike bitstream --board {board}' first")
-    return Hardware.from_json(figures["hardware"]), int(figures["baud"])
+    remedy = f"run 'firstspike bitstream --board {board}' first"
+    figures = read_json(workspace.board(board) / FIGURES, remedy, {"hardware": {}, "baud": int})
+    return Hardware.from_json(figures["hardware"]), figures["baud"]
 
 
 def _image_shape(network: Network) -> tuple[int, int, int]:

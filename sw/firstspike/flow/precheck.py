@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from firstspike.artefact import check_replaceable
 from firstspike.errors import FirstspikeError
 from firstspike.experiment.config import HardwareConfig
 from firstspike.experiment.data import Dataset
@@ -32,9 +33,12 @@ def check(workspace: Workspace, *, hardware: bool = False) -> list[str]:
     Raises
     ------
     FirstspikeError
-        if the layers do not fit the images, or no network of this shape fits the hardware asked for.
+        if the layers do not fit the images, no network of this shape fits the hardware asked for, or a folder that is
+        to be written anew holds files of the user's.
 
     """
+    for folder in (workspace.network, workspace.images, workspace.rtl) if hardware else ():
+        check_replaceable(folder)
     found = doubts(workspace.experiment, workspace.loaded)
     if hardware or workspace.experiment.hardware != HardwareConfig():
         _check_hardware(workspace, workspace.loaded)

@@ -12,16 +12,23 @@ from rich.text import Text
 
 from firstspike import __version__
 from firstspike.contract.hardware import Hardware
+from firstspike.documents import Form, check, read_json
 from firstspike.energy import estimate as energy_estimate
 from firstspike.energy.operations import Counters
 from firstspike.errors import FirstspikeError
 from firstspike.flow import freshness, plots
-from firstspike.flow.workspace import Workspace, read_json, write_json
+from firstspike.flow.simulation import FORM
+from firstspike.flow.workspace import Workspace, write_json
 from firstspike.host import link
 from firstspike.network import golden
 from firstspike.network.model import Network
 
 FORMAT = 1
+#: What is read of a board's figures.
+BOARD: Form = {
+    "hardware": {}, "resources": {str: {"used": int, "available": int}}, "clock_hz": float, "fmax_mhz": float,
+    "seed": int, "baud": float, "seconds": {str: float},
+}  # fmt: skip
 
 
 def write(workspace: Workspace) -> dict[str, Any]:
@@ -34,8 +41,8 @@ def write(workspace: Workspace) -> dict[str, Any]:
 
     """
     network, dataset = workspace.frozen, workspace.dataset
-    surrogate = read_json(workspace.surrogate, "run 'firstspike quantize' first")
-    simulation = read_json(workspace.simulation, "run 'firstspike simulate' first")
+    surrogate = read_json(workspace.surrogate, "run 'firstspike quantize' first", {"accuracy": float, "classes": [int]})
+    simulation = read_json(workspace.simulation, "run 'firstspike simulate' first", {})
     _, hardware = workspace.generated()  # whatever the experiment says by now
     old = freshness.stale(workspace)
     for path in (workspace.surrogate, workspace.simulation, workspace.images):
@@ -43,11 +50,20 @@ def write(workspace: Workspace) -> dict[str, Any]:
             raise old[path]
     if "counters_from" not in simulation:
         raise FirstspikeError(f"{workspace.simulation} is of an older version", "run 'firstspike simulate' again")
+    check(workspace.simulation, simulation, FORM, "run 'firstspike simulate' again")
     labels = dataset.test_labels
+    simulated = simulation["images"]
+    for path, classes, count, verb in (
+        (workspace.surrogate, surrogate["classes"], len(labels), "quantize"),
+        (workspace.simulation, simulation["classes"], simulated, "simulate"),
+    ):
+        if not 1 <= count == len(classes) <= len(labels):
+            raise FirstspikeError(
+                f"{path} is damaged: it has {len(classes)} classes, not {count}", f"run 'firstspike {verb}' again"
+            )
     with workspace.timed("golden"):
         result = golden.run(network, dataset.test_images)
     spikes = result.spikes(network).mean(axis=0)
-    simulated = simulation["images"]
     estimated = energy_estimate.summary(hardware, Counters.read(simulation["counters"]))
     estimated["counters"] = simulation["counters_from"]
     with workspace.timed("plots"):
@@ -142,10 +158,13 @@ def boards(workspace: Workspace, result: golden.Result | None) -> dict[str, dict
 
     found = {}
     for path in sorted(workspace.boards.glob(f"*/{FIGURES}")):
-        figures = read_json(path, "run 'firstspike bitstream --board ...' again")
+        again = f"run 'firstspike bitstream --board {path.parent.name}' again"
+        figures = read_json(path, again, {"network": str})
         if figures["network"] != workspace.frozen.digest:
             continue
+        check(path, figures, BOARD, again)
         hardware = Hardware.from_json(figures["hardware"])
+        hardware.check(workspace.frozen)
         clock = figures["clock_hz"] / 1e6
         found[path.parent.name] = {
             "resources": figures["resources"],
@@ -187,20 +206,20 @@ def board_rows(figures: Mapping[str, Any]) -> list[str]:
 
 def _routed(workspace: Workspace) -> dict[str, Any]:
     """Resources and fmax, if this core was placed and routed."""
-    figures = _fresh(workspace, workspace.bitstream / "figures.json", "bitstream") or {}
+    figures = _fresh(workspace, workspace.bitstream / "figures.json", "bitstream", {}) or {}
     return {name: value for name, value in figures.items() if name != "verilog"}
 
 
-def _fresh(workspace: Workspace, path: Path, verb: str) -> dict[str, Any] | None:
+def _fresh(workspace: Workspace, path: Path, verb: str, form: Form) -> dict[str, Any] | None:
     """What a stage found, if it is of this network and this RTL."""
     if not path.exists() or path in freshness.stale(workspace):
         return None
-    return dict(read_json(path, f"run 'firstspike {verb}' again"))
+    return dict(read_json(path, f"run 'firstspike {verb}' again", form))
 
 
 def netlist(workspace: Workspace) -> dict[str, Any] | None:
     """What the netlist made of the test images, if that of this RTL was simulated."""
-    found = _fresh(workspace, workspace.netlist_simulation, "simulate --netlist")
+    found = _fresh(workspace, workspace.netlist_simulation, "simulate --netlist", FORM)
     if found is None:
         return None
     return {"images": found["images"], "mismatches": found["mismatches"], "cycles": found["cycles"]}

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from firstspike.contract.hardware import Hardware
+from firstspike.documents import Form, read_json
 from firstspike.errors import FirstspikeError
-from firstspike.flow.workspace import Workspace, read_json, write_json
+from firstspike.flow.workspace import Workspace, write_json
 from firstspike.network import golden
 from firstspike.network.model import Network
 
@@ -21,6 +22,18 @@ if TYPE_CHECKING:
 
 #: Below that many clocks a fast model costs more to compile than it saves.
 MANY_CLOCKS = 1_000_000
+
+#: What :func:`simulate` leaves; a None was not observed.
+FORM: Form = {
+    "network": str, "verilog": str, "images": int, "seed": float, "stall": float, "classes": [int],
+    "mismatches": {**dict.fromkeys(("spike_times", "membranes", "classes"), (int, None)), str: (int, None)},
+    "counters": {str: [int]}, "counters_from": str, "first_difference": (str, None),
+    "cycles": {
+        **dict.fromkeys(("mean", "max", "predicted_mean", "floor_mean"), float),
+        **dict.fromkeys(("interval_mean", "interval_predicted_mean", "utilisation"), (float, None)),
+        "predicted_equal": (bool, None),
+    },
+}  # fmt: skip
 
 
 class MismatchError(Exception):
@@ -195,7 +208,7 @@ def check_simulation(
         with the first differences, the seed, and the command that repeats them.
 
     """
-    simulation = read_json(_simulation(workspace, reload, netlist), "run 'firstspike simulate' first")
+    simulation = read_json(_simulation(workspace, reload, netlist), "run 'firstspike simulate' first", FORM)
     if simulation["first_difference"] is None and simulation["cycles"]["predicted_equal"] is not False:
         return
     problem = simulation["first_difference"] or "the clocks are not those predicted"

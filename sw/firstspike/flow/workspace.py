@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from firstspike import processes
-from firstspike.artefact import write_file
+from firstspike.artefact import MARKER, check_place, write_file
 from firstspike.contract.hardware import Hardware
+from firstspike.documents import read_json
 from firstspike.errors import FirstspikeError
 from firstspike.experiment import origin
 from firstspike.experiment.config import LANES_FROM, Experiment
@@ -61,6 +62,23 @@ class Workspace:
         if made_by is None:
             raise FirstspikeError(f"{workspace.network} does not say what it was made by", "give an experiment file")
         return cls(Experiment.from_json(made_by), folder)
+
+    def check_place(self) -> None:
+        """Refuse a folder that holds files, but no artefact of a workspace.
+
+        Raises
+        ------
+        FirstspikeError
+            if it is such a one.
+
+        """
+        made = (
+            self.network, self.images, self.rtl, self.verilated, self.netlist, self.verilated_netlist, self.bitstream,
+            self.vivado, self.board("*") / "*",
+        )  # fmt: skip
+        signs = [path / MARKER for path in made]
+        signs += [self.network / "tensors.safetensors", self.training / "last.ckpt"]
+        check_place(self.folder, [str(path.relative_to(self.folder)) for path in signs])
 
     def folded(self, **target: int | list[int] | None) -> Workspace:
         """The same, with ``lanes``, ``clocks`` or ``blocks`` in place of what the experiment says of these.
@@ -300,7 +318,7 @@ class Workspace:
     def seconds(self) -> dict[str, float]:
         """Wall time of each stage that has run."""
         path = self.folder / "seconds.json"
-        return dict(read_json(path, "run the stage again")) if path.exists() else {}
+        return dict(read_json(path, "remove it", {str: float})) if path.exists() else {}
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -313,20 +331,3 @@ def write_json(path: Path, value: Any) -> None:
 
     """
     write_file(path, json.dumps(value, indent=1) + "\n")
-
-
-def read_json(path: Path, remedy: str) -> Any:
-    """Read JSON.
-
-    Raises
-    ------
-    FirstspikeError
-        if the file is missing or damaged; ``remedy`` says what to do.
-
-    """
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise FirstspikeError(f"{path} does not exist", remedy) from error
-    except (OSError, ValueError) as error:
-        raise FirstspikeError(f"{path} is damaged: {error}", remedy) from error

@@ -41,6 +41,20 @@ class DmaError(FirstspikeError):
     """A transfer failed or did not end; no result was delivered, and core and DMA are ready for the next batch."""
 
 
+def seconds(timeout: object) -> float:
+    """A time that a transfer may take.
+
+    Raises
+    ------
+    FirstspikeError
+        if it is no number above 0.
+
+    """
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float, np.number)) or not timeout > 0:
+        raise FirstspikeError(f"timeout is {timeout!r}", "give seconds, a number above 0")
+    return float(timeout)
+
+
 class Mmio(Protocol):
     """Registers of an IP; ``offset`` in bytes."""
 
@@ -140,7 +154,13 @@ class Driver:
         *,
         timeout: float = 10.0,
     ) -> None:
-        self._mmio, self._dma, self._hardware, self._timeout = mmio, dma, hardware, timeout
+        if not isinstance(hardware, Hardware):
+            raise FirstspikeError(
+                f"hardware is of type {type(hardware).__name__}, not Hardware",
+                "make it by Hardware.from_json of what top.json has under 'hardware'",
+            )
+        self._mmio, self._dma, self._hardware, self._timeout = mmio, dma, hardware, seconds(timeout)
+        self._closed = False
         self._registers = register_map(hardware)
         self._encoder: tuple[int, ...] | None = None
         self._buffers: list[Buffer] = []
@@ -151,20 +171,31 @@ class Driver:
         try:
             for words in (hardware.frame_words, 1 + hardware.sizes[-1]):
                 self._buffers.append(allocate((words,), np.uint32))
-        except (RuntimeError, MemoryError, OSError) as error:
+        except BaseException as error:
             self.close()
+            if not isinstance(error, (RuntimeError, MemoryError, OSError)):
+                raise
             raise DmaError(
                 f"no memory for the DMA: {error}", "free other buffers, or restart the programs that hold them"
             ) from error
 
     def close(self) -> None:
-        """Stop the core, and free the buffers of the DMA."""
-        self._write("control", 0)
+        """Stop the core, and free the buffers of the DMA; nothing else works afterwards."""
+        if self._closed:
+            return
+        self._closed = True
+        self._mmio.write(self._registers["control"].address(), 0)
         while self._buffers:
             self._buffers.pop().freebuffer()
 
     def __enter__(self) -> Driver:
+        self._check_open()
         return self
+
+    def _check_open(self) -> None:
+        """Refuse every access to a core that may be another driver's by now."""
+        if self._closed:
+            raise FirstspikeError("the driver was closed", "make a new one")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -180,6 +211,8 @@ class Driver:
         ------
         DmaError
             if the DMA does not end its reset.
+        FirstspikeError
+            if the driver was closed.
 
         """
         self._write("control", 0)
@@ -193,9 +226,11 @@ class Driver:
 
     def read(self, name: str, index: int = 0) -> int:
         """A register, by name."""
+        self._check_open()
         return int(self._mmio.read(self._registers[name].address(index)))
 
     def _write(self, name: str, value: int) -> None:
+        self._check_open()
         self._mmio.write(self._registers[name].address(), value)
 
     def _read_all(self, name: str) -> list[int]:
@@ -223,9 +258,15 @@ class Driver:
         Raises
         ------
         FirstspikeError
-            before any write, if the network does not fit; afterwards, if the digest reads back otherwise.
+            before any write, if the network does not fit or the driver was closed; afterwards, if the digest reads back
+            otherwise.
 
         """
+        self._check_open()
+        if not isinstance(network, Network):
+            raise FirstspikeError(
+                f"the network is of type {type(network).__name__}, not Network", "read its folder by Network.load"
+            )
         words = images.load_words(images.contents(network, self._hardware), self._hardware)
         self._whole = False
         for address, value in load_writes(self._hardware, words):
@@ -250,24 +291,27 @@ class Driver:
         Raises
         ------
         FirstspikeError
-            if the images do not fit the core, it holds no whole network, or it has event input and its network was not
-            loaded by this driver; nothing is sent then.
+            if the images do not fit the core, it holds no whole network, it has event input and its network was not
+            loaded by this driver, or the driver was closed; nothing is sent then.
         DmaError
             if a transfer fails or takes too long.
 
         """
+        self._check_open()
         frames = self._frames_of(pictures)
-        if not self._buffers:
-            raise FirstspikeError("the driver was closed", "make a new one")
         if not self._whole:
-            raise FirstspikeError("the core holds no whole network: a load broke off", "load it again")
+            raise FirstspikeError("the core holds no network: never loaded, or a load broke off", "load one")
         record_words = 1 + (self._hardware.sizes[-1] if membranes else 0)
         results = np.zeros((len(frames), record_words), np.uint32)
         self._write("control", ENABLE | (SEND_MEMBRANES if membranes else 0))
         try:
             self._transfer(frames, results)
-        except BaseException:
-            self.abort()
+        except BaseException as error:
+            try:
+                self.abort()
+            except DmaError as second:
+                if isinstance(error, DmaError):
+                    raise DmaError(f"{error}; then {second}", second.hint) from error
             raise
         return parse_records(results, record_words)
 
@@ -315,8 +359,15 @@ class Driver:
 
     def _frames_of(self, pictures: NDArray[np.uint8]) -> Any:
         inputs = self._hardware.sizes[0]
+        if not isinstance(pictures, np.ndarray):
+            raise FirstspikeError(
+                f"images are of type {type(pictures).__name__}, not an array", "give an array of uint8, shape (B, ...)"
+            )
         if pictures.dtype != np.uint8 or pictures.ndim < 2:
-            raise FirstspikeError(f"images have type {pictures.dtype} and shape {pictures.shape}, not uint8 (B, ...)")
+            raise FirstspikeError(
+                f"images have type {pictures.dtype} and shape {pictures.shape}, not uint8 (B, ...)",
+                "give pixels 0..255, one axis more than an image has",
+            )
         flat = pictures.reshape(len(pictures), int(np.prod(pictures.shape[1:])))
         if flat.shape[1] != inputs:
             raise FirstspikeError(f"an image has {flat.shape[1]} pixels; the core takes {inputs}")
@@ -334,8 +385,9 @@ class Driver:
         Raises
         ------
         FirstspikeError
-            if the core was generated without counters.
+            if the core was generated without counters, or the driver was closed.
 
         """
+        self._check_open()
         lists = self._totals.read()
         return {**lists, **{name: lists[name][0] for name in ("images", "faults", "clocks")}}

@@ -145,6 +145,9 @@ def test_json_that_is_no_hardware(change: dict[str, Any]) -> None:
     value = Hardware.for_network(network()).to_json() | change
     with pytest.raises(FirstspikeError, match="not a description of hardware"):
         Hardware.from_json(value)
+    for whole in ([], "hardware", None):
+        with pytest.raises(FirstspikeError, match="not a description of hardware"):
+            Hardware.from_json(whole)  # type: ignore[arg-type]
 
 
 @pytest.mark.smoke
@@ -252,6 +255,24 @@ def test_spare_bits_make_room() -> None:
         ({"layers": [{"fire_lanes": 0}]}, "fire_lanes is 0"),
         ({"layers": [{"fire": "guess"}]}, "unknown fire 'guess'"),
         ({"layers": [{"product": "add"}]}, "unknown product 'add'"),
+        ({"steps": -1}, "steps is -1"),
+        ({"steps": 0}, "steps is 0"),
+        ({"steps": 4.0}, r"steps is 4\.0"),
+        ({"steps": "4"}, "steps is '4'"),
+        ({"steps": None}, "steps is None"),
+        ({"fire_start": -1}, "fire_start is -1"),
+        ({"fire_start": 5}, r"fire_start is 5, outside 0\.\.4"),
+        ({"readout": "guess"}, "unknown readout 'guess'"),
+        ({"simultaneous": 0}, "simultaneous is 0"),
+        ({"layers": [{"kind": "sparse"}]}, "unknown kind 'sparse'"),
+        ({"layers": [{"fires": 1}]}, "fires is 1"),
+        ({"layers": [{"padding": -1}]}, "padding is -1"),
+        ({"layers": [{"input_shape": [0]}]}, r"input_shape is \(0,\)"),
+        *(
+            ({"layers": [{name: value}]}, f"{name} is {value}")
+            for name in ("channels", "stride", "pool", "input_codes", "weight_bits", "kernel_bits", "membrane_bits")
+            for value in (0, -1, True, 2.5)
+        ),
         ({"fire_start": 3}, "a search needs complete membranes, but firing starts at step 3 of 4"),
     ],
 )

@@ -21,6 +21,7 @@ from firstspike.experiment import data
 from firstspike.flow import chain, cli, freshness, inference, routing, simulation
 from firstspike.flow import report as reporting
 from firstspike.flow.workspace import Workspace, write_json
+from firstspike.network import golden
 from firstspike.network.model import Network
 from firstspike.training import train as training
 from firstspike_rtl.boards import vivado
@@ -361,3 +362,69 @@ def test_generate_makes_images_of_other_lanes_again(done: Path, capsys: pytest.C
     cli._generate(workspace)
     assert "export" not in capsys.readouterr().out
     assert not workspace.images.exists()
+
+
+def with_a_simulation(workspace: Workspace) -> Workspace:
+    """One that agrees, as far as a report wants to know."""
+    manifest, hardware = workspace.generated()
+    result = golden.run(workspace.frozen, workspace.dataset.test_images)
+    write_json(workspace.simulation, {
+        "network": workspace.frozen.digest, "verilog": manifest["files"]["top.v"], "images": 5, "seed": -3, "stall": 0,
+        "classes": [0] * 5, "counters_from": "rtl", "first_difference": None,
+        "mismatches": {"spike_times": None, "membranes": 0, "classes": 0, "decision_steps": 0},
+        "counters": simulation.golden_counters(hardware, result),
+        "cycles": {
+            "mean": 3.5, "max": 4, "predicted_mean": 3.5, "interval_mean": 2.0, "interval_predicted_mean": 2,
+            "predicted_equal": None, "floor_mean": 1.5, "utilisation": None,
+        },
+    })  # fmt: skip
+    return workspace
+
+
+DAMAGED = [
+    ("simulation.json", [], "its content is no object"),
+    ("simulation.json", 5, "its content is no object"),
+    ("simulation.json", {"images": -1}, "images is -1"),
+    ("simulation.json", {"images": 6}, "it has 5 classes, not 6"),
+    ("simulation.json", {"images": 0, "classes": []}, "it has 0 classes, not 0"),
+    ("simulation.json", {"classes": "x"}, "classes is no list"),
+    ("simulation.json", {"counters": [1]}, "counters is no object"),
+    ("simulation.json", {"mismatches": {}}, "mismatches has no 'spike_times'"),
+    ("simulation.json", {"cycles": {"mean": 1}}, "cycles has no 'max'"),
+    ("surrogate.json", [], "its content is no object"),
+    ("surrogate.json", "x", "its content is no object"),
+    ("surrogate.json", {"classes": [1]}, "it has 1 classes, not 5"),
+    ("surrogate.json", {"accuracy": None}, "accuracy is null"),
+    ("seconds.json", [1], "its content is no object"),
+    ("seconds.json", {"train": "long"}, 'train is "long"'),
+    ("inference.json", {}, "its content is no list"),
+    ("inference.json", [3], r"[0] is no object"),
+    ("bitstream/figures.json", [], "its content is no object"),
+    ("netlist_simulation.json", 3, "its content is no object"),
+    ("boards/icebreaker/figures.json", [3], "its content is no object"),
+    ("boards/icebreaker/figures.json", {"baud": 9600}, "its content has no 'hardware'"),
+    ("vivado/top.json", {"network": {}}, "network has no 'digest'"),
+    ("vivado/top.json", [], "its content is no object"),
+    ("rtl/top.json", {"network": None}, "network is no object"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "problem"), DAMAGED)
+def test_a_damaged_artefact_is_one_line(name: str, content: Any, problem: str, done: Path) -> None:
+    workspace = with_a_simulation(opened(done))
+    infer(workspace)
+    to_vivado(workspace)
+    write_json(workspace.board("icebreaker") / "figures.json", {"network": workspace.frozen.digest})
+    path = done / "out" / name
+    if isinstance(content, dict) and path.exists() and path != workspace.inference:
+        content = json.loads(path.read_text()) | content
+    write_json(path, content)
+    if "icebreaker" not in name:
+        (workspace.board("icebreaker") / "figures.json").unlink()
+    with pytest.raises(FirstspikeError) as error:
+        reporting.write(opened(done))
+    assert error.value.one_line().startswith(f"{path} is damaged: {problem}; "), error.value.one_line()
+
+
+def test_a_report_of_what_is_whole(done: Path) -> None:
+    assert reporting.write(with_a_simulation(opened(done)))["images"] == {"test": 5, "rtl": 5}

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from firstspike.artefact import MARKER, locked, new_folder, write_file
+from firstspike.artefact import MARKER, check_place, locked, new_folder, write_file
 from firstspike.errors import FirstspikeError
 
 pytestmark = pytest.mark.smoke
@@ -61,6 +61,73 @@ def test_a_folder_of_the_user_is_left_alone(out: str, tmp_path: Path, monkeypatc
     assert error.value.hint == "choose a new or empty folder, with --out"
     assert names(home) == ["thesis.tex"]
     assert names(tmp_path) == ["home"]
+
+
+@pytest.mark.parametrize("mine", ["notes.txt", "src/notes.txt", "mine/notes.txt", ".notes", "empty/", "link"])
+def test_files_of_the_user_among_ours_are_left_alone(mine: str, tmp_path: Path) -> None:
+    def write() -> None:
+        with new_folder(tmp_path / "x") as draft:
+            (draft / "src").mkdir()
+            (draft / "src" / "a").write_text("a")
+
+    write()
+    write()
+    path = tmp_path / "x" / mine
+    path.parent.mkdir(exist_ok=True)
+    path.mkdir() if mine.endswith("/") else path.symlink_to("src") if mine == "link" else path.write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    for _ in range(2):
+        with pytest.raises(FirstspikeError) as error:
+            write()
+        assert error.value.one_line() == (
+            f"cannot write {tmp_path / 'x'}: it holds {'mine' if mine.startswith('mine') else mine.rstrip('/')}"
+            ", which firstspike did not write; move it to another folder"
+        )
+        assert sorted(tmp_path.rglob("*")) == before
+    path.rmdir() if mine.endswith("/") else path.unlink()
+    if mine.startswith("mine"):
+        path.parent.rmdir()
+    write()
+
+
+def test_a_file_that_comes_while_we_write_is_left_alone(tmp_path: Path) -> None:
+    make(tmp_path / "x", "old")
+
+    def slowly() -> None:
+        with new_folder(tmp_path / "x") as draft:
+            (draft / "new").write_text("new")
+            (tmp_path / "x" / "mine").write_text("mine")
+
+    with pytest.raises(FirstspikeError, match="it holds mine, which firstspike did not write"):
+        slowly()
+    assert names(tmp_path) == ["x"]
+    assert names(tmp_path / "x") == [MARKER, "mine", "old"]
+
+
+def test_a_folder_of_an_older_version_is_replaced(tmp_path: Path) -> None:
+    """Its marker does not say what it holds."""
+    make(tmp_path / "x", "old")
+    (tmp_path / "x" / MARKER).write_text("Made by firstspike, which replaces this folder as a whole.\n")
+    make(tmp_path / "x", "new")
+    assert names(tmp_path / "x") == [MARKER, "new"]
+
+
+def test_a_place_to_work_in_is_new_or_empty_or_ours(tmp_path: Path) -> None:
+    signs = ("x/.firstspike", "*/last")
+    check_place(tmp_path / "new", signs)
+    (tmp_path / "train").mkdir()
+    (tmp_path / ".x-0123abcd").mkdir()
+    (tmp_path / ".x-0123abcd" / "half").write_text("of a process that was killed")
+    check_place(tmp_path, signs)
+    (tmp_path / "train" / "thesis.tex").write_text("years of work")
+    with pytest.raises(
+        FirstspikeError, match=r"it holds other files \(train/thesis.tex\), and nothing of firstsp"
+    ) as error:
+        check_place(tmp_path, signs)
+    assert error.value.hint == "choose a new or empty folder, with --out"
+    make(tmp_path / "x")
+    check_place(tmp_path, signs)
+    assert (tmp_path / "train" / "thesis.tex").exists()
 
 
 def test_an_exception_in_the_block_leaves_what_was_there(tmp_path: Path) -> None:

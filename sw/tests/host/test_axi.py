@@ -570,9 +570,9 @@ def test_a_load_that_breaks_off_leaves_a_driver_that_refuses_images(seed: int) -
     core.change = lambda name, value: value
     for one in (driver, driver_of(core)):
         assert one.digest == "0" * 64
-        with pytest.raises(FirstspikeError, match="holds no whole network") as caught:
+        with pytest.raises(FirstspikeError, match="holds no network: never loaded, or a load broke off") as caught:
             one.infer(pictures(1, seed))
-        assert "load it again" in caught.value.one_line()
+        assert caught.value.hint == "load one"
         one.load(second)
         images_in = pictures(3, seed)
         same(one.infer(images_in), golden.run(second, images_in))
@@ -596,8 +596,93 @@ def test_close_stops_the_core_and_frees_the_buffers(seed: int) -> None:
     assert not core.control & registers.ENABLE
     assert [buffer.freed for buffer in made] == [True, True]
     driver.close()
-    with pytest.raises(FirstspikeError, match="the driver was closed"):
-        driver.infer(pictures(1, seed))
+    core.writes.clear()
+    resets = core.dma.resets
+
+    def enter() -> None:
+        with driver:
+            pass
+
+    for use in (
+        lambda: driver.infer(pictures(1, seed)), lambda: driver.load(net), driver.abort, driver.counters,
+        lambda: driver.digest, driver.check, lambda: driver.read("control"), enter,
+    ):  # fmt: skip
+        with pytest.raises(FirstspikeError, match="the driver was closed") as caught:
+            use()
+        assert caught.value.hint == "make a new one"
+    driver.close()
+    assert core.writes == []
+    assert core.dma.resets == resets
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("timeout", [float("nan"), None, "10", 0, -1, True, 0.0])
+def test_a_timeout_that_is_none(timeout: Any) -> None:
+    net = network()
+    core = Core(hardware_for(net), net)
+    with pytest.raises(FirstspikeError, match=r"^timeout is ") as caught:
+        driver_of(core, timeout=timeout)
+    assert caught.value.hint == "give seconds, a number above 0"
+    assert core.writes == []
+
+
+@pytest.mark.smoke
+def test_things_of_another_type() -> None:
+    """Each is one line, and nothing is written."""
+    net = network()
+    core = Core(hardware_for(net), net)
+    with pytest.raises(FirstspikeError, match="hardware is of type dict, not Hardware") as caught:
+        Driver(core, core.dma, core.hardware.to_json(), allocate)  # type: ignore[arg-type]
+    assert "Hardware.from_json" in caught.value.one_line()
+    driver = driver_of(core)
+    core.writes.clear()
+    for wrong in ([[0] * 10], None, "images"):
+        with pytest.raises(FirstspikeError, match=f"images are of type {type(wrong).__name__}, not an array"):
+            driver.infer(wrong)  # type: ignore[arg-type]
+    for network_of in ("network", None):
+        with pytest.raises(FirstspikeError, match=f"the network is of type {type(network_of).__name__}, not Network"):
+            driver.load(network_of)  # type: ignore[arg-type]
+    assert core.writes == []
+
+
+@pytest.mark.smoke
+def test_a_reset_that_fails_after_a_transfer(seed: int) -> None:
+    """What came first is said first; an interrupt stays one."""
+    net = network()
+    core = Core(hardware_for(net), net)
+    driver = driver_of(core)
+    core.dma.reset_clocks = 1 << 40
+    core.dma.recvchannel.stuck = lambda: True
+    with pytest.raises(DmaError, match=r"no result came within 0\.02 s; then the DMA did not end its reset") as caught:
+        driver.infer(pictures(2, seed))
+    assert caught.value.hint == "load the overlay again"
+
+    def interrupt() -> bool:
+        raise KeyboardInterrupt
+
+    core.dma.reset_clocks = 0
+    driver.abort()
+    core.dma.reset_clocks = 1 << 40
+    core.dma.recvchannel.stuck = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        driver.infer(pictures(2, seed))
+
+
+@pytest.mark.smoke
+def test_an_interruption_while_memory_is_found() -> None:
+    net = network()
+    core = Core(hardware_for(net), net)
+    made: list[Buffer] = []
+
+    def interrupted(shape: tuple[int, ...], dtype: Any) -> Buffer:
+        if made:
+            raise KeyboardInterrupt
+        made.append(allocate(shape, dtype))
+        return made[-1]
+
+    with pytest.raises(KeyboardInterrupt):
+        Driver(core, core.dma, core.hardware, interrupted)
+    assert made[0].freed
 
 
 @pytest.mark.smoke

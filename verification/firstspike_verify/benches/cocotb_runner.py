@@ -76,6 +76,7 @@ def compile_bench(
     with locked(build):
         if toolchain.up_to_date(build / top, key):
             return
+        toolchain.prepare(build)
         with toolchain.workshop() as scratch, _libraries(scratch), mock.patch.dict(os.environ, env):
             os.environ.update(toolchain.installed(env, scratch))
             source = shutil.copy(verilog, scratch / "source.v")
@@ -86,7 +87,7 @@ def compile_bench(
                 )  # fmt: skip
             except RuntimeError as error:
                 raise toolchain.failed(scratch, build, f"{verilog} for cocotb") from error
-            toolchain.deliver(scratch, build, (top,), key)
+            toolchain.deliver(scratch, build, top, key)
 
 
 def icarus() -> Path:

@@ -68,6 +68,7 @@ def compile_core(folder: Path, build: Path, *, fast: bool = True, waves: bool = 
     with locked(build), toolchain.workshop() as scratch:
         if ready():  # by another process meanwhile
             return shared_object
+        toolchain.prepare(build)
         env = toolchain.installed(env, scratch)
         log = scratch / toolchain.LOG
         log.write_bytes(b"")
@@ -96,7 +97,7 @@ def compile_core(folder: Path, build: Path, *, fast: bool = True, waves: bool = 
                 gen_only=True,
             )
             call(["make", "-C", str(scratch), "-f", f"V{NAME}.mk", "LDFLAGS=-fPIC -shared"])
-        toolchain.deliver(scratch, build, (shared_object.name,), keys[0])
+        toolchain.deliver(scratch, build, shared_object.name, keys[0])
     return shared_object
 
 

@@ -67,6 +67,7 @@ def compile_linked(hardware: Hardware, contents: Contents, build: Path, *, boot:
     with locked(build), toolchain.workshop() as scratch:
         if toolchain.up_to_date(shared_object, key):  # by another process meanwhile
             return shared_object
+        toolchain.prepare(build)
         env = toolchain.installed(env, scratch)
         source = scratch / f"{NAME}.v"
         source.write_text(text)
@@ -80,7 +81,7 @@ def compile_linked(hardware: Hardware, contents: Contents, build: Path, *, boot:
                 done = subprocess.run(command, env=env, stdout=file, stderr=file, check=False)
             if done.returncode:
                 raise toolchain.failed(scratch, build, f"{command[0]} ended with status {done.returncode}")
-        toolchain.deliver(scratch, build, (shared_object.name,), key)
+        toolchain.deliver(scratch, build, shared_object.name, key)
     return shared_object
 
 

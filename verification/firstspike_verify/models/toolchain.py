@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import shutil
@@ -11,7 +12,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from firstspike.artefact import MARKER, new_folder, write_file
+from firstspike.artefact import check_replaceable, new_folder
 from firstspike.errors import FirstspikeError
 
 #: A path that make, and the shell that it calls, take as it is.
@@ -128,26 +129,42 @@ def installed(env: Mapping[str, str], folder: Path) -> dict[str, str]:
 
 
 def up_to_date(product: Path, key: str) -> bool:
-    """Whether :func:`deliver` has put there what ``key`` stands for."""
+    """Whether :func:`deliver` has put there what ``key`` stands for, and it is still the same."""
     try:
-        return product.is_file() and product.with_name(STAMP).read_text() == key
+        return product.with_name(STAMP).read_text() == _stamp(product, key)
     except OSError:
         return False
 
 
-def deliver(folder: Path, build: Path, names: tuple[str, ...], key: str) -> None:
-    """Put what was compiled in a workshop into ``build``, whole or not at all, with the log and the stamp ``key``.
+def _stamp(product: Path, key: str) -> str:
+    return f"{key}\n{hashlib.sha256(product.read_bytes()).hexdigest()}\n"
+
+
+def prepare(build: Path) -> None:
+    """Look, before a compilation, at the folder that :func:`deliver` will replace.
+
+    Raises
+    ------
+    FirstspikeError
+        if it holds files that are not ours.
+    """
+    if build.is_dir() and [path.name for path in build.iterdir()] == [LOG]:
+        (build / LOG).unlink()  # a compilation failed in an older version
+    check_replaceable(build)
+
+
+def deliver(folder: Path, build: Path, name: str, key: str) -> None:
+    """Put what was compiled in a workshop into ``build``, whole or not at all, with the log and a stamp of ``key``.
 
     Raises
     ------
     FirstspikeError
         if it cannot be written.
     """
-    _clear(build)
     with new_folder(build) as draft:
-        for name in (*names, LOG):
-            shutil.copy(folder / name, draft / name)
-        (draft / STAMP).write_text(key)
+        for file in (name, LOG):
+            shutil.copy(folder / file, draft / file)
+        (draft / STAMP).write_text(_stamp(draft / name, key))
 
 
 def failed(folder: Path, build: Path, problem: str) -> FirstspikeError:
@@ -158,12 +175,6 @@ def failed(folder: Path, build: Path, problem: str) -> FirstspikeError:
     FirstspikeError
         if it cannot be written.
     """
-    _clear(build)
-    write_file(build / LOG, (folder / LOG).read_bytes())
+    with new_folder(build) as draft:
+        shutil.copy(folder / LOG, draft / LOG)
     return FirstspikeError(f"compiling the Verilog failed: {problem}", f"see {build / LOG}")
-
-
-def _clear(build: Path) -> None:
-    """Remove what a compilation has left that failed, or one of an older version."""
-    if (build / LOG).is_file() and not (build / MARKER).is_file():
-        shutil.rmtree(build, ignore_errors=True)

@@ -6,7 +6,7 @@ import contextlib
 import ctypes
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +53,17 @@ class _Stream(ctypes.Structure):
         ("populations", ctypes.c_uint32), ("final_words", _u32p), ("final_mask", ctypes.c_uint32),
         ("stop", ctypes.c_uint32),
     )  # fmt: skip
+
+
+def _loaded(load: Callable[[str], Any], copy: Path, shared_object: Path) -> Any:
+    """What ``load`` makes of a copy of a model."""
+    try:
+        return load(str(copy))
+    except OSError as error:  # most often of a folder whose programs may not run
+        raise FirstspikeError(
+            f"cannot load {shared_object}: {str(error).replace(str(copy), copy.name)}",
+            f"remove {shared_object.parent}, so that it is made anew; or set TMPDIR to a folder that programs run from",
+        ) from error
 
 
 def _pointer(array: NDArray[Any], kind: type) -> Any:
@@ -111,9 +122,9 @@ class VerilatedCore:
         self.clock = 0
         # Models of one library share Verilator's context: a trace would visit those that are gone. So each has a copy.
         with tempfile.TemporaryDirectory() as private:
-            copy = shutil.copy(shared_object, private)
+            copy = Path(shutil.copy(shared_object, private))
             with contextlib.chdir(folder):  # $readmemh reads from here, when the model is first evaluated
-                self._simulator: Any = library.PyVerilator(str(copy))
+                self._simulator = _loaded(library.PyVerilator, copy, shared_object)
         self._library = cast(Any, self._simulator.lib)
         self._trace: int | None = None
         if waves is not None:

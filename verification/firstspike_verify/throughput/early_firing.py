@@ -22,12 +22,13 @@ import numpy as np
 from firstspike import program
 from firstspike.artefact import write_file
 from firstspike.contract.hardware import Hardware
+from firstspike.documents import read_json
 from firstspike.errors import FirstspikeError
 from firstspike.experiment.config import Experiment
 from firstspike.experiment.data import Dataset
 from firstspike.flow import chain
 from firstspike.flow.report import decision
-from firstspike.flow.workspace import BUILD, Workspace, read_json, write_json
+from firstspike.flow.workspace import BUILD, Workspace, write_json
 from firstspike.network import golden
 from firstspike.network.model import Network
 from firstspike_rtl.clocks import cycles

@@ -17,9 +17,10 @@ from firstspike.artefact import locked
 from firstspike.comparison import training_speed
 from firstspike.console import console
 from firstspike.contract.hardware import PIXELS_PER_WORD, Hardware
+from firstspike.documents import read_json
 from firstspike.errors import FirstspikeError
 from firstspike.flow import chain
-from firstspike.flow.workspace import BUILD, Workspace, read_json, write_json
+from firstspike.flow.workspace import BUILD, Workspace, write_json
 from firstspike.network import naive
 from firstspike.network.golden import Golden, Result
 from firstspike_rtl.clocks import cycles
@@ -181,6 +182,7 @@ def main(files: list[str]) -> None:
     result: dict[str, list[dict[str, Any]]] = {"rtl": [], "software": []}
     for workspace in workspaces:
         with locked(workspace.folder):
+            workspace.check_place()
             rtl, software = bench(workspace)
         result["rtl"] += rtl
         result["software"] += software

@@ -241,6 +241,36 @@ def test_damaged_folder(damage: str, generated: Generated, tmp_path: Path) -> No
     assert not (tmp_path / "build").exists()
 
 
+@pytest.mark.parametrize("damage", ["cut", "empty", "other"])
+def test_a_damaged_model_is_made_anew(damage: str, generated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(toolchain, "MAKE_VARIABLES", toolchain.QUICK_MAKE_VARIABLES)
+    whole = compile_core(generated("ties").rtl, tmp_path / "build")
+    content = whole.read_bytes()
+    whole.write_bytes({"cut": content[:1000], "empty": b"", "other": content[:-1] + b"x"}[damage])
+    assert compile_core(generated("ties").rtl, tmp_path / "build") == whole
+    with VerilatedCore(generated("ties").rtl, tmp_path / "build") as core:
+        assert core.read("identity")
+
+
+def test_a_model_that_cannot_be_loaded(generated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a folder for temporary files that no program may run from, say."""
+    (tmp_path / "build").mkdir()
+    (tmp_path / "build" / "Vtop").write_bytes(b"x")
+    monkeypatch.setattr(verilated, "compile_core", lambda *_, **__: tmp_path / "build" / "Vtop")
+    with pytest.raises(FirstspikeError, match=rf"cannot load {tmp_path}/build/Vtop: Vtop: file too short") as caught:
+        VerilatedCore(generated("ties").rtl, tmp_path / "build")
+    assert caught.value.one_line().count(str(tmp_path / "build")) == 2
+
+
+def test_files_of_the_user_beside_the_model_stay(generated, tmp_path: Path) -> None:
+    (tmp_path / "build").mkdir()
+    (tmp_path / "build" / "mine").write_text("mine")
+    (tmp_path / "build" / "build.log").write_text("mine, too")
+    with pytest.raises(FirstspikeError, match="it holds other files"):
+        compile_core(generated("ties").rtl, tmp_path / "build")
+    assert {path.name for path in (tmp_path / "build").iterdir()} == {"mine", "build.log"}
+
+
 def tools_without(missing: str, folder: Path) -> str:
     """A PATH on which everything is found but one program."""
     folder.mkdir()
