@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, NoReturn, TextIO, cast
 
 from threadpoolctl import threadpool_limits
 
@@ -55,6 +55,31 @@ def run(main: Callable[[], object]) -> None:
         if line and processes.is_first():
             print(line, file=sys.stderr)
     sys.exit(status)
+
+
+def command(app: Callable[..., object]) -> NoReturn:
+    """Run a command line of Typer, and exit; options that it does not take are wrong input like any other.
+
+    Raises
+    ------
+    FirstspikeError
+        naming the option or the argument.
+
+    """
+    import typer
+
+    # Of click, or of Typer's own copy of it.
+    usage_error = cast(type[typer.BadParameter], typer.BadParameter.__bases__[0])
+    try:
+        status = app(standalone_mode=False)
+    except usage_error as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            error.show()
+            sys.exit(2)
+        text = error.format_message().strip().rstrip(".")
+        hint = None if error.ctx is None else f"see '{error.ctx.command_path} --help'"
+        raise FirstspikeError(text[:1].lower() + text[1:], hint) from error
+    sys.exit(status if isinstance(status, int) else 0)
 
 
 class _Output:

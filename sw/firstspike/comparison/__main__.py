@@ -7,7 +7,7 @@ def main() -> None:
     """Load what the table needs, in surroundings that are set."""
     from firstspike.comparison.command import app
 
-    app()
+    program.command(app)
 
 
 if __name__ == "__main__":

@@ -194,4 +194,4 @@ def main(
 
 
 if __name__ == "__main__":
-    program.run(app)
+    program.run(lambda: program.command(app))

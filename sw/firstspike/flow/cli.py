@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -139,7 +140,7 @@ def simulate(
     with status("simulate") as progress:
         _stage(
             simulation.simulate, workspace, count=count, waves=waves, stall=stall, seed=seed, reload=reload,
-            netlist=netlist, progress=progress,
+            netlist=netlist, progress=progress, note=_note,
         )  # fmt: skip
     if waves:
         print(f"waves: {workspace.waves}")
@@ -156,7 +157,9 @@ def bitstream(
     ] = None,
     clock: Annotated[float | None, typer.Option(min=0.001, help="MHz, at most, of the board's core")] = None,
     baud: Annotated[int | None, typer.Option(min=1, help="Bits a second on the board's serial port")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Placements to try for a board; the fastest is kept")] = 1,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Placements to try for a board; the fastest is kept (default: 1)")
+    ] = None,
     lanes: Lanes = None,
     clocks: Clocks = None,
     blocks: Blocks = None,
@@ -166,25 +169,31 @@ def bitstream(
             parser=_path, metavar="PATH", help="Network folder to put into the board's design without synthesis"
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="Of the core alone: ecp5-25k, ecp5-45k or ecp5-85k")] = "ecp5-85k",
-    seed: Annotated[int, typer.Option(help="Seed of placement of the core alone")] = 1,
+    device: Annotated[
+        str | None, typer.Option(help="Of the core alone: ecp5-25k, ecp5-45k or ecp5-85k (default: ecp5-85k)")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of placement of the core alone (default: 1)")] = None,
 ) -> None:
     """Place and route with open tools: for a board, or the core alone, whose pins are then the router's choice.
 
     EXPERIMENT may also be the folder of a network, such as build/digits. Writes boards/<board>/ or bitstream/.
     """
+    order: dict[str, Any] = {"clock": clock, "baud": baud, "seeds": seeds}
+    order |= {"lanes": lanes, "clocks": clocks, "blocks": blocks}
+    if board is None:
+        _refuse("without a board", "give --board, too", **order, reload=reload)
+    else:
+        _refuse("with a board", "leave out one of them", device=device, seed=seed)
+    if reload is not None:
+        _refuse("with --reload, which puts a network into the design as it is", "leave out one of them", **order)
     workspace = _opened(experiment, out)
     if board is None:
-        for name, value in (("clock", clock), ("baud", baud), ("lanes", lanes), ("clocks", clocks), ("blocks", blocks),
-                            ("reload", reload)):  # fmt: skip
-            if value is not None:
-                raise FirstspikeError(f"--{name} is given without a board", "give --board, too")
-        _core_bitstream(workspace, device, seed)
+        _core_bitstream(workspace, device or "ecp5-85k", 1 if seed is None else seed)
         return
     folded = _folded(workspace, lanes, clocks, blocks)
     with status("bitstream") as progress:
         path = routing.board(
-            folded, name=board, lanes_given=folded is not workspace, megahertz=clock, baud=baud, seeds=seeds,
+            folded, name=board, lanes_given=folded is not workspace, megahertz=clock, baud=baud, seeds=seeds or 1,
             reload=reload, progress=progress,
         )  # fmt: skip
     print(f"bitstream: {path}")
@@ -198,6 +207,13 @@ def bitstream(
             result = None
         for line in reporting.board_rows(reporting.boards(workspace, result)[board]):
             print(line)
+
+
+def _refuse(why: str, remedy: str, **options: object) -> None:
+    """Refuse the first option that is given, for it would play no part."""
+    for name, value in options.items():
+        if value is not None:
+            raise FirstspikeError(f"--{name} is given {why}", remedy)
 
 
 def _core_bitstream(workspace: Workspace, device: str, seed: int) -> None:
@@ -247,7 +263,7 @@ def run(
         return  # torchrun starts several to train; the rest is for one
     _stage(chain.export, workspace)
     _generate(workspace)
-    _stage(simulation.simulate, workspace, count=count, waves=waves, stall=stall, seed=seed)
+    _stage(simulation.simulate, workspace, count=count, waves=waves, stall=stall, seed=seed, note=_note)
     if waves:
         print(f"waves: {workspace.waves}")
     print()
@@ -274,9 +290,8 @@ def infer(
     """Classify image files; prints a line each, and writes inference.json."""
     if rtl and port is not None:
         raise FirstspikeError("--rtl and --port are both given", "give one of them")
-    for name, value in (("board", board), ("baud", baud)):
-        if value is not None and port is None:
-            raise FirstspikeError(f"--{name} is given without a port", "give --port, too")
+    if port is None:
+        _refuse("without a port", "give --port, too", board=board, baud=baud)
     workspace = _opened(experiment, out)
     with status("infer") as progress:
         lines = inference.infer(
@@ -293,10 +308,9 @@ def _note(text: str) -> None:
 
 
 def _folded(workspace: Workspace, lanes: str | None, clocks: int | None, blocks: int | None) -> Workspace:
-    try:
-        numbers = None if lanes is None else [int(part) for part in lanes.split(",")]
-    except ValueError as error:
-        raise FirstspikeError(f"--lanes is {lanes!r}", "give a number, or one a layer such as 16,10") from error
+    if lanes is not None and not re.fullmatch(r"-?[0-9]+(,-?[0-9]+)*", lanes):
+        raise FirstspikeError(f"--lanes is {lanes!r}", "give a number, or one a layer such as 16,10")
+    numbers = None if lanes is None else [int(part) for part in lanes.split(",")]
     return workspace.folded(
         lanes=numbers[0] if numbers and len(numbers) == 1 else numbers, clocks=clocks, blocks=blocks
     )
@@ -320,7 +334,7 @@ def _report(workspace: Workspace) -> None:
 
 def _app() -> None:
     try:
-        app()
+        program.command(app)
     except simulation.MismatchError as error:
         if processes.is_first():
             print(f"failed: {error}", file=sys.stderr)

@@ -64,6 +64,7 @@ def simulate(
     reload: Path | None = None,
     netlist: bool = False,
     progress: Callable[[str], None] = lambda step: None,
+    note: Callable[[str], None] = lambda text: None,
 ) -> Path:
     """Run test images through the Verilated RTL, or its synthesised netlist, and hold them against the golden model.
 
@@ -85,6 +86,8 @@ def simulate(
         Synthesise the RTL, and run the netlist in its place; the result goes to a file of its own.
     progress
         Called with the name of each step as it begins.
+    note
+        Called with a sentence if there are fewer images than asked for.
 
     Raises
     ------
@@ -103,6 +106,8 @@ def simulate(
     pictures = workspace.dataset.test_images[:count]
     if not len(pictures):
         raise FirstspikeError("no images to simulate", "ask for at least one")
+    if count is not None and count > len(pictures):
+        note(f"there are {len(pictures)} test images, not {count}: all are simulated")
     manifest, hardware = workspace.generated() if reload is None else load_manifest(workspace.rtl)
     hardware.check(network)
     folder, build, suffix = workspace.rtl, workspace.verilated, ""

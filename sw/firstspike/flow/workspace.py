@@ -50,6 +50,8 @@ class Workspace:
 
         """
         if experiment_file.is_dir():
+            if out is not None:
+                raise FirstspikeError(f"--out is given with the folder {experiment_file}", "leave out one of them")
             return cls._of_folder(experiment_file)
         experiment = Experiment.load(experiment_file)
         return cls(experiment, out if out is not None else BUILD / experiment.name, experiment_file)

@@ -216,10 +216,75 @@ def test_options_that_would_play_no_part(tmp_path: Path) -> None:
         refused(
             firstspike("infer", "tiny.toml", "x.png", *option, cwd=tmp_path), f"{option[0]} is given without a port"
         )
-    done = firstspike("train", "tiny.toml", "--out", "", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "'--out': it is empty" in done.stderr
+    board, core = ("bitstream", "tiny.toml", "--board", "icebreaker"), ("bitstream", "tiny.toml")
+    for options in (("--device", "ecp5-25k"), ("--seed", "2")):
+        refused(firstspike(*board, *options, cwd=tmp_path), f"{options[0]} is given with a board", "leave out")
+    for options in (("--seeds", "2"), ("--baud", "9600"), ("--reload", "x"), ("--lanes", "2")):
+        refused(firstspike(*core, *options, cwd=tmp_path), f"{options[0]} is given without a board", "give --board")
+    for options in (("--seeds", "2"), ("--clock", "9"), ("--lanes", "2")):
+        refused(firstspike(*board, "--reload", "x", *options, cwd=tmp_path), f"{options[0]} is given with --reload")
+    (tmp_path / "folder").mkdir()
+    refused(firstspike("export", "folder", "--out", "x", cwd=tmp_path), "--out is given with the folder folder")
+    (tmp_path / "folder").rmdir()
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.toml"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "tiny.toml", "--out", ""], ["invalid value for '--out': it is empty", "see '", "train --help'"]),
+        (["simulate", "tiny.toml", "--imags", "3"], ["no such option: --imags", "--images"]),
+        (["simulate", "tiny.toml", "--images", "0"], ["invalid value for '--images': "]),
+        (["simulate", "tiny.toml", "--images"], ["--images", "requires an argument"]),
+        (["simulate"], ["missing argument 'EXPERIMENT'"]),
+        (["simulate", "tiny.toml", "more"], ["unexpected extra argument"]),
+        (["fly"], ["no such command 'fly'"]),
+        (["bitstream", "tiny.toml", "--seed", "-5"], ["invalid value for '--seed': "]),
+        (["generate", "tiny.toml", "--lanes", "\u0663"], ["--lanes is '\u0663'", "give a number"]),
+        (["generate", "tiny.toml", "--lanes", "1_0"], ["--lanes is '1_0'"]),
+    ],
+)
+def test_wrong_options_are_one_line(arguments: list[str], words: list[str], tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(EXPERIMENT)
+    done = firstspike(*arguments, cwd=tmp_path, PYTHONUTF8="1")
+    refused(done, *words)
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.toml"]
+
+
+def test_no_command_shows_the_help(tmp_path: Path) -> None:
+    done = firstspike(cwd=tmp_path)
+    assert "Usage:" in done.stdout + done.stderr
+    assert "error" not in done.stderr
+    assert firstspike("--version", cwd=tmp_path).returncode == 0
+
+
+def test_more_images_than_there_are(ran: Path) -> None:
+    done = firstspike("simulate", "tiny.toml", "--images", "9999", cwd=ran)
+    assert done.returncode == 0
+    assert done.stderr == "note: there are 360 test images, not 9999: all are simulated\n"
+
+
+@pytest.mark.parametrize(("verb", "folder"), [("generate", "rtl"), ("quantize", "network"), ("vivado", "vivado")])
+def test_files_of_the_user_among_artefacts_stay(verb: str, folder: str, ran: Path) -> None:
+    assert firstspike(verb, "tiny.toml", cwd=ran).returncode == 0
+    mine = ran / "build/tiny" / folder / "mine.txt"
+    mine.write_text("mine")
+    refused(firstspike(verb, "tiny.toml", cwd=ran), "it holds mine.txt, which firstspike did not write", "move it")
+    if folder != "vivado":
+        before = (ran / "build/tiny/train/last.ckpt").read_bytes()
+        refused(firstspike("run", "tiny.toml", cwd=ran), "it holds mine.txt")
+        assert (ran / "build/tiny/train/last.ckpt").read_bytes() == before
+    assert mine.read_text() == "mine"
+
+
+@pytest.mark.parametrize("out", [".", "mine"])
+def test_a_folder_of_the_user_is_no_place_for_artefacts(out: str, ran: Path) -> None:
+    (ran / out).mkdir(exist_ok=True)
+    (ran / out / "report.json").write_text("mine")
+    for verb in ("run", "train", "report"):
+        refused(firstspike(verb, "tiny.toml", "--out", out, cwd=ran), f"cannot work in {out}", "nothing of firstspike")
+    assert (ran / out / "report.json").read_text() == "mine"
+    assert not (ran / out / "train").exists()
 
 
 def test_the_summary_says_of_which_images(ran: Path) -> None:
