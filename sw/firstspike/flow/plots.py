@@ -55,36 +55,50 @@ def raster(network: Network, result: Result, picture: NDArray[np.uint8], label: 
     ratios = {"height_ratios": heights[::-1]}
     panels = left.subplots(len(times), 1, sharex=True, squeeze=False, gridspec_kw=ratios)[::-1, 0]
     for level, (axes, codes) in enumerate(zip(panels, times, strict=True)):
-        _population(axes, network, level, codes)
+        counts = result.spike_counts.get(level)
+        _population(axes, network, level, codes, None if counts is None else counts[0])
     panels[0].set_xlabel("time step (shaded: the window of a population; dashed: its fire start)")
     panels[0].set_xlim(-0.5, network.latency_steps - 0.5)
     panels[0].xaxis.set_major_locator(MaxNLocator(15, integer=True, steps=[1, 2, 5, 10]))
-    decision = "output membranes decide after the last step"
+    largest = "the largest " if network.readout == "largest_membrane" else ""
+    decision = f"{largest}output membranes decide after the last step"
     if network.readout == "first_spike":
         decision = _decision(panels[-1], network, result)
+    start = f"S = {network.fire_start}, " if network.has_tables else ""
     above, below = right.subplots(2, 1)
-    _membranes(above, result, label)
+    _membranes(above, network, result, label)
     _picture(below, picture)
     figure.suptitle(
         f"One image through {network.shape_name}: class {result.classes[0]}, label {label}\n"
-        f"T = {network.steps}, S = {network.fire_start}, {network.latency_steps} time steps in all; {decision}",
+        f"T = {network.steps}, {start}{network.latency_steps} time steps in all; {decision}",
         fontsize=11,
     )
     save(figure, path)
 
 
-def _population(axes: Axes, network: Network, level: int, codes: NDArray[np.integer[Any]]) -> None:
-    """Spikes of one population, at their global time steps."""
-    population, begin = network.populations[level], level * network.fire_start
+def _population(
+    axes: Axes,
+    network: Network,
+    level: int,
+    codes: NDArray[np.integer[Any]],
+    counts: NDArray[np.integer[Any]] | None,
+) -> None:
+    """Spikes of one population, at their global time steps: the first ones, or of each step those that there are."""
+    population, begin = network.populations[level], network.begin(level)
     silent = network.steps if level else population.codes
     (neurons,) = np.nonzero(codes < silent)
+    spiking = f"{len(neurons)} of {population.size} neurons spike"
     steps = np.array([population.arrival(int(code)) for code in codes[neurons]]) + begin
+    if counts is not None:
+        steps, neurons = np.nonzero(counts)
+        spiking += f", {counts.sum()} times"
+        steps = steps + begin
     axes.axvspan(begin - 0.5, begin + network.steps - 0.5, color=f"C{level}", alpha=0.08, lw=0)
     axes.scatter(steps, neurons, s=40, marker="|", linewidths=1.8, color=f"C{level}")
-    title = f"{population.name}: {len(neurons)} of {population.size} neurons spike"
+    title = f"{population.name}: {spiking}"
     if level:
-        before = network.populations[level - 1].name
-        title += f"; fires from step {begin} on, {network.fire_start} after {before}"
+        before, after = network.populations[level - 1].name, network.start(population)
+        title += f"; fires from step {begin} on, {f'{after} after' if after else 'with'} {before}"
         axes.axvline(begin - 0.5, color=f"C{level}", lw=1.2, ls="--")
     # Room for the marks of the first and the last neuron.
     room = 0.02 * population.size + 0.5
@@ -99,7 +113,7 @@ def _decision(axes: Axes, network: Network, result: Result) -> str:
     step, chosen = int(result.decision_steps[0]), int(result.classes[0])
     if step == network.steps:
         return "no output spike, so that the largest membrane decides"
-    at = len(network.layers) * network.fire_start + step
+    at = network.begin(len(network.layers)) + step
     axes.axvline(at, color="0.6", lw=1, ls=":", zorder=0.5)
     axes.scatter([at], [chosen], s=170, marker="o", facecolors="none", edgecolors="0.2", linewidths=1.2)
     return f"the first output spike decides, in step {at}"
@@ -115,14 +129,15 @@ def _picture(axes: Axes, picture: NDArray[np.uint8]) -> None:
         axes.set_title("the image", fontsize=9)
 
 
-def _membranes(axes: Axes, result: Result, label: int) -> None:
+def _membranes(axes: Axes, network: Network, result: Result, label: int) -> None:
     values = result.membranes[0]
     chosen = int(result.classes[0])
     colours = dict.fromkeys(range(len(values)), "0.7") | {chosen: "C3", label: "C2"}
     axes.axhspan(label - 0.5, label + 0.5, color="C2", alpha=0.15, lw=0)  # its membrane may be 0
     axes.barh(np.arange(len(values)), values, color=list(colours.values()))
     axes.axvline(0, color="0.3", lw=0.8)
-    axes.set(xlabel="membrane after the last step", ylabel="class")
+    largest = network.readout == "largest_membrane"
+    axes.set(xlabel="largest membrane" if largest else "membrane after the last step", ylabel="class")
     wrong = "" if chosen == label else f" (green)\nclass {chosen} (red) is wrong"
     axes.set_title(f"output membranes, label {label}{wrong}", fontsize=9)
     axes.yaxis.set_major_locator(MaxNLocator(12, integer=True, steps=[1, 2, 5, 10]))
@@ -153,12 +168,16 @@ def kernels(network: Network, path: Path) -> None:
         }  # fmt: skip
         if population.kernel and not population.simultaneous:
             left.plot(np.arange(population.codes), population.kernel, **style)
-        if population.threshold:
+        if population.fires:
             scale = network.layers[level - 1].scale
+            values = np.array(population.threshold)
+            if population.dynamics and population.dynamics.threshold is not None:
+                scale /= 1 << population.dynamics.guard
+                values = np.resize(population.dynamics.threshold.mean(axis=1), network.steps)
             label = f"{population.name} (unit {scale:.3g})"
-            right.plot(np.arange(network.steps), population.threshold, **(style | {"label": label}))
+            right.plot(np.arange(network.steps), values, **(style | {"label": label}))
     left.set(title="decode kernel: what a spike is worth", xlabel="time step k", ylabel="K[k]")
-    right.set(title="dynamic threshold", xlabel="time step k", ylabel="TH[k], in units of the membrane")
+    right.set(title="threshold", xlabel="time step k", ylabel="TH[k], in units of the membrane")
     for axes in (left, right):
         axes.set_yscale("log", base=2)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

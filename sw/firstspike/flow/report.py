@@ -83,7 +83,7 @@ def write(workspace: Workspace) -> dict[str, Any]:
             "membrane": [layer.membrane_bits for layer in hardware.layers],
         },
         "steps": network.steps,
-        "fire_start": network.fire_start,
+        "fire_start": network.fire_start if network.has_tables else None,
         "readout": network.readout,
         "latency_steps": network.latency_steps,
         "decision": decision(network, result),
@@ -227,7 +227,8 @@ def netlist(workspace: Workspace) -> dict[str, Any] | None:
 
 def _steps(report: Mapping[str, Any]) -> dict[str, str]:
     """Rows of the summary: time steps, and when the first spike decides."""
-    steps = f"T {report['steps']}   fire start {report['fire_start']}   {report['latency_steps']} in all"
+    start = "" if report["fire_start"] is None else f"fire start {report['fire_start']}   "
+    steps = f"T {report['steps']}   {start}{report['latency_steps']} in all"
     rows = {"steps": f"{steps}   readout {report['readout'].replace('_', ' ')}"}
     if report["readout"] == "first_spike":
         found = report["decision"]

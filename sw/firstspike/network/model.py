@@ -180,6 +180,15 @@ class Network:
         """S, the step of its input's window in which a population tests first."""
         return population.dynamics.start if population.dynamics else self.fire_start
 
+    def begin(self, population: int) -> int:
+        """The step, counted from the first one of the input, at which the window of a population begins."""
+        return sum(self.start(each) for each in self.populations[1 : population + 1])
+
+    @property
+    def has_tables(self) -> bool:
+        """Whether any population after the input has tables, to which ``fire_start`` applies."""
+        return any(population.dynamics is None for population in self.populations[1:])
+
     def arrivals(self, index: int) -> Arrivals:
         """The spikes that come to layer ``index``."""
         before = self.populations[index]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from matplotlib.figure import Figure
 
 from firstspike.flow import plots
 from firstspike.network import golden, kernels
+from firstspike.network.dynamics import Dynamics
 from firstspike.network.model import Conv2d, Dense, Network, chain
 
 POWER = kernels.PowerOfTwo(steps=8)
@@ -190,3 +192,24 @@ def test_what_cannot_be_read_is_found() -> None:
         spoil(axes)
         with pytest.raises(AssertionError, match=message):
             legible.check(figure)
+
+
+def test_spikes_that_repeat_are_drawn_in_their_steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Every spike of neurons that fire again; windows begin where their population starts, thresholds have steps."""
+    made = legible.figures_of(plots, monkeypatch)
+    net, picture = KINDS["membrane"]
+    hidden = Dynamics(threshold=np.array(9), cap=2, start=1)
+    populations = [replace(p, threshold=(), dynamics=hidden) for p in net.populations[1:-1]]
+    last = replace(net.populations[-1], threshold=(), dynamics=Dynamics(read="largest"))
+    stepped = replace(net, populations=(net.populations[0], *populations, last))
+    result = golden.run(stepped, picture[None])
+    assert result.spike_counts[1].sum() > (result.spike_times[1] < net.steps).sum()
+    plots.raster(stepped, result, picture, 3, tmp_path / "raster.png")
+    plots.kernels(stepped, tmp_path / "kernels.png")
+    raster, thresholds = made
+    steps, neurons = np.nonzero(result.spike_counts[1][0])
+    assert marks(raster, 1) == set(zip((steps + 1).tolist(), neurons.tolist(), strict=True))
+    assert f"{result.spike_counts[1].sum()} times" in raster.axes[len(net.layers) - 2].get_title()
+    assert "S = " not in raster.get_suptitle()
+    assert "largest" in raster.get_suptitle()
+    assert [*thresholds.axes[1].lines[0].get_ydata()] == [9.0] * net.steps
