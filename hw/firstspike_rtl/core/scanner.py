@@ -367,7 +367,7 @@ class Scanner(Component):
                 self.valid.eq(tag_g.valid),
                 self.slice.values.eq(given),
                 *(self.slice[name].eq(tag_g[name]) for name in ("index", "step", "end", "row", "first", "emit")),
-                self.slice.fault.eq(state.fault),
+                self.slice["fault"].eq(state.fault),
                 self.last.eq(tag_g.last),
             ]
             return
@@ -414,7 +414,8 @@ class Scanner(Component):
         with m.If(begins & (more | self.test.valid)):
             m.d.sync += [state.scanning.eq(1), state.fresh.eq(~more), more.eq(0)]
         with m.If(self.test.valid & self.test.ready):
-            m.d.sync += [state.final.eq(self.test.payload.final), state.fault.eq(self.test.payload.fault)]
+            test = self.test.payload
+            m.d.sync += [state.final.eq(test.final), state.fault.eq(test.fault)]
         with m.If(state.moving & at.end_pass):
             m.d.sync += [
                 state.scanning.eq(0),

@@ -480,7 +480,7 @@ def test_changed_network(ran: Path) -> None:
 
 def test_network_of_another_version(ran: Path) -> None:
     path = ran / "build/tiny/network/network.json"
-    path.write_text(path.read_text().replace('"format": 2', '"format": 99'))
+    path.write_text(path.read_text().replace('"format": 3', '"format": 99'))
     refused(firstspike("export", "tiny.toml", cwd=ran), "format 99")
 
 

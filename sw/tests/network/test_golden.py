@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from firstspike.errors import FirstspikeError
 from firstspike.network import golden, kernels, naive, sums
 from firstspike.network.model import Conv2d, Network, dense
+from firstspike.network.trains import Train
 
 KERNELS = {
     "exponential_ceil": kernels.Exponential(steps=8, tau=2.5, delay=0.7, rounding="ceil", kernel_fraction_bits=6),
@@ -368,43 +369,43 @@ def test_images_that_do_not_fit(images: NDArray[np.uint8], message: str) -> None
 
 # Deliberately wrong variants: the checks above must be able to fail.
 
-Fire = Callable[[golden._Layer, NDArray[np.int16]], NDArray[np.int16]]
+Fire = Callable[[golden._Layer, Train], NDArray[np.int16]]
 
 
-def _fire(self: golden._Layer, times: NDArray[np.int16], *, strict: bool = False, last: int = 0) -> NDArray[np.int16]:
-    fired = np.full((len(times), len(self._sums.bias)), self._steps, np.int16)
-    for k, v in self._membranes(times):
+def _fire(self: golden._Layer, train: Train, *, strict: bool = False, last: int = 0) -> NDArray[np.int16]:
+    fired = np.full((len(train.times), len(self._sums.bias)), self._steps, np.int16)
+    for k, v in self._membranes(train):
         if k < self._steps - last:
             reached = v > self._threshold[k] if strict else v >= self._threshold[k]
             fired[reached & (fired == self._steps)] = k
     return self._sums.pool(fired, np.min)
 
 
-def _greater(self: golden._Layer, times: NDArray[np.int16]) -> NDArray[np.int16]:
-    return _fire(self, times, strict=True)
+def _greater(self: golden._Layer, train: Train) -> NDArray[np.int16]:
+    return _fire(self, train, strict=True)
 
 
-def _last_step_missing(self: golden._Layer, times: NDArray[np.int16]) -> NDArray[np.int16]:
-    return _fire(self, times, last=1)
+def _last_step_missing(self: golden._Layer, train: Train) -> NDArray[np.int16]:
+    return _fire(self, train, last=1)
 
 
-def _window_too_long(self: golden._Layer, times: NDArray[np.int16]) -> NDArray[np.int16]:
+def _window_too_long(self: golden._Layer, train: Train) -> NDArray[np.int16]:
     """One more step, T, at the last threshold: a spike where V has been too small until the end, by one."""
-    fired = _fire(self, times)
-    *_, (_, v) = self._membranes(times)
+    fired = _fire(self, train)
+    *_, (_, v) = self._membranes(train)
     fired[(fired == self._steps) & (v >= self._threshold[-1] - 1)] = self._steps - 1
     return fired
 
 
-def _refires(self: golden._Layer, times: NDArray[np.int16]) -> NDArray[np.int16]:
-    fired = np.full((len(times), len(self._sums.bias)), self._steps, np.int16)
-    for k, v in self._membranes(times):
+def _refires(self: golden._Layer, train: Train) -> NDArray[np.int16]:
+    fired = np.full((len(train.times), len(self._sums.bias)), self._steps, np.int16)
+    for k, v in self._membranes(train):
         fired[v >= self._threshold[k]] = k
     return fired
 
 
-def _ignores_fire_start(self: golden._Layer, times: NDArray[np.int16]) -> NDArray[np.int16]:
-    v = self._complete(times)
+def _ignores_fire_start(self: golden._Layer, train: Train) -> NDArray[np.int16]:
+    v = self._complete(train)
     return np.int16(self._steps) - np.stack([v >= t for t in self._threshold]).sum(axis=0).astype(np.int16)
 
 
@@ -412,7 +413,11 @@ def _ignores_fire_start(self: golden._Layer, times: NDArray[np.int16]) -> NDArra
 def test_a_wrong_golden_model_is_caught(wrong: Fire, monkeypatch: pytest.MonkeyPatch) -> None:
     """The random search of the first test, run on a model with one mistake, must find it."""
     search = settings(max_examples=300, deadline=None, database=None, derandomize=True)(given(st.data())(compare))
-    monkeypatch.setattr(golden._Layer, "fire", wrong)
+
+    def fire(layer: golden._Layer, train: Train) -> Train:
+        return Train(layer._population, wrong(layer, train))
+
+    monkeypatch.setattr(golden._Layer, "fire", fire)
     with pytest.raises(AssertionError):
         search()
 
