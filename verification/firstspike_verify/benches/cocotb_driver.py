@@ -293,7 +293,7 @@ async def stuck(dut: Any) -> None:
             pictures = bench.pictures(4)
             check_records(driver.infer(pictures), bench.other, pictures)
         driver.close()
-        assert driver.read("control") & ENABLE == 0
+        assert Mmio(bench).read(bench.registers["control"].address()) & ENABLE == 0
 
     await bridge(use)()
     await bench.nothing_left()

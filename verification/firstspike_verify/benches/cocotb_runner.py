@@ -165,7 +165,7 @@ def run_bench(
     waves
         VCD file to write, with a build that allows it.
     name
-        For the files ``<build>/<name>.xml`` and ``<build>/<name>.log``.
+        For the files ``<build>-logs/<name>.xml`` and ``<build>-logs/<name>.log``.
     simulator
         ``verilator`` or ``icarus``: that which ``build`` was compiled for.
 
@@ -176,7 +176,9 @@ def run_bench(
     """
     from cocotb_tools.runner import get_runner
 
-    results, log = build / f"{name}.xml", build / f"{name}.log"
+    logs = build.with_name(f"{build.name}-logs")  # what is compiled is replaced as a whole, and holds nothing else
+    logs.mkdir(parents=True, exist_ok=True)
+    results, log = logs / f"{name}.xml", logs / f"{name}.log"
     results.unlink(missing_ok=True)
     arguments = []
     if waves is not None:

@@ -10,6 +10,7 @@ import pytest
 from benches import run
 from designs import DESIGNS
 
+from firstspike.artefact import check_replaceable
 from firstspike.errors import FirstspikeError
 from firstspike_verify.benches.cocotb_runner import compile_bench, run_bench
 
@@ -61,6 +62,7 @@ def test_protocol_checkers(session_folder: Path, waves: Path | None) -> None:
     )
     assert [case for case in cases if not case.passed] == []
     assert len(cases) == 32
+    check_replaceable(build)  # what a bench writes is elsewhere
 
 
 def test_waves_of_a_bench(session_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
