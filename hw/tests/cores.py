@@ -71,7 +71,7 @@ def run_core(network, hardware, pictures, *, seed=0, stall=0.0, waves=None, proc
     parsed = frames.parse_records(np.array(records), length)
     assert not parsed.faults.any()
     assert not any(fault.any() for fault in seen.faults)
-    return frames.result(parsed, seen.times, seen.counts), sent.first, received.last
+    return frames.result(parsed, seen), sent.first, received.last
 
 
 def draw_stepped(data, *, convolutional):

@@ -303,7 +303,6 @@ class _Readout:
         shape = hardware.layers[-1]
         self._scanner = _Scanner(shape, deque())  # results are taken at once
         self._passes = hardware.passes(len(hardware.layers) - 1)
-        self._stepped = shape.dynamics is not None
         self._apart = gap(shape) if shape.dynamics else 0
         self._delay = Scanner.LATENCY + stages(shape)  # from an address to the neuron
         self._pass = 0
@@ -316,13 +315,13 @@ class _Readout:
         self._pass = 0 if final else self._pass + 1
         released = 0
         # With dynamics each pass is for itself.
-        begin, scans = self.accepted, passes if self._stepped else 1
+        begin, scans = self.accepted, passes if self._apart else 1
         for _ in range(scans):
             self._scanner.begin(begin + 1)
             end = self._scanner.taken(passes // scans * self._scanner.addresses - 1)
             last = end + self._delay  # the last neuron
             released = released or end + 2
-            begin = self._idle = end + self._apart if self._stepped else last + 2
+            begin = self._idle = end + self._apart if self._apart else last + 2
         if final:
             self.sent = last + Readout.LATENCY
         return released

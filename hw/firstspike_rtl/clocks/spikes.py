@@ -29,6 +29,7 @@ def spikes(hardware: Hardware, result: Result) -> Iterator[Spikes]:
     layers, early = hardware.layers, hardware.ordered[0]
     rows = [np.maximum(1, layer.visits * layer.groups) for layer in layers]
     orders = [_scan_order(layer) for layer in layers[:-1]]
+    reached = [after[order] for after, (order, _) in zip(rows[1:], orders, strict=True)]
     inputs = result.spike_times[0]
     size = -(-inputs.shape[1] // PIXELS_PER_WORD)
     for n, codes in enumerate(inputs):
@@ -48,7 +49,7 @@ def spikes(hardware: Hardware, result: Result) -> Iterator[Spikes]:
                 passes = [times < hardware.steps]
             else:
                 passes = times == np.arange(hardware.steps)[:, None]
-            slices.append([_by_slice(numbers.repeat(p), rows[index + 1][order].repeat(p)) for p in passes])
+            slices.append([_by_slice(numbers.repeat(p), reached[index].repeat(p)) for p in passes])
         yield Spikes(words, steps, slices)
 
 

@@ -110,9 +110,8 @@ class Readout(Component):
         decision = Signal.like(best_index)
         decision_step = Signal(number(steps + 1), init=steps)
         # Whether the best so far has spiked: one that has is better than all that have not.
-        spikes, spiked = Const(0), Signal()
-        if isinstance(scanner, Stepper) and shape.fires:
-            spikes = scanner.counts[0].any()
+        spiked = Signal()
+        spikes = scanner.counts[0].any() if isinstance(scanner, Stepper) and shape.fires else Const(0)
         reached = self._reached(m, k, spiked)
 
         membrane = Signal()

@@ -296,15 +296,15 @@ class Scanner(Component):
             clears, releases = state.fresh, at.end_pass & state.fresh
         else:
             clears, releases = state.last_step, at.end_pass & (state.last_step | ~state.final)
+        m.d.sync += [slice_b.eq(at.slice_), slice_c.eq(slice_b)]
         bias_d = None
         if bias is not None:
             # Block memory is too slow to be added in the clock that it is read; without a reset it can have this
             # register.
             bias_c = Signal.like(bias.data, reset_less=True)
             bias_d = Signal.like(bias.data)
-        m.d.sync += [slice_b.eq(at.slice_), slice_c.eq(slice_b)]
-        if bias is not None and bias_d is not None:
             m.d.sync += [bias_c.eq(bias.data), bias_d.eq(bias_c)]
+            m.d.comb += bias.addr.eq(bias_row)
         m.d.sync += [
             row_b.eq(self.scan.row),
             clear_b.eq(clears & (at.slice_ == self._last_slice(at.last_group))),
@@ -312,8 +312,6 @@ class Scanner(Component):
         ]
         active = state.scanning | tag_b.valid
         m.d.comb += self.scan.active.eq(active & state.fresh if self._stepped else active)
-        if bias is not None:
-            m.d.comb += bias.addr.eq(bias_row)
         return _Row(slice_c, bias_d, row_b, clear_b, release_b, tag_b.valid)
 
     def _clear(self, m: Module, state: _State, row: _Row) -> None:
@@ -346,13 +344,13 @@ class Scanner(Component):
         held_high = Signal(max(1, len(high_c)))
         value_f: Any = Signal(value)
         slice_e: Any = Signal(value)
+        m.d.sync += [held_high.eq(high_c), slice_e.eq(_choose(chosen_d, held_high))]
         if row.bias is None:
-            m.d.sync += [held_high.eq(high_c), slice_e.eq(_choose(chosen_d, held_high))]
             fresh = tags[4].fresh
             m.d.sync += [total.eq(Mux(fresh, part, 0)) for total, part in zip(value_f, slice_e, strict=True)]
             return value_f
         bias_e = Signal.like(row.bias)
-        m.d.sync += [held_high.eq(high_c), slice_e.eq(_choose(chosen_d, held_high)), bias_e.eq(row.bias)]
+        m.d.sync += bias_e.eq(row.bias)
         for total, part, b in zip(value_f, slice_e, fields(self._bias, bias_e), strict=True):
             m.d.sync += total.eq(part + b)
         return value_f

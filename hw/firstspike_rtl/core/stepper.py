@@ -43,8 +43,7 @@ def write_stage(shape: LayerShape) -> int:
     assert shape.dynamics is not None
     if shape.dynamics.read == "largest":
         return membrane_stage(shape) + 1
-    resets = shape.dynamics.threshold is not None and shape.dynamics.mode != "once"
-    return membrane_stage(shape) + (2 if resets else 0)
+    return membrane_stage(shape) + (2 if shape.dynamics.resets else 0)
 
 
 def gap(shape: LayerShape) -> int:
@@ -132,8 +131,8 @@ class Stepper(Component):
         at_v, at_out, at_write = membrane_stage(shape), stages(shape), write_stage(shape)
         tags = self._tags(m, scanner, max(at_out, at_write))
         # A pass that is begun now reads the state Scanner.LATENCY + 1 clocks later.
-        waiting = [tag.valid for tag in tags[1 : max(1, at_write - Scanner.LATENCY)]]
-        m.d.comb += scanner.idle.eq(self.idle & ~_any(waiting))
+        waiting = Cat(tag.valid for tag in tags[1 : max(1, at_write - Scanner.LATENCY)])
+        m.d.comb += scanner.idle.eq(self.idle & ~waiting.any())
 
         first = [tag.first_step for tag in tags]
         state = self._state(m, tags)
@@ -170,10 +169,10 @@ class Stepper(Component):
                 m.d.sync += best.eq(Mux(first[at_v] | (ordered(new) > ordered(old)), new, old))
             read = largest
         counts, tested = self._test(m, v, tags)
-        resets = dynamics.threshold is not None and dynamics.mode != "once"
-        kept = {
-            "membrane": self._reset(m, tested, counts, tags) if resets else _delayed(m, v, at_write - at_v, "v_later")
-        }
+        if dynamics.resets:
+            kept = {"membrane": self._reset(m, tested, counts, tags)}
+        else:
+            kept = {"membrane": _delayed(m, v, at_write - at_v, "v_later")}
         if "current" in state:
             kept["current"] = _delayed(m, u_now, at_write - CURRENT, "current_later")
         if "largest" in state:
@@ -256,7 +255,8 @@ class Stepper(Component):
         rows = self._hardware.memory("bias", self._index).depth
         if role == "bias":
             return Value.cast(tag.row)
-        table = {str(name): shape for name, shape in self._dynamics.tables()}[role]
+        table = self._dynamics.table(role)
+        assert table is not None
         step = tag.window if role in ("threshold", "reset") else tag.step
         if not table.by_step:
             return Value.cast(tag.row if table.by_channel else 0)
@@ -302,13 +302,10 @@ class Stepper(Component):
     def _drive(self, m: Module, current: list[Any], tags: list[Any]) -> list[Any]:
         """D, from U."""
         dynamics = self._dynamics
-        names = {str(name) for name, _ in dynamics.tables()}
-        stage = DRIVE + ("gain" in names)
         added: list[Any] = [0] * self._shape.fire_lanes
-        if "drive" in names:
-            added = self._table(m, "drive", tags, stage)
-        if "gain" in names:
-            assert dynamics.gain is not None
+        if dynamics.drive:
+            added = self._table(m, "drive", tags, membrane_stage(self._shape) - 1)
+        if dynamics.gain:
             gains = self._table(m, "gain", tags, DRIVE)
             products = self._registers("gained", dynamics.current_bits + dynamics.gain.bits)
             m.d.sync += [p.eq(g * u) for p, g, u in zip(products, gains, current, strict=True)]
@@ -402,17 +399,13 @@ class Stepper(Component):
     def _reset(self, m: Module, tested: list[Any], counts: list[Any], tags: list[Any]) -> list[Any]:
         """V after the reset."""
         shape, dynamics = self._shape, self._dynamics
-        stage = write_stage(shape)
-        names = {str(name) for name, _ in dynamics.tables()}
         amounts: list[Any]
-        if "reset" in names:
-            amounts = self._table(m, "reset", tags, stage)
+        if dynamics.reset:
+            amounts = self._table(m, "reset", tags, write_stage(shape))
         elif dynamics.mode == "soft":
             amounts = _delayed(m, self._thresholds, 1, "threshold_later")
         else:
-            amounts = [Const(0, signed(1))]
-        if len(amounts) < shape.fire_lanes:
-            amounts = amounts * shape.fire_lanes
+            amounts = [Const(0, signed(1))] * shape.fire_lanes
         after = self._registers("after", shape.membrane_bits)
         for new, v, n, amount in zip(after, tested, counts, amounts, strict=True):
             if dynamics.mode == "hard":
@@ -451,10 +444,3 @@ def _factor(shape: FactorShape, x: Value, numerator: Value) -> Value:
 def _wide(value: Value, bits: int) -> Value:
     """A signed number with more bits."""
     return value if len(value) == bits else (value + Const(0, signed(bits)))[:bits].as_signed()
-
-
-def _any(values: list[Value]) -> Value:
-    some: Value = Const(0)
-    for value in values:
-        some = some | value
-    return some

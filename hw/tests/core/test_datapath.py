@@ -10,54 +10,60 @@ from hypothesis import strategies as st
 
 from firstspike.contract.hardware import Hardware
 from firstspike.network import golden
-from firstspike.network.model import dense
+from firstspike.network.model import Network, dense
 from firstspike_rtl.clocks.cycles import predict
 
+Case = tuple[Network, Hardware, np.ndarray]
 
-@pytest.mark.parametrize("convolutional", [False, True], ids=["dense", "convolutional"])
+
+EACH = pytest.mark.parametrize("convolutional", [False, True], ids=["dense", "convolutional"])
+
+
+def with_stalls(data: st.DataObject, case: Case) -> None:
+    """A case is golden, whatever stalls."""
+    network, hardware, pictures = case
+    stall, seed = data.draw(st.sampled_from([0.1, 0.5])), data.draw(st.integers(0, 1000))
+    result, _, _ = run_core(network, hardware, pictures, seed=seed, stall=stall)
+    assert result == golden.run(network, pictures)
+
+
+def without_stalls(case: Case) -> None:
+    """A case is golden, and takes the predicted clocks."""
+    network, hardware, pictures = case
+    expected = golden.run(network, pictures)
+    result, started, finished = run_core(network, hardware, pictures)
+    assert result == expected
+    prediction = predict(hardware, expected)
+    assert (prediction.started + started[0]).tolist() == started
+    assert (prediction.finished + started[0]).tolist() == finished
+
+
+@EACH
 @settings(max_examples=40, deadline=None, phases=GENERATE)
 @given(data=st.data())
 def test_core_with_stalls_is_golden(convolutional: bool, data: st.DataObject) -> None:
-    network, hardware, pictures = draw_case(data, convolutional=convolutional)
-    stall, seed = data.draw(st.sampled_from([0.1, 0.5])), data.draw(st.integers(0, 1000))
-    result, _, _ = run_core(network, hardware, pictures, seed=seed, stall=stall)
-    assert result == golden.run(network, pictures)
+    with_stalls(data, draw_case(data, convolutional=convolutional))
 
 
-@pytest.mark.parametrize("convolutional", [False, True], ids=["dense", "convolutional"])
+@EACH
 @settings(max_examples=40, deadline=None, phases=GENERATE)
 @given(data=st.data())
 def test_core_takes_the_predicted_clocks(convolutional: bool, data: st.DataObject) -> None:
-    network, hardware, pictures = draw_case(data, convolutional=convolutional)
-    expected = golden.run(network, pictures)
-    result, started, finished = run_core(network, hardware, pictures)
-    assert result == expected
-    prediction = predict(hardware, expected)
-    assert (prediction.started + started[0]).tolist() == started
-    assert (prediction.finished + started[0]).tolist() == finished
+    without_stalls(draw_case(data, convolutional=convolutional))
 
 
-@pytest.mark.parametrize("convolutional", [False, True], ids=["dense", "convolutional"])
+@EACH
 @settings(max_examples=20, deadline=None, phases=GENERATE)
 @given(data=st.data())
 def test_dynamics_with_stalls_are_golden(convolutional: bool, data: st.DataObject) -> None:
-    network, hardware, pictures = draw_stepped(data, convolutional=convolutional)
-    stall, seed = data.draw(st.sampled_from([0.1, 0.5])), data.draw(st.integers(0, 1000))
-    result, _, _ = run_core(network, hardware, pictures, seed=seed, stall=stall)
-    assert result == golden.run(network, pictures)
+    with_stalls(data, draw_stepped(data, convolutional=convolutional))
 
 
-@pytest.mark.parametrize("convolutional", [False, True], ids=["dense", "convolutional"])
+@EACH
 @settings(max_examples=20, deadline=None, phases=GENERATE)
 @given(data=st.data())
 def test_dynamics_take_the_predicted_clocks(convolutional: bool, data: st.DataObject) -> None:
-    network, hardware, pictures = draw_stepped(data, convolutional=convolutional)
-    expected = golden.run(network, pictures)
-    result, started, finished = run_core(network, hardware, pictures)
-    assert result == expected
-    prediction = predict(hardware, expected)
-    assert (prediction.started + started[0]).tolist() == started
-    assert (prediction.finished + started[0]).tolist() == finished
+    without_stalls(draw_stepped(data, convolutional=convolutional))
 
 
 @pytest.mark.smoke

@@ -198,17 +198,26 @@ class DynamicsShape:
             parts["largest"] = membrane_bits
         return parts
 
+    @property
+    def resets(self) -> bool:
+        """Whether a spike changes V."""
+        return self.threshold is not None and self.mode != "once"
+
+    def table(self, name: str) -> TableShape | None:
+        """That of a parameter, if there is one."""
+        found: TableShape | None = getattr(self, f"{name}_table" if name in ("retain", "leak") else name)
+        return found
+
     def tables(self) -> Iterator[tuple[MemoryRole, TableShape]]:
         """(parameter, shape) of the tables that there are, in the order of the memories."""
         for name in TABLES:
-            shape = getattr(self, f"{name}_table" if name in ("retain", "leak") else name)
-            if shape is not None:
-                yield name, shape
+            if table := self.table(name):
+                yield name, table
 
     def steps(self, name: str, window: int) -> int:
         """Steps of a table: those of the window for thresholds and resets, else those of the population's life."""
-        shape = {str(role): table for role, table in self.tables()}[name]
-        return (window if name in ("threshold", "reset") else self.start + window) if shape.by_step else 1
+        table = self.table(name)
+        return (window if name in ("threshold", "reset") else self.start + window) if table and table.by_step else 1
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> DynamicsShape:

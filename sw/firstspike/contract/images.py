@@ -29,6 +29,7 @@ from firstspike.contract.image_formats import (
     render_binary,
     words_of,
 )
+from firstspike.contract.layer_shape import LayerShape
 from firstspike.contract.memory import Memory, MemoryRole
 from firstspike.contract.words import hash_words
 from firstspike.errors import FirstspikeError
@@ -104,10 +105,9 @@ def network(
     for i, shape in enumerate(hardware.layers):
         # (group, tap, lane) -> (group, lane, tap): channel j is lane j % lanes of group j // lanes
         grouped = tables["weight", i].reshape(shape.groups, shape.taps, shape.lanes).transpose(0, 2, 1)
-        weight, bias = grouped.reshape(-1, shape.taps), np.zeros(shape.channels, np.int64)
-        exists = shape.slice_channels < shape.channels
-        bias[shape.slice_channels[exists]] = tables["bias", i][exists]
-        if weight[shape.channels :].any() or tables["bias", i][~exists].any():
+        weight = grouped.reshape(-1, shape.taps)
+        (bias,), others = _to_channels(tables["bias", i], shape)
+        if weight[shape.channels :].any() or others.any():
             raise FirstspikeError(f"layer {i}: a channel beyond the {shape.channels} that exist is not zero", AGAIN)
         parts: dict[str, Any] = {"name": f"layer{i}", "bias": bias, "weight_bits": shape.weight_bits}
         weight = weight[: shape.channels]
@@ -271,7 +271,7 @@ def _values(memory: Memory, network: Network, hardware: Hardware) -> IntArray:
             values = list(network.populations[(memory.layer or 0) + 1].threshold)
         case "bias":
             layer, shape = network.layers[memory.layer or 0], hardware.layers[memory.layer or 0]
-            return np.append(layer.bias, 0)[shape.slice_channels]
+            return _to_slices(layer.bias[None], shape)
         case "weight":
             layer, shape = network.layers[memory.layer or 0], hardware.layers[memory.layer or 0]
             columns = layer.weight.reshape(shape.channels, -1)
@@ -291,18 +291,31 @@ def _thresholds(
 
 
 def _table(memory: Memory, network: Network, hardware: Hardware) -> IntArray:
-    """The values of a table of dynamics; channels that do not exist have zeros."""
+    """The values of a table of dynamics."""
     shape, dynamics = hardware.layers[memory.layer or 0], network.populations[(memory.layer or 0) + 1].dynamics
     assert dynamics is not None
     assert shape.dynamics is not None
-    table = dict(shape.dynamics.tables())[memory.role]
-    values = shape.dynamics.values(dynamics, memory.role)
+    table = shape.dynamics.table(memory.role)
+    assert table is not None
     steps = shape.dynamics.steps(memory.role, hardware.steps)
+    values = shape.dynamics.values(dynamics, memory.role)
     values = np.broadcast_to(values, (steps, shape.channels if table.by_channel else 1))
-    if not table.by_channel:
-        return values
-    padded = np.concatenate([values, np.zeros((steps, 1), np.int64)], axis=1)
+    return _to_slices(values, shape) if table.by_channel else values
+
+
+def _to_slices(values: IntArray, shape: LayerShape) -> IntArray:
+    """Values of channels, shape (steps, channels), as rows of slices; channels that do not exist have zeros."""
+    padded = np.concatenate([values, np.zeros((len(values), 1), np.int64)], axis=1)
     return padded[:, shape.slice_channels].reshape(-1, shape.fire_lanes)
+
+
+def _to_channels(rows: IntArray, shape: LayerShape) -> tuple[IntArray, IntArray]:
+    """The inverse of :func:`_to_slices`, and the values of channels that do not exist."""
+    exists = shape.slice_channels < shape.channels
+    slices = rows.reshape(-1, *exists.shape)
+    values = np.zeros((len(slices), shape.channels), np.int64)
+    values[:, shape.slice_channels[exists]] = slices[:, exists]
+    return values, slices[:, ~exists]
 
 
 def _dynamics(
@@ -315,16 +328,13 @@ def _dynamics(
         return None
     parts: dict[str, Any] = {}
     for name, table in fixed.tables():
-        values = tables[name, layer].reshape(fixed.steps(name, hardware.steps), -1)
+        values = tables[name, layer]
         if table.by_channel:
-            exists = shape.slice_channels < shape.channels
-            grouped = values.reshape(len(values), *shape.slice_channels.shape)
-            if grouped[:, ~exists].any():
+            values, others = _to_channels(values, shape)
+            if others.any():
                 raise FirstspikeError(
                     f"layer {layer}: a channel of {name} beyond the {shape.channels} that exist is not zero", AGAIN
                 )
-            values = np.zeros((len(values), shape.channels), np.int64)
-            values[:, shape.slice_channels[exists]] = grouped[:, exists]
         parts[name] = values
     for name in ("retain", "leak"):
         made: FactorShape = getattr(fixed, name)

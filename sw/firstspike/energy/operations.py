@@ -232,7 +232,7 @@ def _scanning(hardware: Hardware, n: int, images: int) -> Iterator[Arithmetic | 
         return
     last = n == len(hardware.layers) - 1
     searches = layer.fire == "search" and not last
-    passes = images * (1 if searches or not layer.fires else steps)
+    passes = images * hardware.passes(n)
     reads, slices, width = passes * layer.pass_clocks, passes * layer.slices, layer.fire_lanes
 
     def work(kind: Kind, count: int) -> Arithmetic:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, fields
-from fractions import Fraction
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -13,7 +11,7 @@ from numpy.typing import NDArray
 from firstspike.errors import FirstspikeError, as_written
 from firstspike.experiment.settings import Section, allow, choice, real, whole
 from firstspike.network.dynamics import MAX_CAP, MAX_SHIFT, Dynamics, Factor, Mode, Read
-from firstspike.network.kernels import Kernel
+from firstspike.network.kernels import Kernel, integer
 from firstspike.network.model import Readout
 
 #: A threshold is not below it; batch norm gives currents a spread of about 1.
@@ -61,10 +59,7 @@ class Neurons:
 
     def factor(self, value: float) -> Factor:
         """The nearest integer factor, with as few bits as it needs."""
-        numerator, shift = math.floor(value * (1 << self.factor_bits) + 0.5), self.factor_bits
-        while shift and numerator % 2 == 0:
-            numerator, shift = numerator // 2, shift - 1
-        return Factor(numerator=np.array(numerator), shift=shift)
+        return Factor.nearest(value, self.factor_bits).least()
 
     def integers(
         self,
@@ -95,9 +90,7 @@ class Neurons:
         firing: dict[str, Any] = {}
         if self.threshold is not None:
             real_threshold = self.threshold if threshold is None else threshold
-            # Exact: V >= TH just when V * unit >= the real threshold.
-            least = max(1, math.ceil(Fraction(real_threshold) / Fraction(unit)))
-            firing = {"threshold": np.array(least), "cap": self.cap, "start": self.start}
+            firing = {"threshold": np.array(integer(real_threshold, unit)), "cap": self.cap, "start": self.start}
         return Dynamics(
             mode=self.mode,
             retain=self.factor(self.retain),

@@ -92,14 +92,13 @@ class Factor:
             numerator, shift = numerator // 2, shift - 1
         return Factor(numerator=numerator, shift=shift)
 
-    @property
-    def exact(self) -> bool:
-        """Whether nothing is rounded: all that is left, or nothing."""
-        return bool(np.isin(self.numerator, (0, 1 << self.shift)).all())
+    def at(self, channel: int) -> int:
+        """The numerator of a channel."""
+        return value(self.numerator[None], 0, channel)
 
     def __call__(self, x: int, channel: int) -> int:
         """Of a number in a channel."""
-        return x * int(at(self.numerator, channel)) >> self.shift
+        return x * self.at(channel) >> self.shift
 
 
 KEEP = Factor(numerator=np.array(1))
@@ -297,10 +296,10 @@ class Dynamics:
             raise FirstspikeError(f"not a description of dynamics: {error}") from error
 
 
-def at(array: IntArray, channel: int) -> np.int64:
-    """The value of a channel, of an array with one for each or one for all."""
-    row = array.reshape(-1)
-    return np.int64(row[channel if len(row) > 1 else 0])
+def value(array: IntArray, step: int, channel: int) -> int:
+    """The value of a step and a channel, of an array of shape (steps or 1, channels or 1)."""
+    row = step_values(array, step)
+    return int(row[channel if len(row) > 1 else 0])
 
 
 def step_values(array: IntArray, step: int) -> IntArray:

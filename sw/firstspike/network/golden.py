@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firstspike.errors import FirstspikeError
-from firstspike.network.model import Conv2d, IntArray, Network, check_images
+from firstspike.network.model import IntArray, Network, check_images
 from firstspike.network.stepped import Stepped
-from firstspike.network.sums import Convolution, FloatArray, Product
+from firstspike.network.sums import FloatArray, exact_float, sums_of
 from firstspike.network.trains import Train
 
 BATCH = 1024
@@ -118,10 +118,7 @@ class Golden:
 
     def __init__(self, network: Network) -> None:
         self._network = network
-        self._layers = [
-            (Stepped if after.dynamics else _Layer)(network, index)
-            for index, after in enumerate(network.populations[1:])
-        ]
+        self._layers = [_layer(network, index) for index in range(len(network.layers))]
         self._encoder = np.array(network.encoder, np.int16)
 
     def run(self, images: NDArray[np.uint8]) -> Result:
@@ -150,6 +147,11 @@ class Golden:
         return Result(tuple(train.times for train in trains), *last.read(trains[-1]), counts)
 
 
+def _layer(network: Network, index: int) -> _Layer | Stepped:
+    """A layer and the neurons after it."""
+    return (Stepped if network.populations[index + 1].dynamics else _Layer)(network, index)
+
+
 class _Layer:
     """Membranes, shape (B, M), and what fires. M counts the membranes before pooling, in the order of the sums."""
 
@@ -158,12 +160,8 @@ class _Layer:
         rows = np.abs(layer.weight).reshape(len(layer.weight), -1).sum(axis=1)
         bound = network.arrivals(index).total * int(rows.max()) + int(np.abs(layer.bias).max())
         bound = max(bound, *post.threshold, 0)
-        if bound >= 1 << 53:
-            raise FirstspikeError(f"layer {layer.name}: membranes reach {bound}, beyond the exact range of 2**53")
-        self._float: Any = np.float32 if bound < 1 << 24 else np.float64
-        self._sums = (
-            Convolution(layer, pre.shape, self._float) if isinstance(layer, Conv2d) else Product(layer, self._float)
-        )
+        self._float = exact_float(f"layer {layer.name}: membranes", bound)
+        self._sums = sums_of(layer, pre.shape, self._float)
         self._threshold: FloatArray = np.array(post.threshold, self._float)
         self._steps, self._fire_start = network.steps, network.fire_start
         self._population, self._codes = post, range(pre.codes)
@@ -247,5 +245,4 @@ def output_spikes(network: Network, result: Result) -> NDArray[np.int16]:
         raise FirstspikeError("the output has no thresholds", 'use readout = "first_spike"')
     index = len(network.layers) - 1
     before = Train(network.populations[index], result.spike_times[index], result.spike_counts.get(index))
-    layer: _Layer | Stepped = (Stepped if network.populations[-1].dynamics else _Layer)(network, index)
-    return layer.fire(before).times
+    return _layer(network, index).fire(before).times

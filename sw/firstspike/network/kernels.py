@@ -83,10 +83,7 @@ class Kernel:
         return tuple(int(x) for x in np.floor(self.curve(np.arange(self.steps, dtype=np.float64)) / self.unit + 0.5))
 
     def integer_threshold(self, scale: float) -> tuple[int, ...]:
-        """TH: the integer thresholds of a layer whose membrane counts in units of ``scale``.
-
-        ``max(1, ceil(threshold / scale))``, computed exactly: ``V >= TH[k]`` holds for an integer V just when
-        ``V * scale >= threshold()[k]`` holds for the exact product.
+        """TH: the integer thresholds of a layer whose membrane counts in units of ``scale``, each by :func:`integer`.
 
         Raises
         ------
@@ -95,8 +92,7 @@ class Kernel:
 
         """
         _require(scale > 0 and math.isfinite(scale), "scale", scale, "> 0")
-        unit = Fraction(scale)
-        return tuple(max(1, math.ceil(Fraction(float(x)) / unit)) for x in self.threshold())
+        return tuple(integer(float(x), scale) for x in self.threshold())
 
     def encoder(self) -> tuple[int, ...]:
         """Step of each pixel value 0..255 (read as value/255), or ``steps`` for no spike. A zero never spikes."""
@@ -278,6 +274,15 @@ def from_spec(spec: Mapping[str, Any]) -> Kernel:
 def to_spec(kernel: Kernel) -> dict[str, Any]:
     """The mapping from which :func:`from_spec` makes ``kernel`` again."""
     return {"kind": kernel.kind} | {field.name: getattr(kernel, field.name) for field in fields(kernel)}
+
+
+def integer(threshold: float, unit: float) -> int:
+    """The integer threshold of a membrane that counts in units of ``unit``.
+
+    ``max(1, ceil(threshold / unit))``, computed exactly: ``V >= integer(threshold, unit)`` holds for an integer V >= 1
+    just when ``V * unit >= threshold`` holds for the exact product.
+    """
+    return max(1, math.ceil(Fraction(threshold) / Fraction(unit)))
 
 
 def _whole(value: object) -> bool:

@@ -172,9 +172,9 @@ class Network:
         the output's own window, which starts at step L * S and ends S later than the membranes are complete.
         S of a population with dynamics is its own; its membranes are complete when its last test is over.
         """
-        *hidden, last = self.populations[1:]
-        waits = sum(self.start(population) for population in hidden)
-        return waits + (self.start(last) if last.dynamics or last.fires else 0) + self.steps
+        last = self.populations[-1]
+        tested = last.dynamics is not None or last.fires
+        return self.begin(len(self.layers) - (not tested)) + self.steps
 
     def start(self, population: Population) -> int:
         """S, the step of its input's window in which a population tests first."""

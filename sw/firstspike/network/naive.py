@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from firstspike.network.dynamics import value
 from firstspike.network.golden import Result
-from firstspike.network.model import Conv2d, IntArray, Network, check_images
+from firstspike.network.model import Conv2d, Network, check_images
 
 
 def run(network: Network, images: NDArray[np.uint8]) -> Result:
@@ -182,10 +183,6 @@ def _stepped(network: Network, index: int, place: Place, trains: list[Codes]) ->
     assert dynamics is not None
     channel = place[0]
 
-    def value(array: IntArray, step: int) -> int:
-        row = array[step if len(array) > 1 else 0]
-        return int(row[channel if len(row) > 1 else 0])
-
     u, v, fired = 0, int(layer.bias[channel]), False
     codes, membranes, steps = [], [], []
     for t in range(dynamics.start + network.steps):
@@ -198,16 +195,16 @@ def _stepped(network: Network, index: int, place: Place, trains: list[Codes]) ->
         # current
         u = dynamics.retain(u, channel) + x * 2**dynamics.guard
         # drive
-        d = u + value(dynamics.drive, t)
+        d = u + value(dynamics.drive, t, channel)
         if dynamics.gain is not None:
-            d = (value(dynamics.gain, t) * u + value(dynamics.drive, t)) // 2**dynamics.gain_shift
+            d = (value(dynamics.gain, t, channel) * u + value(dynamics.drive, t, channel)) // 2**dynamics.gain_shift
         # membrane
         v = dynamics.leak(v, channel) + d
         membranes.append(v)
         # test
         k, n = t - dynamics.start, 0
         if dynamics.threshold is not None and k >= 0 and not fired:
-            while n < dynamics.cap and v >= (n + 1) * value(dynamics.threshold, k):
+            while n < dynamics.cap and v >= (n + 1) * value(dynamics.threshold, k, channel):
                 n += 1
         # send
         codes += n * [k]
@@ -215,8 +212,8 @@ def _stepped(network: Network, index: int, place: Place, trains: list[Codes]) ->
         if n and dynamics.mode == "once":
             fired = True
         elif n and dynamics.mode == "soft":
-            v -= n * value(dynamics.resets(), k)
+            v -= n * value(dynamics.resets(), k, channel)
         elif n:
-            v = value(dynamics.resets(), k)
+            v = value(dynamics.resets(), k, channel)
         steps.append((x, u, d, membranes[-1], v))
     return History(codes, membranes, dynamics.start, steps)

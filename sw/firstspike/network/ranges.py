@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import reduce
 
-from firstspike.network.dynamics import Dynamics, IntArray, at, step_values
+from firstspike.network.dynamics import Dynamics, Factor, IntArray, value
 
 #: Bits after the point of a response; it is rounded away from the tighter side.
 POINT = 32
@@ -113,19 +113,22 @@ class _Channel:
     channel: int
 
     def retain(self, x: int, *, up: bool) -> int:
-        return _scaled(x, int(at(self.dynamics.retain.numerator, self.channel)), self.dynamics.retain.shift, up=up)
+        return self._left(self.dynamics.retain, x, up=up)
 
     def leak(self, x: int, *, up: bool) -> int:
-        return _scaled(x, int(at(self.dynamics.leak.numerator, self.channel)), self.dynamics.leak.shift, up=up)
+        return self._left(self.dynamics.leak, x, up=up)
+
+    def _left(self, factor: Factor, x: int, *, up: bool) -> int:
+        return _scaled(x, factor.at(self.channel), factor.shift, up=up)
 
     def value(self, array: IntArray, step: int) -> int:
-        return int(at(step_values(array, step), self.channel))
+        return value(array, step, self.channel)
 
     def gain(self, t: int) -> int:
         return 1 if self.dynamics.gain is None else self.value(self.dynamics.gain, t)
 
-    def rounds(self, numerator: IntArray, shift: int) -> bool:
-        return int(at(numerator, self.channel)) not in (0, 1 << shift)
+    def rounds(self, factor: Factor) -> bool:
+        return factor.at(self.channel) not in (0, 1 << factor.shift)
 
 
 def _scaled(x: int, numerator: int, shift: int, *, up: bool) -> int:
@@ -162,8 +165,8 @@ def _group(dynamics: Dynamics, arrivals: Arrivals, number: int, weights: Range, 
     negative, positive = -weights[0] << guard, weights[1] << guard
     to_current, to_membrane = _responses(channel, arrivals, steps)
     one = 1 << POINT
-    retain_rounds = channel.rounds(dynamics.retain.numerator, dynamics.retain.shift)
-    leak_rounds = channel.rounds(dynamics.leak.numerator, dynamics.leak.shift)
+    retain_rounds = channel.rounds(dynamics.retain)
+    leak_rounds = channel.rounds(dynamics.leak)
 
     current = drive = (0, 0)
     low, high = bias  # of V before the step

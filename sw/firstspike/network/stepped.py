@@ -12,11 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from firstspike.errors import FirstspikeError
 from firstspike.network.dynamics import Factor, IntArray, step_values
-from firstspike.network.layers import Conv2d
 from firstspike.network.model import Network
-from firstspike.network.sums import Convolution, FloatArray, Product
+from firstspike.network.sums import FloatArray, exact_float, sums_of
 from firstspike.network.trains import Train
 
 #: Places for membranes, before pooling; changes an array in place or makes a new one.
@@ -55,12 +53,8 @@ class Stepped:
         layer, self._before, self._after = network.layers[index], *network.populations[index : index + 2]
         assert self._after.dynamics is not None
         self._dynamics, self._window = self._after.dynamics, network.steps
-        bound = _largest_number(network, index)
-        if bound >= 1 << 53:
-            raise FirstspikeError(f"layer {layer.name}: numbers reach {bound}, beyond the exact range of 2**53")
-        self._float: Any = np.float32 if bound < 1 << 24 else np.float64
-        conv = isinstance(layer, Conv2d)
-        self._sums = Convolution(layer, self._before.shape, self._float) if conv else Product(layer, self._float)  # type: ignore[arg-type]
+        self._float = exact_float(f"layer {layer.name}: numbers", _largest_number(network, index))
+        self._sums = sums_of(layer, self._before.shape, self._float)
         self._retain = self._factor(self._dynamics.retain)
         self._leak = self._factor(self._dynamics.leak)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from firstspike.errors import FirstspikeError
 from firstspike.network.layers import Conv2d, Layer
 
 # float32, or float64 where a layer needs it: one of the two at run time.
@@ -15,6 +16,25 @@ FloatArray = NDArray[np.float64]
 
 #: Entries of the matrix of patches that is made at a time: larger ones leave the cache and gain nothing.
 PATCH_ENTRIES = 1 << 23
+
+
+def exact_float(what: str, bound: int) -> Any:
+    """The type in which all integers up to ``bound`` are exact.
+
+    Raises
+    ------
+    FirstspikeError
+        if there is none; ``what`` begins the message.
+
+    """
+    if bound >= 1 << 53:
+        raise FirstspikeError(f"{what} reach {bound}, beyond the exact range of 2**53")
+    return np.float32 if bound < 1 << 24 else np.float64
+
+
+def sums_of(layer: Layer, shape: tuple[int, ...], dtype: Any) -> Product | Convolution:
+    """The sums of a layer behind a population of ``shape``."""
+    return Convolution(layer, shape, dtype) if isinstance(layer, Conv2d) else Product(layer, dtype)
 
 
 class Product:

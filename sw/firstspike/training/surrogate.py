@@ -64,6 +64,17 @@ class Model(nn.Module):
         for layer in self.folded_layers():
             layer.frozen = frozen
 
+    def output_unit(self) -> float:
+        """The real value of a unit of the frozen output membranes."""
+        return self.folded_layers()[-1].frozen_layer("").scale
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Real output membranes as they are read, float32, shape (B, outputs), of images of bytes, shape (B, ...)."""
+        if not self.training:
+            return (self.infer(pixels).membranes.double() * self.output_unit()).float()
+        *_, membranes = self.membranes(pixels)
+        return membranes
+
     def membranes(self, pixels: Tensor) -> Iterator[Tensor]:
         """In training mode: real membranes of each hidden population with tables, and what decides at the output."""
         raise NotImplementedError
@@ -176,14 +187,6 @@ class Surrogate(Model):
         """Kernels of input, hidden populations and output, as they are now."""
         hidden = [activation.kernel for activation in self.hidden_activations()]
         return [self.input_activation.kernel, *hidden, self.output_kernel]
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Real output membranes, float32, shape (B, outputs), of images of bytes, shape (B, ...)."""
-        if not self.training:
-            scale = self.folded_layers()[-1].frozen_layer("").scale
-            return (self.infer(pixels).membranes.double() * scale).float()
-        *_, membranes = self.membranes(pixels)
-        return membranes
 
     def membranes(self, pixels: Tensor) -> Iterator[Tensor]:
         """Real membranes of each layer after pooling, first to last, as :meth:`forward` makes them in training mode."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from surrogates import trained_somehow
 
 from firstspike.errors import FirstspikeError
 from firstspike.network import kernels
@@ -21,12 +22,7 @@ HIDDEN = kernels.Exponential(steps=8, tau=3.0, kernel_fraction_bits=6)
 def surrogate(**settings: object) -> Surrogate:
     torch.manual_seed(0)
     model = Surrogate((30,), "20-5", input_kernel=INPUT, kernel=HIDDEN, **settings)  # type: ignore[arg-type]
-    with torch.no_grad():
-        for layer in model.folded_layers():
-            layer.gamma.uniform_(0.5, 2)
-            layer.beta.normal_()
-            layer.running_mean.normal_()
-            layer.running_var.uniform_(0.5, 2)
+    trained_somehow(model)
     return model
 
 

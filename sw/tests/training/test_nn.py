@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import convolution_shapes, dense_shapes, kernel_specs
+from surrogates import notation
 
 from firstspike.errors import FirstspikeError
 from firstspike.network import golden, kernels
@@ -109,15 +109,6 @@ def test_frozen_layer_trains_with_the_integers_it_will_have() -> None:
     codes = torch.randint(0, 129, (50, 20))
     exact = codes.double() @ torch.tensor(integers.weight).double().T + torch.tensor(integers.bias)
     torch.testing.assert_close(layer(codes * 2.0**-7).double(), exact * integers.scale, rtol=1e-5, atol=1e-5)
-
-
-def notation(layer: dict[str, Any]) -> str:
-    """A layer of :mod:`networks` as an architecture has it."""
-    channels, *rest = layer["shape"]
-    if len(rest) == 1:
-        return str(channels)
-    _, rows, columns = rest
-    return f"{channels}C{rows}x{columns}s{layer['stride']}p{layer['padding']}-P{layer['pool']}"
 
 
 @st.composite

@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import convolution_shapes, dense_shapes
+from surrogates import cut_off, notation, trained_somehow
 
 from firstspike.errors import FirstspikeError
 from firstspike.experiment import data
@@ -28,14 +29,6 @@ EXAMPLES = Path(__file__).parents[3] / "examples"
 QUICK = TrainConfig(epochs=8, batch_size=64, learning_rate=0.01, seed=3, weight_bits=8)
 #: Where a half of each of at most eight steps is exact.
 EXACT_GUARD = 8
-
-
-def notation(layer: dict[str, Any]) -> str:
-    channels, *rest = layer["shape"]
-    if len(rest) == 1:
-        return str(channels)
-    _, rows, columns = rest
-    return f"{channels}C{rows}x{columns}s{layer['stride']}p{layer['padding']}"
 
 
 @st.composite
@@ -68,7 +61,7 @@ def surrogates(draw: st.DrawFn, *, exact: bool = False) -> SteppedSurrogate:
     kernel = kernels.Direct() if not exact and draw(st.booleans()) else kernels.Linear(steps=steps)
     model = SteppedSurrogate(
         input_shape,
-        "-".join(notation(x) for x in layers),
+        "-".join(notation(x, pooled=False) for x in layers),
         [draw(neurons(last=i == len(layers) - 1, steps=steps, exact=exact)) for i in range(len(layers))],
         input_kernel=kernel,
         steps=steps,
@@ -209,12 +202,7 @@ def stepped(**settings: Any) -> SteppedSurrogate:
         (30,), "20-5", [Neurons(leak=0.9, threshold=0.8), Neurons(threshold=None)],
         input_kernel=kernels.Linear(steps=6), steps=6, **settings,
     )  # fmt: skip
-    with torch.no_grad():
-        for layer in model.folded_layers():
-            layer.gamma.uniform_(0.5, 2)
-            layer.beta.normal_()
-            layer.running_mean.normal_()
-            layer.running_var.uniform_(0.5, 2)
+    trained_somehow(model)
     return model
 
 
@@ -328,17 +316,7 @@ def test_leak_and_threshold_are_trained_and_resumed(
     assert hidden is not None
     leak = hidden.leak.numerator.item() / 2**hidden.leak.shift
     assert abs(leak - end[0]["leak"]) <= 2**-9 + 1e-4
-    start = train.Training.on_train_epoch_start
-
-    def power_cut(self: train.Training) -> None:
-        if self.current_epoch == 3:
-            raise OSError("power cut")
-        start(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(train.Training, "on_train_epoch_start", power_cut)
-        with pytest.raises(OSError, match="power cut"):
-            train.train(trained, digits, tmp_path / "cut")
+    cut_off(monkeypatch, lambda: train.train(trained, digits, tmp_path / "cut"))
     resumed = train.train(trained, digits, tmp_path / "cut", resume=True)
     assert resumed.network.digest == whole.network.digest
     frozen = train.finished(trained, digits, tmp_path / "cut")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from surrogates import cut_off
 
 from firstspike import signals
 from firstspike.errors import FirstspikeError
@@ -129,17 +130,7 @@ def test_resumed_training_is_uninterrupted_training(
 ) -> None:
     augmented = replace(experiment(kernel=EXPONENTIAL, input_kernel=EXPONENTIAL), train=recipe)
     whole = train.train(augmented, digits, tmp_path / "whole")
-    start = train.Training.on_train_epoch_start
-
-    def power_cut(self: train.Training) -> None:
-        if self.current_epoch == 3:
-            raise OSError("power cut")
-        start(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(train.Training, "on_train_epoch_start", power_cut)
-        with pytest.raises(OSError, match="power cut"):
-            train.train(augmented, digits, tmp_path / "cut")
+    cut_off(monkeypatch, lambda: train.train(augmented, digits, tmp_path / "cut"))
     with pytest.raises(FirstspikeError, match=rf"is of epoch 3 of {recipe.epochs}: training was not finished"):
         train.finished(augmented, digits, tmp_path / "cut")
     resumed = train.train(augmented, digits, tmp_path / "cut", resume=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -114,9 +113,10 @@ def describe_events(hardware: Hardware, words: NDArray[np.integer], image: int) 
     return [describe_event(word) for word in words[wanted].tolist()]
 
 
-def result(records: Records, times: Sequence[NDArray[np.int16]], counts: Mapping[int, NDArray[np.uint8]]) -> Result:
-    """Records and spikes in the form of the golden model."""
-    return Result(tuple(times), records.membranes, records.classes, records.decision_steps, counts)
+def result(records: Records, seen: Seen | None) -> Result:
+    """Records, and spikes if they were watched, in the form of the golden model."""
+    times, counts = (tuple(seen.times), seen.counts) if seen else ((), {})
+    return Result(times, records.membranes, records.classes, records.decision_steps, counts)
 
 
 def record_words(network: Network, send_membranes: bool) -> int:

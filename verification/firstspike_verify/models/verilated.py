@@ -371,9 +371,8 @@ class VerilatedCore:
             )
         records = frames.parse_records(results[: arguments.result_count], record)
         seen = events[: arguments.event_count]
-        watched = frames.seen(self.hardware, seen) if monitored else None
         return Run(
-            result=frames.result(records, watched.times if watched else (), watched.counts if watched else {}),
+            result=frames.result(records, frames.seen(self.hardware, seen) if monitored else None),
             started=started[: arguments.frame_count].astype(np.int64),
             finished=finished.astype(np.int64),
             faults=records.faults,

@@ -206,14 +206,9 @@ class SteppedSurrogate(Model):
             ]
         }
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Real output membranes as they are read, float32, shape (B, outputs), of images of bytes, shape (B, ...)."""
-        if not self.training:
-            guard = self._stepped()[-1].neurons.guard
-            unit = self.folded_layers()[-1].frozen_layer("").scale * 2.0**-guard
-            return (self.infer(pixels).membranes.double() * unit).float()
-        (read,) = self.membranes(pixels)
-        return read
+    def output_unit(self) -> float:
+        """The real value of a unit of the frozen output membranes, which has guard bits."""
+        return super().output_unit() * 2.0 ** -self._stepped()[-1].neurons.guard
 
     def membranes(self, pixels: Tensor) -> Iterator[Tensor]:
         """What decides at the output, shape (B, outputs), as :meth:`SteppedNeurons.read` has it."""

@@ -58,8 +58,7 @@ class IntegerLayer:
     def __init__(self, network: Network, index: int, device: torch.device, beside: int) -> None:
         layer, pre = network.layers[index], network.populations[index]
         rows = layer.weight.reshape(len(layer.weight), -1)
-        worth = sum(pre.kernel) * pre.spikes_a_step if pre.spikes_a_step else pre.kernel[0]
-        bound = worth * int(np.abs(rows).sum(axis=1).max()) + beside
+        bound = network.arrivals(index).total * int(np.abs(rows).sum(axis=1).max()) + beside
         if bound >= 1 << 53:
             raise FirstspikeError(f"membranes reach {bound}, beyond the exact range of 2**53", "use smaller kernels")
         self.dtype = torch.float32 if bound < 1 << 24 else torch.float64

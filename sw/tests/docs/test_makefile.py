@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 pytestmark = pytest.mark.smoke
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 #: In place of Python: makes a virtual environment that consists of itself, and notes what it is called with.
 PYTHON = """#!/bin/sh
