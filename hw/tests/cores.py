@@ -11,6 +11,7 @@ from stepping import inputs_for, stepped_networks
 
 from firstspike.contract import images
 from firstspike.contract.hardware import Hardware
+from firstspike.network.model import check_images
 from firstspike_rtl.clocks.cycles import refill_clocks
 from firstspike_rtl.core.datapath import Core
 from firstspike_verify.models import frames
@@ -25,12 +26,9 @@ def run_core(network, hardware, pictures, *, seed=0, stall=0.0, waves=None, proc
     With stalls events come in any order. Further ``processes`` may watch parts of the core.
     """
     core = Core(hardware, images.contents(network, hardware))
-    if hardware.input == "pixels":
-        frame_words = [list(map(int, frame)) for frame in frames.image_words(pictures)]
-    else:
-        codes = np.array(network.encoder)[pictures.reshape(len(pictures), -1)]
-        frame_words = frames.event_words(hardware, codes, np.random.default_rng(seed) if stall else None)
-    words = [{"data": w, "last": i == len(frame) - 1} for frame in frame_words for i, w in enumerate(frame)]
+    rng = np.random.default_rng(seed) if stall else None
+    given = frames.input_frames(hardware, network.encoder, check_images(network, pictures), rng)
+    words = [{"data": int(w), "last": i == len(frame) - 1} for frame in given for i, w in enumerate(frame)]
     length = frames.record_words(network, True)
     records, slots = [], []
 
@@ -76,13 +74,13 @@ def run_core(network, hardware, pictures, *, seed=0, stall=0.0, waves=None, proc
 
 def draw_stepped(data, *, convolutional):
     """As :func:`draw_case`, with dynamics in some of the layers."""
-    network = data.draw(stepped_networks(convolutional=convolutional, events=False))
+    network = data.draw(stepped_networks(convolutional=convolutional))
     pictures = data.draw(inputs_for(network))
     hardware = Hardware.for_network(
         network,
         lanes=[data.draw(st.integers(1, len(layer.weight))) for layer in network.layers],
         test_clocks=data.draw(st.integers(1, 20)),
-        input=data.draw(st.sampled_from(["pixels", "events"])),
+        input="events" if network.populations[0].repeat else data.draw(st.sampled_from(["pixels", "events"])),
     )
     return network, hardware, pictures
 

@@ -26,14 +26,14 @@ class Frame:
     fault: bool
 
 
-def three_layers(kind: str, fire: str, *, early: bool = False) -> Hardware:
+def three_layers(kind: str, fire: str, *, early: bool = False, repeat: int = 0) -> Hardware:
     """Eleven inputs, so that the last word of pixels is not full."""
     layers = (
         parts.layer(inputs=11, outputs=5, fire=fire),
         parts.layer(inputs=5, outputs=4, fire=fire),
         parts.layer(inputs=4, outputs=3, fires=False),
     )
-    return parts.hardware(*layers, input=kind, steps=STEPS, fire_start=2 if early else STEPS)
+    return parts.hardware(*layers, input=kind, repeat=repeat, steps=STEPS, fire_start=2 if early else STEPS)
 
 
 #: Every kind of part that a flag passes through.
@@ -42,6 +42,8 @@ CORES = {
     "pixels_sorted": three_layers("pixels", "stepped", early=True),
     "events": three_layers("events", "stepped"),
     "events_sorted": three_layers("events", "stepped", early=True),
+    "trains": three_layers("events", "stepped", repeat=2),
+    "trains_in_order": three_layers("events", "stepped", early=True, repeat=2),
 }
 
 
@@ -62,15 +64,19 @@ def pixel_frames(core: Hardware, rng: random.Random) -> list[Frame]:
 
 
 def event_frames(core: Hardware, rng: random.Random) -> list[Frame]:
-    """Events that cannot be, first, last and between others; where they are sorted, also neurons that come twice."""
+    """Events that cannot be, first, last and between others.
+
+    Where they are sorted, also neurons that come twice; where they have to come in order, those that come too late.
+    """
     codes, indices = core.layers[0].input_codes, core.indices(0).tolist()
     unknown = indices[-1] + 1
 
     def good() -> list[tuple[int, int]]:
-        return [(n, rng.randrange(codes)) for n in rng.sample(indices, len(indices) - 2)]
+        some = [(n, rng.randrange(codes)) for n in rng.sample(indices, len(indices) - 2)]
+        return sorted(some, key=lambda e: e[1]) if core.repeat else some
 
     wrong = [[(unknown, 0), *good()], [*good(), (unknown, codes - 1)], [*good()[:3], (0, codes), *good()[3:]]]
-    if core.ordered[0]:
+    if core.sorts:
         each_once = [(n, n % codes) for n in indices]
         wrong += [
             [(5, 0), (7, 0), (5, 1), (8, 1)],  # lists are joined, the first goes on too long
@@ -79,6 +85,8 @@ def event_frames(core: Hardware, rng: random.Random) -> list[Frame]:
             [*each_once, each_once[-1]],  # as many go out as there are neurons; only the count of those that came tells
             [*each_once, (0, codes - 1)],  # none is left, but a list is not at its end
         ]
+    if core.repeat and core.ordered[0]:
+        wrong += [[(3, 1), (4, 0)], [*good(), (0, codes - 1), (1, codes - 2)], [(2, codes - 1), *good()]]
     found = [Frame([event(*e) for e in good()], False)]
     for image in wrong:
         found += [Frame([event(*e) for e in image], True), Frame([event(*e) for e in good()], False)]

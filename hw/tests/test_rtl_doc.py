@@ -11,7 +11,7 @@ import pytest
 from firstspike.contract.layer_shape import SHALLOW_ROWS
 from firstspike.contract.registers import ADDRESS_BITS, IDENTITY, register_map
 from firstspike_rtl.core.buffers import Queue, SkidBuffer
-from firstspike_rtl.core.encoder import EventInput, PixelEncoder, Sorter
+from firstspike_rtl.core.encoder import EventInput, PixelEncoder, Sorter, TrainInput
 from firstspike_rtl.core.integrator import Integrator
 from firstspike_rtl.core.layouts import EVENT_WORD, RESULT_WORD
 from firstspike_rtl.core.membranes import Membranes
@@ -63,6 +63,7 @@ def test_latencies() -> None:
     assert numbers == {
         "PixelEncoder": [PixelEncoder.LATENCY],
         "EventInput": [EventInput.LATENCY],
+        "TrainInput": [TrainInput.LATENCY],
         "Sorter": [Sorter.LATENCY],
         "Walk": [Walk.LATENCY],
         "Integrator": [Integrator.LATENCY_TEST],

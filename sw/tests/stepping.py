@@ -63,14 +63,12 @@ def dynamics(
 
 
 @st.composite
-def stepped_networks(
-    draw: st.DrawFn, *, convolutional: bool = False, max_size: int = 7, events: bool = True
-) -> Network:
+def stepped_networks(draw: st.DrawFn, *, convolutional: bool = False, max_size: int = 7) -> Network:
     """As :func:`networks.networks` draws, with dynamics in at least one population; the input may be events."""
     plain = draw(networks(convolutional=convolutional, max_size=max_size))
     layers, populations = list(plain.layers), list(plain.populations)
     stepped = draw(st.sets(st.integers(1, len(layers)), min_size=1))
-    if events and not populations[0].simultaneous and draw(st.integers(0, 2)) == 0:
+    if not populations[0].simultaneous and draw(st.integers(0, 2)) == 0:
         populations[0] = replace(populations[0], repeat=draw(st.sampled_from([1, 1, 3])))
     for i in sorted(stepped):
         after, layer, last = populations[i], layers[i - 1], i == len(layers)
@@ -89,16 +87,15 @@ def stepped_networks(
             )
         )
         populations[i] = replace(after, threshold=(), dynamics=made)
-    return replace(plain, layers=tuple(layers), populations=tuple(populations))
+    encoder = () if populations[0].repeat else plain.encoder
+    return replace(plain, layers=tuple(layers), populations=tuple(populations), encoder=encoder)
 
 
 @st.composite
 def inputs_for(draw: st.DrawFn, network: Network, *, max_images: int = 3) -> NDArray[np.uint8]:
     """Images, or events if the network takes these; dark and bright ones, too."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    first, count = network.populations[0], draw(st.integers(1, max_images))
-    shape = (count, network.steps, first.size) if first.repeat else (count, first.size)
-    high = first.repeat if first.repeat else 255
+    shape, high = (draw(st.integers(1, max_images)), *network.image_shape), network.image_most
     lit = draw(st.sampled_from([0.0, 0.2, 0.7, 1.0]))
     values = rng.integers(0, high + 1, shape) if draw(st.booleans()) else np.full(shape, high)
     return (values * (rng.random(shape) < lit)).astype(np.uint8)

@@ -247,6 +247,28 @@ def ramps() -> Design:
     return build(make, lanes=[2, 3, 4, 2], input="events")
 
 
+def trains() -> Design:
+    """Events in that repeat, to a convolution whose neurons leak and fire again; a population with tables after it."""
+    steps = 6
+    tables = [kernels.Linear(steps=steps), *[kernels.Constant(steps=steps)] * 2]
+    layers = [{"channels": 4, "kernel": (2, 3), "stride": 2, "padding": 1}]
+
+    def make(seed: int) -> Network:
+        rng = np.random.default_rng(seed)
+        network = random_network(
+            [5, 4], tables, maps=(2, 3, 5), convolutions=layers, steps=steps, fire_start=3, bits=4, seed=seed
+        )
+        first = replace(network.populations[0], repeat=3)
+        soft = Dynamics(
+            threshold=spread(rng, 100, 1500, (1, 4)), mode="soft", cap=2, guard=2,
+            leak=Factor(numerator=spread(rng, 9, 15, (4,)), shift=4),
+        )  # fmt: skip
+        network = replace(network, populations=(first, *network.populations[1:]), encoder=())
+        return stepped(network, [soft, None, Dynamics(leak=Factor(numerator=np.array(3), shift=2))])
+
+    return build(make, lanes=[3, 2, 4])
+
+
 def convolution_early() -> Design:
     """Convolutions and early firing, events in, first-spike readout; lanes that multiply."""
     tables = [kernels.Linear(steps=5), kernels.Exponential(steps=5, tau=2.0, kernel_fraction_bits=4)] * 2
@@ -265,7 +287,20 @@ def convolution_early() -> Design:
 
 DESIGNS: dict[str, Callable[[], Design]] = {
     f.__name__: f
-    for f in (window, early, events, direct, constant, single, ties, leaky, ramps, convolution, convolution_early)
+    for f in (
+        window,
+        early,
+        events,
+        direct,
+        constant,
+        single,
+        ties,
+        leaky,
+        ramps,
+        trains,
+        convolution,
+        convolution_early,
+    )
 }
 
 
@@ -286,10 +321,10 @@ IMAGES = 400
 def pictures(network: Network, seed: int, count: int = IMAGES) -> np.ndarray:
     """Random images of every density, black and white among them."""
     rng = np.random.default_rng(seed)
-    shape = (count, network.sizes[0])
-    density = rng.choice([0.0, 0.1, 0.3, 0.6, 1.0], size=(count, 1))
-    values = (rng.integers(1, 256, shape) * (rng.random(shape) < density)).astype(np.uint8)
-    values[0], values[1] = 0, 255
+    shape, most = network.image_shape, network.image_most
+    density = rng.choice([0.0, 0.1, 0.3, 0.6, 1.0], size=(count, *[1] * len(shape)))
+    values = (rng.integers(1, most + 1, (count, *shape)) * (rng.random((count, *shape)) < density)).astype(np.uint8)
+    values[0], values[1] = 0, most
     return values
 
 

@@ -75,7 +75,7 @@ def rams(hardware: Hardware, layer: int | None) -> list[Ram]:
         if hardware.input == "pixels":
             encoder = hardware.memory("encoder")
             found += [table_ram(encoder)] * len(copies(encoder))  # each is read by both ports of its block
-        if hardware.ordered[0]:
+        if hardware.sorts:
             bits = hardware.index_bits(0)
             found.append(Ram(depth=1 << bits, bits=bits))
         return found

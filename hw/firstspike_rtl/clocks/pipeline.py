@@ -15,7 +15,7 @@ from firstspike.contract.hardware import Hardware
 from firstspike.contract.layer_shape import LayerShape
 from firstspike_rtl.clocks.spikes import Spikes
 from firstspike_rtl.core.buffers import Queue, SkidBuffer
-from firstspike_rtl.core.encoder import PixelEncoder
+from firstspike_rtl.core.encoder import PixelEncoder, TrainInput, event_input
 from firstspike_rtl.core.integrator import Integrator
 from firstspike_rtl.core.neurons import Neurons
 from firstspike_rtl.core.readout import Readout
@@ -46,8 +46,9 @@ class Pipeline:
             integrator = _Integrator(hardware, index, neurons)
             self._integrators.insert(0, integrator)
         skid = _Skid(integrator)
-        self._first: _Skid | _Sorter = _Sorter(hardware, skid) if hardware.ordered[0] else skid
-        source = _PixelEncoder if hardware.input == "pixels" else _EventInput
+        self._first: _Skid | _Sorter = _Sorter(hardware, skid) if hardware.sorts else skid
+        events = _TrainInput if event_input(hardware) is TrainInput else _EventInput
+        source = _PixelEncoder if hardware.input == "pixels" else events
         self._source = source(self._first, hardware.layers[0].input_codes - 1)
 
     def run(self, begin: int, image: Spikes) -> tuple[int, int]:
@@ -158,6 +159,38 @@ class _EventInput:
             accepted += 1
         self._free = max(accepted + 1, self._sink.push(accepted + 1, 1, self._final))
         return first
+
+
+class _TrainInput:
+    def __init__(self, sink: _Skid | _Sorter, final: int) -> None:
+        self._sink, self._final = sink, final
+        self._taken = self._moved = self._loaded = LONG_AGO
+
+    def run(self, begin: int, words: list[list[int]]) -> int:
+        first = accepted = max(begin, self._taken)
+        waiting = [k for k, rows in enumerate(words) if rows]
+        if not waiting:  # one word of step 0 that carries no spike
+            self._load(accepted + 1)
+            self._taken = self._loaded
+        k = 0
+        for step in waiting:
+            for row in words[step]:
+                while k < step:
+                    self._send(accepted + 1, 1, k)
+                    k += 1
+                self._send(accepted + 1, row)
+                accepted = self._taken = self._loaded  # the next word comes as this one goes
+        for each in range(k, self._final + 1):
+            self._send(accepted + 1, 1, each)
+        return first
+
+    def _load(self, clock: int) -> None:
+        """Into the output, from this clock on."""
+        self._loaded = max(clock, self._loaded + 1, self._moved)
+
+    def _send(self, clock: int, rows: int, mark: int | None = None) -> None:
+        self._load(clock)
+        self._moved = self._sink.push(self._loaded + 1, rows, mark)
 
 
 class _Sorter:

@@ -26,18 +26,12 @@ class Spikes:
 
 def spikes(hardware: Hardware, result: Result) -> Iterator[Spikes]:
     """Those of each image of a run."""
-    layers, early = hardware.layers, hardware.ordered[0]
+    layers = hardware.layers
     rows = [np.maximum(1, layer.visits * layer.groups) for layer in layers]
     orders = [_scan_order(layer) for layer in layers[:-1]]
     reached = [after[order] for after, (order, _) in zip(rows[1:], orders, strict=True)]
-    inputs = result.spike_times[0]
-    size = -(-inputs.shape[1] // PIXELS_PER_WORD)
-    for n, codes in enumerate(inputs):
-        (lit,) = np.nonzero(codes < layers[0].input_codes)
-        words: list[list[int]] = [[] for _ in range(size)]
-        for word, row in zip((lit // PIXELS_PER_WORD).tolist(), rows[0][lit].tolist(), strict=True):
-            words[word].append(row)
-        steps = [rows[0][lit][codes[lit] == k].tolist() for k in range(layers[0].input_codes)] if early else []
+    for n in range(len(result)):
+        words, steps = _trains(hardware, result, n, rows[0]) if hardware.repeat else _once(hardware, result, n, rows[0])
         slices = []
         for index, (layer, (order, numbers)) in enumerate(zip(layers, orders, strict=False)):
             times = result.spike_times[index + 1][n][order]
@@ -51,6 +45,27 @@ def spikes(hardware: Hardware, result: Result) -> Iterator[Spikes]:
                 passes = times == np.arange(hardware.steps)[:, None]
             slices.append([_by_slice(numbers.repeat(p), reached[index].repeat(p)) for p in passes])
         yield Spikes(words, steps, slices)
+
+
+def _once(
+    hardware: Hardware, result: Result, n: int, rows: NDArray[np.int64]
+) -> tuple[list[list[int]], list[list[int]]]:
+    """Input spikes of image ``n``, by word and by step, of neurons that fire once."""
+    codes, count = result.spike_times[0][n], hardware.layers[0].input_codes
+    (lit,) = np.nonzero(codes < count)
+    words: list[list[int]] = [[] for _ in range(-(-len(codes) // PIXELS_PER_WORD))]
+    for word, row in zip((lit // PIXELS_PER_WORD).tolist(), rows[lit].tolist(), strict=True):
+        words[word].append(row)
+    steps = [rows[lit][codes[lit] == k].tolist() for k in range(count)] if hardware.ordered[0] else []
+    return words, steps
+
+
+def _trains(
+    hardware: Hardware, result: Result, n: int, rows: NDArray[np.int64]
+) -> tuple[list[list[int]], list[list[int]]]:
+    """The same of neurons that may fire again."""
+    steps = [rows.repeat(count).tolist() for count in result.spike_counts[0][n]]
+    return steps, steps
 
 
 def _scan_order(shape: LayerShape) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

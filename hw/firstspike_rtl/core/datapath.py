@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from firstspike.contract.hardware import Hardware
 from firstspike_rtl.core.buffers import SkidBuffer
-from firstspike_rtl.core.encoder import EventInput, PixelEncoder, Sorter
+from firstspike_rtl.core.encoder import EventInput, PixelEncoder, Sorter, TrainInput, event_input
 from firstspike_rtl.core.integrator import Integrator
 from firstspike_rtl.core.layouts import WORD, Component, LoadSignature, event_layout
 from firstspike_rtl.core.membranes import Membranes
@@ -65,15 +65,15 @@ class Core(Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         hardware, contents = self._hardware, self._contents
-        source: PixelEncoder | EventInput
+        source: PixelEncoder | EventInput | TrainInput
         if hardware.input == "pixels":
             m.submodules.pixel_encoder = source = PixelEncoder(hardware, contents)
             connect(m, flipped(self.load), source.load)
         else:
-            m.submodules.event_input = source = EventInput(hardware)
+            m.submodules.event_input = source = event_input(hardware)(hardware)
         connect(m, flipped(self.i), source.i)
         events = source.o
-        if hardware.ordered[0]:
+        if hardware.sorts:
             m.submodules.sorter = sorter = Sorter(hardware)
             connect(m, events, sorter.i)
             events = sorter.o

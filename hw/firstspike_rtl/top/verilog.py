@@ -29,7 +29,7 @@ from firstspike.contract.registers import IDENTITY, INTERFACE_VERSION, register_
 from firstspike.documents import Form, check, read_json
 from firstspike.errors import FirstspikeError
 from firstspike.network.model import Network
-from firstspike_rtl.core.encoder import EventInput, PixelEncoder, Sorter
+from firstspike_rtl.core.encoder import PixelEncoder, Sorter, event_input
 from firstspike_rtl.core.integrator import Integrator
 from firstspike_rtl.core.layouts import EVENT_WORD, RESULT_WORD, Component
 from firstspike_rtl.core.monitor import Monitor
@@ -242,7 +242,7 @@ def describe(network: Network, hardware: Hardware, name: str) -> dict[str, Any]:
         ],
         "latency_clocks": {
             "pixel_encoder": PixelEncoder.LATENCY,
-            "event_input": EventInput.LATENCY,
+            "event_input": event_input(hardware).LATENCY,
             "sorter": Sorter.LATENCY,
             "walk": Walk.LATENCY,
             "test": Integrator.LATENCY_TEST,

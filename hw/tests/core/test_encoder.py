@@ -1,4 +1,4 @@
-"""The input stages, each against a few lines of Python: pixels, events, and the sorter."""
+"""The input stages, each against a few lines of Python: pixels, events, events that repeat, and the sorter."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from simulation import Stalls, Transfers, exchange, receive, send, simulate
 
 from firstspike.contract.hardware import INDEX_BITS, PIXELS_PER_WORD, Hardware
 from firstspike_rtl.core.buffers import Queue
-from firstspike_rtl.core.encoder import EventInput, PixelEncoder, Sorter
+from firstspike_rtl.core.encoder import EventInput, PixelEncoder, Sorter, TrainInput
 from firstspike_rtl.core.layouts import EVENT_WORD
 
 GENERATE = (Phase.explicit, Phase.reuse, Phase.generate)
@@ -30,11 +30,11 @@ def words(frames: list[list[int]]) -> list[dict[str, int]]:
     return [{"data": word, "last": n == len(frame) - 1} for frame in frames for n, word in enumerate(frame)]
 
 
-def network(shape: Shape, codes: int, kind: str = "pixels") -> Hardware:
+def network(shape: Shape, codes: int, kind: str = "pixels", **changes: int) -> Hardware:
     """A dense layer on a flat input, a convolution on a map."""
-    changes = {"input_codes": codes, "input_shape": shape}
-    first = parts.convolution(**changes, kernel=(1, 1), pool=1) if len(shape) == 3 else parts.layer(**changes)
-    return parts.followed(first, steps=codes, input=kind)
+    given = {"input_codes": codes, "input_shape": shape}
+    first = parts.convolution(**given, kernel=(1, 1), pool=1) if len(shape) == 3 else parts.layer(**given)
+    return parts.followed(first, steps=codes, input=kind, **changes)
 
 
 # -- pixels -----------------------------------------------------------------------------------------------------------
@@ -260,6 +260,70 @@ def test_event_clocks(seed, waves) -> None:
         offered += [begin + n + EventInput.LATENCY for n in (*spikes, len(frame))]
     assert seen["i"].taken == clocks
     assert seen["o"].offered == offered
+
+
+# -- events that repeat -----------------------------------------------------------------------------------------------
+
+
+def train_input(shape: Shape, codes: int) -> Hardware:
+    return network(shape, codes, "events", repeat=3, fire_start=0)
+
+
+def passed_in_order(core: Hardware, frames: list[list[int]]) -> list[tuple]:
+    """Spikes with the watermarks between them; what names no neuron or step, or is late, is left out."""
+    codes, indices = core.steps, set(core.indices(0).tolist())
+    out = []
+    for frame in frames:
+        fault = now = 0
+        for word in map(EVENT_WORD.from_bits, frame):
+            if word.step >= codes or word.step < now or not (word.mark or word.index in indices):
+                fault = 1
+                continue
+            out += [(1, 0, k, None) for k in range(now, word.step)]
+            now = word.step
+            if not word.mark:
+                out.append((0, 0, word.step, word.index))
+        out += [(1, int(fault and k == codes - 1), k, None) for k in range(now, codes)]
+    return out
+
+
+def trains(rng: random.Random, core: Hardware, *, wrong: float) -> list[list[int]]:
+    """Frames of spikes and marks in order; with a chance for one word each that is late, or of no neuron or step."""
+    codes, indices, frames = core.steps, core.indices(0).tolist(), []
+    outside = indices[-1] + 1
+    for _ in range(12):
+        steps = sorted(rng.randrange(codes) for _ in range(rng.randint(0, 3 * len(indices))))
+        frame = [event(index=rng.choice(indices), step=k, mark=rng.random() < 0.1) for k in steps]
+        if rng.random() < wrong:
+            bad = [(outside, 0, 0), (65535, codes - 1, 0), (0, codes, 0), (0, 1023, 1), (0, 0, 0), (0, 0, 1)]
+            index, step, mark = rng.choice(bad)
+            frame.insert(rng.randint(0, len(frame)), event(index=index, step=step, mark=mark))
+        frames.append(frame or [event(mark=1, step=rng.randrange(codes))])
+    return frames
+
+
+@pytest.mark.smoke
+@STALLS
+@pytest.mark.parametrize(("shape", "codes"), [((1,), 1), ((5,), 3), ((8,), 8), ((2, 3, 5), 4)])
+def test_trains_in_order_and_faults(shape, codes, stall, seed, waves) -> None:
+    core = train_input(shape, codes)
+    frames = trains(random.Random(seed), core, wrong=0.5)
+    expected = passed_in_order(core, frames)
+    assert {e[1] for e in expected if e[0]} == {0, 1}
+    seen = exchange(TrainInput(core), {"i": words(frames)}, {"o": len(expected)}, stall=stall, seed=seed, waves=waves)
+    assert events(seen["o"].items) == expected
+
+
+@pytest.mark.smoke
+def test_train_clocks(waves) -> None:
+    """A clock a word and a clock a watermark, LATENCY clocks later; frames follow without a gap."""
+    core = train_input((6,), 4)
+    frames = [[event(index=n, step=k) for k in (0, 2, 3) for n in (1, 1, 4)]] * 5
+    expected = passed_in_order(core, frames)
+    seen = exchange(TrainInput(core), {"i": words(frames)}, {"o": len(expected)}, waves=waves)
+    assert events(seen["o"].items) == expected
+    begin = seen["i"].taken[0] + TrainInput.LATENCY
+    assert seen["o"].taken == list(range(begin, begin + len(expected)))
 
 
 # -- sorter -----------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from firstspike.contract.dynamics_shape import DynamicsShape
 from firstspike.contract.layer_shape import FireUnit, LayerShape, Product, check_numbers, geometry
 from firstspike.contract.memory import WORD_BITS, Memory, MemoryRole
 from firstspike.errors import FirstspikeError
+from firstspike.network.dynamics import MAX_CAP
 from firstspike.network.model import PIXEL_LEVELS, IntArray, Network, Readout, unsigned_bits
 
 PIXELS_PER_WORD = WORD_BITS // 8
@@ -47,6 +48,8 @@ class Hardware:
         One shape for each layer.
     input
         ``pixels``: four bytes to a word of the input stream, encoded in the core. ``events``: spikes come encoded.
+    repeat
+        How often an input neuron may fire in a step, of events in order of time; 0: once in an image, in any order.
     monitor
         Whether the core has the event-monitor stream.
     counters
@@ -65,6 +68,7 @@ class Hardware:
     simultaneous: bool
     layers: tuple[LayerShape, ...]
     input: InputKind = "pixels"
+    repeat: int = 0
     monitor: bool = True
     counters: bool = True
 
@@ -77,6 +81,11 @@ class Hardware:
             raise FirstspikeError(f"unknown readout {self.readout!r}", f"use {' or '.join(get_args(Readout))}")
         if self.input not in ("pixels", "events"):
             raise FirstspikeError(f"unknown input {self.input!r}", "use 'pixels' or 'events'")
+        check_numbers(self, ("repeat",), low=0)
+        if self.repeat > MAX_CAP:
+            raise FirstspikeError(f"repeat is {self.repeat}, outside 0..{MAX_CAP}")
+        if self.repeat and (self.input == "pixels" or self.simultaneous):
+            raise FirstspikeError(f"repeat is {self.repeat}, but the input takes no events", "use input = 'events'")
         for name in ("simultaneous", "monitor", "counters"):
             if not isinstance(getattr(self, name), bool):
                 raise FirstspikeError(f"{name} is {getattr(self, name)!r}", "use true or false")
@@ -121,7 +130,7 @@ class Hardware:
         fire: FireUnit | Sequence[FireUnit] | None = None,
         product: Product | Sequence[Product] | None = None,
         test_clocks: int | None = None,
-        input: InputKind = "pixels",
+        input: InputKind | None = None,
         monitor: bool = True,
         counters: bool = True,
         spare_membrane_bits: int = 0,
@@ -141,7 +150,9 @@ class Hardware:
         test_clocks
             A search tests as few neurons a clock as test all within so many clocks. Default: as many as an image of
             pixels takes to come in, so that a search never limits the throughput.
-        input, monitor, counters
+        input
+            As for the class. Default: what the network takes; pixels, if it takes both.
+        monitor, counters
             As for the class.
         spare_membrane_bits
             Added to every membrane, so that other networks of the same shape fit later.
@@ -199,7 +210,8 @@ class Hardware:
             readout=network.readout,
             simultaneous=network.populations[0].simultaneous,
             layers=tuple(shapes),
-            input=input,
+            input=input or ("events" if network.populations[0].repeat else "pixels"),
+            repeat=network.populations[0].repeat,
             monitor=monitor,
             counters=counters,
         )
@@ -216,13 +228,12 @@ class Hardware:
 
         """
         remedy = "generate hardware for this network, or train one of the same shape and widths"
-        if network.populations[0].repeat:
-            raise FirstspikeError(f"population {network.populations[0].name} has events that repeat", "use pixels")
         rules = {
             "steps": network.steps,
             "fire_start": network.fire_start,
             "readout": network.readout,
             "simultaneous": network.populations[0].simultaneous,
+            "repeat": network.populations[0].repeat,
         }
         for name in rules:
             mine, its = getattr(self, name), rules[name]
@@ -274,7 +285,9 @@ class Hardware:
     @property
     def frame_words(self) -> int:
         """Words of the longest image on the input stream: four pixels each, or an event each."""
-        return -(-self.sizes[0] // PIXELS_PER_WORD) if self.input == "pixels" else self.sizes[0]
+        if self.input == "pixels":
+            return -(-self.sizes[0] // PIXELS_PER_WORD)
+        return self.sizes[0] * max(1, self.repeat * self.steps)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -283,7 +296,9 @@ class Hardware:
 
     def spikes_a_step(self, population: int) -> int:
         """How often a neuron of a spiking population fires in one step, at most; 0: once in the whole window."""
-        before = self.layers[population - 1].dynamics if population else None
+        if not population:
+            return self.repeat
+        before = self.layers[population - 1].dynamics
         return before.cap if before and before.mode != "once" else 0
 
     def strides(self, population: int) -> tuple[int, int, int]:
@@ -321,6 +336,11 @@ class Hardware:
             (layer.dynamics is not None or (early and layer.fires)) and not (i == 0 and self.simultaneous)
             for i, layer in enumerate(self.layers)
         )
+
+    @property
+    def sorts(self) -> bool:
+        """Whether the core brings the input's events into order; those of neurons that fire again come in order."""
+        return self.ordered[0] and not self.repeat
 
     def passes(self, layer: int) -> int:
         """Steps for which the neurons after a layer are read in an image: 1 for a search and for membranes alone."""
@@ -407,6 +427,8 @@ class Hardware:
         for layer in value["layers"]:
             if layer["dynamics"] is None:
                 del layer["dynamics"]
+        if not self.repeat:
+            del value["repeat"]
         return value
 
     @classmethod

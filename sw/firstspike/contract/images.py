@@ -70,7 +70,7 @@ def network(
     contents
         Rows of each of its memories.
     encoder
-        The encoder table, needed (and used) only for a core with event input, which has no memory for it.
+        The encoder table, needed (and used) only for events that do not repeat: the core has no memory for it.
 
     Raises
     ------
@@ -86,6 +86,8 @@ def network(
         tables[memory.role, memory.layer] = _unpack(memory, contents[memory.name])
     if hardware.input == "pixels":
         encoder = _decode_encoder(hardware, tables["encoder", None])
+    elif hardware.repeat:
+        encoder = ()
     elif encoder is None:
         raise FirstspikeError("a core with event input has no encoder table", "give the network's encoder table")
 
@@ -98,6 +100,7 @@ def network(
             threshold=_thresholds(hardware, i - 1, tables) if i else (),
             dynamics=_dynamics(hardware, i - 1, tables) if i else None,
             simultaneous=hardware.simultaneous and i == 0,
+            repeat=hardware.repeat if i == 0 else 0,
         )
         for i, shape in enumerate(hardware.shapes)
     )

@@ -72,21 +72,55 @@ def image_words(images: NDArray[np.uint8]) -> Words:
     return padded.view("<u4")
 
 
-def event_words(
-    hardware: Hardware, codes: NDArray[np.integer], rng: np.random.Generator | None = None
-) -> list[list[int]]:
-    """Frames of the event input from spike codes of shape (B, N), in order of index or shuffled by ``rng``.
+def input_frames(
+    hardware: Hardware,
+    encoder: Sequence[int],
+    images: NDArray[np.uint8],
+    rng: np.random.Generator | None = None,
+) -> Words | list[list[int]]:
+    """The words of each image's frame.
 
-    An image without spikes is a single word with ``mark``.
+    Parameters
+    ----------
+    hardware
+        What takes them.
+    encoder
+        The network's, for spikes that come encoded.
+    images
+        As :func:`~firstspike.network.model.check_images` returns them.
+    rng
+        Shuffles events; without it they come in order of their neurons.
+
+    """
+    if hardware.input == "pixels":
+        return image_words(images)
+    return event_words(hardware, images if hardware.repeat else np.array(encoder, np.int64)[images], rng)
+
+
+def event_words(
+    hardware: Hardware, events: NDArray[np.integer], rng: np.random.Generator | None = None
+) -> list[list[int]]:
+    """Frames of the event input, from codes of shape (B, N) or, of neurons that fire again, counts (B, T, N).
+
+    Codes come in order of the neurons or shuffled by ``rng``, counts in order of the steps and shuffled within each. An
+    image without spikes is a single word with ``mark``.
     """
     frames = []
     indices = hardware.indices(0)
-    for row in codes:
-        (neurons,) = np.nonzero(row < hardware.layers[0].input_codes)
+    for image in events:
+        if hardware.repeat:
+            fired = np.nonzero(image)
+            steps, neurons = (axis.repeat(image[fired]) for axis in fired)
+        else:
+            (neurons,) = np.nonzero(image < hardware.layers[0].input_codes)
+            steps = image[neurons]
         if rng is not None:
-            rng.shuffle(neurons)
-        words = [pack(EVENT_WORD, index=int(indices[i]), step=int(row[i])) for i in neurons]
-        frames.append(words or [pack(EVENT_WORD, mark=1)])
+            mixed = rng.permutation(len(neurons))
+            if hardware.repeat:
+                mixed = mixed[np.argsort(steps[mixed], kind="stable")]
+            steps, neurons = steps[mixed], neurons[mixed]
+        pairs = zip(indices[neurons].tolist(), steps.tolist(), strict=True)
+        frames.append([pack(EVENT_WORD, index=i, step=k) for i, k in pairs] or [pack(EVENT_WORD, mark=1)])
     return frames
 
 

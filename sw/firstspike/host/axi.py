@@ -24,10 +24,10 @@ from firstspike.contract.registers import (
     load_writes,
     register_map,
 )
-from firstspike.contract.words import Records, event_words, hash_digits, image_words, parse_records
+from firstspike.contract.words import Records, hash_digits, input_frames, parse_records
 from firstspike.errors import FirstspikeError
 from firstspike.host.counters import Totals
-from firstspike.network.model import Network
+from firstspike.network.model import Network, check_batch
 
 #: Of the AXI DMA (PG021): control of its first channel. The bit resets the whole DMA, and reads 0 when that is done.
 DMACR, DMACR_RESET = 0x00, 0x04
@@ -358,7 +358,7 @@ class Driver:
             raise DmaError(f"the DMA failed: {error} (status {status})", CHECK_DESIGN) from error
 
     def _frames_of(self, pictures: NDArray[np.uint8]) -> Any:
-        inputs = self._hardware.sizes[0]
+        hardware = self._hardware
         if not isinstance(pictures, np.ndarray):
             raise FirstspikeError(
                 f"images are of type {type(pictures).__name__}, not an array", "give an array of uint8, shape (B, ...)"
@@ -368,14 +368,12 @@ class Driver:
                 f"images have type {pictures.dtype} and shape {pictures.shape}, not uint8 (B, ...)",
                 "give pixels 0..255, one axis more than an image has",
             )
-        flat = pictures.reshape(len(pictures), int(np.prod(pictures.shape[1:])))
-        if flat.shape[1] != inputs:
-            raise FirstspikeError(f"an image has {flat.shape[1]} pixels; the core takes {inputs}")
-        if self._hardware.input == "pixels":
-            return image_words(flat)
-        if self._encoder is None:
+        flat = check_batch(
+            pictures, inputs=hardware.sizes[0], steps=hardware.steps, repeat=hardware.repeat, taker="core"
+        )
+        if self._encoder is None and hardware.input == "events" and not hardware.repeat:
             raise FirstspikeError("a core with event input has no encoder table", "load its network first")
-        return event_words(self._hardware, np.array(self._encoder)[flat])
+        return input_frames(hardware, self._encoder or (), flat)
 
     def counters(self) -> dict[str, int | list[int]]:
         """Counters since the last load: images, faults, clocks; and for each population or layer spikes, active.

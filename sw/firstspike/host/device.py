@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from secrets import randbelow
 from types import TracebackType
 from typing import Any
@@ -238,19 +238,13 @@ class Device:
         if not self._connected:
             self._resume(network)
         records = []
-        for frame in self._frames(network, flat):
+        for frame in words.input_frames(self.hardware, network.encoder, flat):
             self._totals.poll()
-            record = self._exchange(Type.IMAGE, frame)
+            record = self._exchange(Type.IMAGE, tuple(map(int, frame)))
             if len(record) != link.record_words(self.hardware):
                 raise self._failed(f"a result of {len(record)} words, not {link.record_words(self.hardware)}", AGAIN)
             records.append(record)
         return words.parse_records(np.array(records, np.int64), link.record_words(self.hardware))
-
-    def _frames(self, network: Network, flat: NDArray[np.uint8]) -> Iterator[tuple[int, ...]]:
-        if self.hardware.input == "pixels":
-            yield from (tuple(row) for row in words.image_words(flat).tolist())
-        else:
-            yield from map(tuple, words.event_words(self.hardware, np.array(network.encoder)[flat]))
 
     def _resume(self, network: Network) -> None:
         """After an error: the network in use must still be there."""

@@ -66,7 +66,7 @@ class Network:
     layers
         ``layers[l]`` joins ``populations[l]`` to ``populations[l + 1]``.
     encoder
-        Code of each pixel value 0..255, or the input's number of codes for "no spike".
+        Code of each pixel value 0..255, or the input's number of codes for "no spike"; none for an input of events.
     steps
         T, the number of time steps of every window.
     fire_start
@@ -84,7 +84,7 @@ class Network:
 
     populations: tuple[Population, ...]
     layers: tuple[Layer, ...]
-    encoder: tuple[int, ...]
+    encoder: tuple[int, ...] = ()
     steps: int
     fire_start: int
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -130,7 +130,10 @@ class Network:
             if population.dynamics and population.dynamics.read != "final":
                 raise FirstspikeError(f"population {population.name}: only the output is read")
         object.__setattr__(self, "encoder", integers("the encoder table", self.encoder))
-        if len(self.encoder) != PIXEL_LEVELS or not all(0 <= c <= first.codes for c in self.encoder):
+        if first.repeat and self.encoder:
+            raise FirstspikeError("an input of events has no encoder table", "leave it out")
+        levels = 0 if first.repeat else PIXEL_LEVELS
+        if len(self.encoder) != levels or not all(0 <= c <= first.codes for c in self.encoder):
             raise FirstspikeError(f"the encoder table needs {PIXEL_LEVELS} codes in 0..{first.codes}")
         for layer, pre, post in zip(self.layers, self.populations, self.populations[1:], strict=False):
             if layer.output_shape(pre.shape) != post.shape:
@@ -150,6 +153,17 @@ class Network:
     def sizes(self) -> tuple[int, ...]:
         """Neurons of each population."""
         return tuple(population.size for population in self.populations)
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Of an image without its axes of space: (N,) pixels, or (T, N) counts of events."""
+        first = self.populations[0]
+        return (self.steps, first.size) if first.repeat else (first.size,)
+
+    @property
+    def image_most(self) -> int:
+        """The greatest value in an image."""
+        return self.populations[0].repeat or PIXEL_LEVELS - 1
 
     @property
     def shape_name(self) -> str:
@@ -353,23 +367,37 @@ def check_images(network: Network, images: NDArray[np.uint8]) -> NDArray[np.uint
         if the values are not bytes or their number does not fit the input.
 
     """
-    first, steps = network.populations[0], network.steps
-    if images.dtype != np.uint8:
-        what = "counts of events" if first.repeat else "pixels 0..255"
-        raise FirstspikeError(f"images have type {images.dtype}, not uint8 ({what})")
+    first = network.populations[0]
     batch = images if images.ndim > 1 else images.reshape(1, -1)
-    flat = batch.reshape(len(batch), math.prod(batch.shape[1:]))  # -1 would not do for a batch of none
-    if not first.repeat:
-        if flat.shape[1] != first.size:
-            raise FirstspikeError(f"an image has {flat.shape[1]} pixels; the network takes {first.size}")
+    return check_batch(batch, inputs=first.size, steps=network.steps, repeat=first.repeat)
+
+
+def check_batch(
+    images: NDArray[np.uint8], *, inputs: int, steps: int, repeat: int, taker: str = "network"
+) -> NDArray[np.uint8]:
+    """As :func:`check_images`, of a batch, for what takes so many inputs (``taker``, in messages).
+
+    Raises
+    ------
+    FirstspikeError
+        as there.
+
+    """
+    if images.dtype != np.uint8:
+        what = "counts of events" if repeat else "pixels 0..255"
+        raise FirstspikeError(f"images have type {images.dtype}, not uint8 ({what})")
+    flat = images.reshape(len(images), math.prod(images.shape[1:]))  # -1 would not do for a batch of none
+    if not repeat:
+        if flat.shape[1] != inputs:
+            raise FirstspikeError(f"an image has {flat.shape[1]} pixels; the {taker} takes {inputs}")
         return flat
-    if images.ndim < 3 or flat.shape[1] != steps * first.size:
+    if images.ndim < 3 or flat.shape[1] != steps * inputs:
         raise FirstspikeError(
-            f"events have shape {images.shape}; the network takes (images, {steps} steps, {first.size} inputs)"
+            f"events have shape {images.shape}; the {taker} takes (images, {steps} steps, {inputs} inputs)"
         )
-    if flat.max(initial=0) > first.repeat:
-        raise FirstspikeError(f"{flat.max()} events of an input in a step; the network takes {first.repeat}")
-    return flat.reshape(len(batch), steps, first.size)
+    if flat.max(initial=0) > repeat:
+        raise FirstspikeError(f"{flat.max()} events of an input in a step; the {taker} takes {repeat}")
+    return flat.reshape(len(images), steps, inputs)
 
 
 def chain(
@@ -378,7 +406,7 @@ def chain(
     input_shape: Sequence[int],
     kernels: Sequence[tuple[int, ...]],
     thresholds: Sequence[tuple[int, ...]],
-    encoder: tuple[int, ...],
+    encoder: tuple[int, ...] = (),
     steps: int,
     fire_start: int,
     simultaneous: bool = False,

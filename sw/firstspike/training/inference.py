@@ -70,7 +70,7 @@ class IntegerNetwork:
             (SteppedLayer if after.dynamics else TableLayer)(network, i, self._device)
             for i, after in enumerate(network.populations[1:])
         ]
-        self._encoder = torch.tensor(network.encoder, device=self._device)
+        self._encoder = torch.tensor(network.encoder, dtype=torch.int64, device=self._device)
 
     @torch.no_grad()
     def infer(self, pixels: Tensor) -> Inference:

@@ -24,7 +24,7 @@ from firstspike.network.model import Network, dense
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_images_hold_the_network(convolutional: bool, data: st.DataObject) -> None:
-    network = data.draw(stepped_networks(convolutional=convolutional, events=False))
+    network = data.draw(stepped_networks(convolutional=convolutional))
     if network.membrane_bits(len(network.layers) - 1) > WORD_BITS:
         return
     lanes = [data.draw(st.integers(1, len(layer.weight))) for layer in network.layers]
@@ -124,8 +124,20 @@ def test_tables_or_dynamics() -> None:
 
 
 @pytest.mark.smoke
-def test_events_that_repeat_are_not_taken_yet() -> None:
+def test_events_that_repeat_are_of_the_network_and_the_hardware() -> None:
     network = network_of(PLAIN)
-    events = replace(network, populations=(replace(network.populations[0], repeat=1), *network.populations[1:]))
-    with pytest.raises(FirstspikeError, match="population input has events that repeat"):
-        Hardware.for_network(events)
+
+    def events(repeat: int) -> Network:
+        first = replace(network.populations[0], repeat=repeat)
+        return replace(network, populations=(first, *network.populations[1:]), encoder=())
+
+    core = Hardware.for_network(events(3))
+    assert (core.input, core.repeat, core.spikes_a_step(0), core.frame_words) == ("events", 3, 3, 3 * 4 * 3)
+    with pytest.raises(FirstspikeError, match="the network has repeat 2, the hardware 3"):
+        core.check(events(2))
+    with pytest.raises(FirstspikeError, match="the network has repeat 0, the hardware 3"):
+        core.check(network)
+    with pytest.raises(FirstspikeError, match="repeat is 1, but the input takes no events"):
+        Hardware.for_network(events(1), input="pixels")
+    with pytest.raises(FirstspikeError, match=r"repeat is 16, outside 0\.\.15"):
+        replace(core, repeat=16)

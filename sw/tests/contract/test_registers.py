@@ -55,13 +55,14 @@ def test_every_field_matters_to_the_fingerprint() -> None:
     core = hardware()
     changed: dict[str, Any] = {
         "steps": 5, "fire_start": 3, "readout": "first_spike", "simultaneous": True, "input": "events",
-        "monitor": False, "counters": False, "layers": (core.layers[0], replace(core.layers[-1], lanes=1)),
+        "repeat": 2, "monitor": False, "counters": False, "layers": (core.layers[0], replace(core.layers[-1], lanes=1)),
     }  # fmt: skip
     assert set(changed) == {field.name for field in fields(core)}
     # S < T allows no search.
     base = replace(core, layers=tuple(replace(layer, fire="stepped") for layer in core.layers))
+    events = replace(base, input="events")  # of which some repeat
     found = {core.fingerprint, base.fingerprint} | {
-        replace(base, **{name: value}).fingerprint for name, value in changed.items()
+        replace(events if name == "repeat" else base, **{name: value}).fingerprint for name, value in changed.items()
     }
     assert len(found) == 2 + len(changed)
 

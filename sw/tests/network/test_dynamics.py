@@ -63,7 +63,7 @@ def test_ranges_over_all_inputs(data: st.DataObject) -> None:
         [np.array([weights]), *[np.ones((1, 1), np.int64)] * fires],
         [np.array([data.draw(st.integers(-9, 9)) << guard]), *[np.zeros(1, np.int64)] * fires],
         weight_bits=4, kernels=[tuple(range(steps, 0, -1)), *[(1,) * steps] * fires], thresholds=[()],
-        encoder=tuple(min(p, steps) for p in range(256)), steps=steps, fire_start=steps,
+        encoder=tuple(min(p, steps) for p in range(256)) if once else (), steps=steps, fire_start=steps,
         repeat=0 if once else 1, dynamics=[made],
     )  # fmt: skip
     ranges, seen = network.ranges(0), set()
@@ -105,8 +105,8 @@ def network_of(hidden: Dynamics | None, last: Dynamics | None = None, *, repeat:
     """2-2-2 in two steps."""
     return dense(
         [np.array([[1, -2], [2, 1]])] * 2, [np.array([0, 1])] * 2, weight_bits=4, kernels=[(1, 1)] * 2,
-        thresholds=[() if hidden else (1, 1), ()], encoder=tuple(min(p, 2) for p in range(256)), steps=2, fire_start=2,
-        repeat=repeat, dynamics=[hidden, last], **given,
+        thresholds=[() if hidden else (1, 1), ()], encoder=() if repeat else tuple(min(p, 2) for p in range(256)),
+        steps=2, fire_start=2, repeat=repeat, dynamics=[hidden, last], **given,
     )  # fmt: skip
 
 

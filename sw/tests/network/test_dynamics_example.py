@@ -19,7 +19,6 @@ NETWORK: Network = dense(
     weight_bits=3,
     kernels=[(1, 1, 1)] * 2,
     thresholds=[()],
-    encoder=(0,) * 256,
     steps=3,
     fire_start=3,
     repeat=2,

@@ -48,7 +48,7 @@ class Case:
         settings: dict[str, Any] = {
             "kernels": [given.pop("kernel", hidden), *[hidden] * fires],
             "thresholds": [given.pop("threshold", ())],
-            "encoder": tuple(min(p, STEPS) for p in range(256)),
+            "encoder": () if repeat else tuple(min(p, STEPS) for p in range(256)),
             "fire_start": STEPS,
             "dynamics": [dynamics],
         }

@@ -55,7 +55,8 @@ def test_tables_alone(data: st.DataObject) -> None:
     first = network.populations[0]
     if not first.simultaneous:
         events = replace(first, repeat=data.draw(st.sampled_from([0, 1, 3])))
-        network = replace(network, populations=(events, *network.populations[1:]))
+        encoder = () if events.repeat else network.encoder
+        network = replace(network, populations=(events, *network.populations[1:]), encoder=encoder)
     images = data.draw(inputs_for(network))
     assert run(network, images) == naive.run(network, images)
 
@@ -73,7 +74,7 @@ def lif(weight: int = 100, *, guard: int = 4, repeat: int = 0, inputs: int = 300
         [rng.integers(-weight, weight + 1, size) for size in sizes],
         [rng.integers(-weight, weight, size[0]) for size in sizes],
         weight_bits=bits, kernels=[(1,) * 8, (1,) * 8], thresholds=[], steps=8, fire_start=8, repeat=repeat,
-        encoder=tuple(min(p // 8, 8) for p in range(256)), dynamics=[hidden, output],
+        encoder=() if repeat else tuple(min(p // 8, 8) for p in range(256)), dynamics=[hidden, output],
     )  # fmt: skip
 
 

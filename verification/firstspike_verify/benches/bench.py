@@ -230,17 +230,16 @@ class Bench:
 
     def pictures(self, count: int) -> NDArray[np.uint8]:
         """Random images, from dark to bright; now and then all black or all white."""
-        size = self.hardware.sizes[0]
-        density = self.rng.choice([0.0, 0.2, 0.5, 0.9, 1.0], size=(count, 1), p=[0.05, 0.35, 0.3, 0.25, 0.05])
-        values = self.rng.integers(1, 256, (count, size))
-        return np.where(self.rng.random((count, size)) < density, values, 0).astype(np.uint8)
+        shape = (count, *self.network.image_shape)
+        chance = [0.05, 0.35, 0.3, 0.25, 0.05]
+        density = self.rng.choice([0.0, 0.2, 0.5, 0.9, 1.0], size=(count, *[1] * (len(shape) - 1)), p=chance)
+        values = self.rng.integers(1, self.network.image_most + 1, shape)
+        return np.where(self.rng.random(shape) < density, values, 0).astype(np.uint8)
 
     def words(self, pictures: NDArray[np.uint8]) -> list[list[int]]:
-        """Frames of the input stream; events in random order."""
-        if self.hardware.input == "pixels":
-            return [[int(word) for word in frame] for frame in frames.image_words(pictures)]
-        codes = np.array(self.network.encoder)[pictures]
-        return frames.event_words(self.hardware, codes, self.rng)
+        """Frames of the input stream; events in any order that they may have."""
+        given = frames.input_frames(self.hardware, self.network.encoder, pictures, self.rng)
+        return [[int(word) for word in frame] for frame in given]
 
     def send(self, pictures: NDArray[np.uint8], network: Network | None = None) -> golden.Result:
         """Queue images, and expect what the golden model makes of them."""
@@ -265,11 +264,12 @@ class Bench:
         await ClockCycles(self.clock, count)
 
     async def drain(self, patience: int = PATIENCE_CLOCKS) -> None:
-        """Wait for everything that is expected, at most ``patience`` clocks; then some more, for what is not."""
-        waited = 0
-        while self.scoreboard.missing and waited < patience:
+        """Wait for everything that is expected, until for ``patience`` clocks nothing came; then for what is not."""
+        missing, waited = self.scoreboard.missing, 0
+        while missing and waited < patience:
             await self.clocks(20)
-            waited += 20
+            before, missing = missing, self.scoreboard.missing
+            waited = waited + 20 if missing == before else 0
         await self.clocks(100)
 
     async def finish(self) -> None:

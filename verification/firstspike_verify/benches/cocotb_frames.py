@@ -55,11 +55,18 @@ def event_cases(bench: Bench) -> list[tuple[list[int], Pictures]]:
     found = []
     for change in (*wrong, *wrong):
         picture = bench.pictures(1)[0]
-        picture[:3] = 255
+        picture.flat[:3] = bench.network.image_most
         frame = bench.words(picture[None])[0]
         at = bench.random.randrange(len(frame) + 1)
         frame.insert(at, EVENT_WORD.const({"index": 0, "step": 0} | change).as_bits())
         found.append((frame, picture))
+    if bench.hardware.sorts or not bench.hardware.repeat:
+        return found
+    for mark in (0, 1):  # a word that comes too late, with a spike or without
+        picture = bench.pictures(1)[0]
+        picture[-1, 0] = 1
+        late = EVENT_WORD.const({"index": 1, "step": codes - 2, "mark": mark}).as_bits()
+        found.append(([*bench.words(picture[None])[0], late], picture))
     return found
 
 
@@ -95,7 +102,8 @@ async def no_tlast(dut: Any) -> None:
     if bench.hardware.input == "pixels":
         frame += [bench.random.getrandbits(32) for _ in range(3000)]
     else:  # an event frame may be of any length: marks carry no spike
-        frame += [EVENT_WORD.const({"mark": 1}).as_bits()] * 3000
+        step = bench.hardware.layers[0].input_codes - 1
+        frame += [EVENT_WORD.const({"mark": 1, "step": step}).as_bits()] * 3000
     bench.expect(golden.run(bench.network, picture), fault=bench.hardware.input == "pixels")
     bench.send_words(frame)
     await bench.clocks(2000)
@@ -107,12 +115,12 @@ async def no_tlast(dut: Any) -> None:
 
 @cocotb.test()
 async def event_order(dut: Any) -> None:
-    """Events of an image in any order give the same result (pixel input: the same image several times)."""
+    """Events of an image in any order, or of a step, give the same result (pixels: the same image several times)."""
     bench = Bench(dut, "event_order")
     await bench.start(Stalls(input="random"))
     await bench.enable()
     picture = bench.pictures(1)
-    picture[picture == 0] = 200
+    picture[picture == 0] = bench.network.image_most
     for _ in range(6):
         bench.send(picture)
     await bench.finish()

@@ -77,7 +77,7 @@ async def blocked(dut: Any) -> None:
     # white, since dark words take no room.
     queued = PixelEncoder.QUEUE // (bench.manifest["frame_words"] or PixelEncoder.QUEUE) + Readout.QUEUE
     images = 3 * len(bench.hardware.layers) + queued + 3
-    bench.send(np.full((images, bench.hardware.sizes[0]), 255, np.uint8))
+    bench.send(np.full((images, *bench.network.image_shape), bench.network.image_most, np.uint8))
     words, taken = bench.streams[0].channel.rule, -1
     while words.transfers != taken:
         taken = words.transfers

@@ -266,10 +266,10 @@ class Scoreboard:
         self._records.append((tuple(membranes), chosen, step, fault))
 
     @property
-    def missing(self) -> bool:
-        """Whether an expected image has not yet come, from any population or as a record."""
+    def missing(self) -> int:
+        """Expected images that have not yet come, from each population and as records."""
         wanted = sum(len(result) for result in self._expected)
-        return len(self._records) < wanted or any(len(times) < wanted for times in self._times)
+        return sum(max(0, wanted - came) for came in (len(self._records), *map(len, self._times)))
 
     def finish(self, parts: Iterable[str] = tuple(PARTS)) -> Mismatches:
         """Compare everything.

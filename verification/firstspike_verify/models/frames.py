@@ -11,6 +11,7 @@ from firstspike.contract.hardware import Hardware
 from firstspike.contract.words import EVENT_WORD, Records, field
 from firstspike.contract.words import event_words as event_words
 from firstspike.contract.words import image_words as image_words
+from firstspike.contract.words import input_frames as input_frames
 from firstspike.contract.words import parse_records as parse_records
 from firstspike.network.golden import Result
 from firstspike.network.model import Network

@@ -295,10 +295,7 @@ class VerilatedCore:
             if the images do not fit the network.
         """
         flat = check_images(network, pictures)
-        if self.hardware.input == "pixels":
-            return frames.image_words(flat)
-        codes = np.array(network.encoder)[flat]
-        return frames.event_words(self.hardware, codes, np.random.default_rng(seed))
+        return frames.input_frames(self.hardware, network.encoder, flat, np.random.default_rng(seed))
 
     def last_events(self, run: Run, image: int) -> list[str]:
         """The monitor's events of an image, as text, last one last: for the message of a scoreboard."""
@@ -339,7 +336,9 @@ class VerilatedCore:
         record = 1 + (self.hardware.sizes[-1] if send_membranes else 0)
         monitored = len(self.hardware.layers) if self.hardware.monitor else 0
         codes = frames.codes_of(self.hardware)
-        capacity = sum(n + c for n, c in zip(self.hardware.sizes, codes, strict=False)) * (count + 1)
+        most = [max(1, self.hardware.spikes_a_step(p) * c) for p, c in enumerate(codes)]  # spikes of a neuron
+        events_of = sum(n * m + c for n, m, c in zip(self.hardware.sizes, most, codes, strict=False))
+        capacity = events_of * (count + 1)
         results = np.zeros(record * (count + 1), np.uint32)
         started, finished = np.zeros(len(words) + 1, np.uint64), np.zeros(count, np.uint64)
         events = np.zeros(capacity if monitored else 1, np.uint32)

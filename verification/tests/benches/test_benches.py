@@ -26,7 +26,7 @@ LONG = {("convolution", "streams"), ("convolution", "frames"), ("convolution", "
     ("design", "module"),
     [
         pytest.param(*pair, marks=[pytest.mark.slow] if pair in LONG else [])
-        for pair in itertools.product(("window", "early", "events", "leaky", "ramps", "convolution"), MODULES)
+        for pair in itertools.product(("window", "early", "events", "leaky", "ramps", "trains", "convolution"), MODULES)
     ],
 )
 def test_bench(

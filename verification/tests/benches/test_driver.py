@@ -54,9 +54,9 @@ axi.register_map = register_map
     ),
     "byte_order": (
         """
-from firstspike.host import axi
-right = axi.image_words
-axi.image_words = lambda images: right(images).byteswap()
+from firstspike.contract import words
+right = words.image_words
+words.image_words = lambda images: right(images).byteswap()
 """,
         "stalls",
         "membranes: .* expected",
