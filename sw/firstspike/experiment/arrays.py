@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firstspike.errors import FirstspikeError
+from firstspike.network.dynamics import MAX_CAP
 
 #: Colours of a picture, with transparency at most.
 COLOURS = 4
@@ -36,6 +37,28 @@ def check_images(name: str, images: NDArray[Any]) -> None:
             f"{name} has shape {images.shape}: {first} channels of {second} x {last} pixels, or channels come last",
             f"put the channels first: {name}.transpose(0, 3, 1, 2); or, if there are {first} channels, exchange rows "
             f"and columns: {name}.transpose(0, 1, 3, 2)",
+        )
+
+
+def check_events(name: str, events: NDArray[Any]) -> None:
+    """Refuse an array that is not of counts of events, a frame a step.
+
+    Raises
+    ------
+    FirstspikeError
+        if it is not uint8 (N, T, ...), or more events come at once than an input may have.
+
+    """
+    if events.dtype != np.uint8 or events.ndim < 3:
+        raise FirstspikeError(
+            f"{name} has type {events.dtype} and shape {events.shape}, not uint8 (N, T, ...)",
+            "save how many events each pixel has in each of T steps",
+        )
+    most = int(events.max(initial=0))
+    if most > MAX_CAP:
+        raise FirstspikeError(
+            f"{name} has {most} events of a pixel in one step; an input has at most {MAX_CAP}",
+            f"use more steps, or np.minimum({name}, {MAX_CAP}); or leave out [data] events, if these are pixels",
         )
 
 

@@ -31,6 +31,8 @@ class DataConfig(Section):
         ``digits`` (embedded), ``mnist``, ``cifar10``, or ``npz``: one's own arrays (:mod:`firstspike.experiment.data`).
     path
         The npz file, relative to the experiment's file.
+    events
+        Its images are counts of events, a frame for each time step: shape (N, T, ...).
 
     """
 
@@ -40,8 +42,13 @@ class DataConfig(Section):
     set: DataSet = field(default="digits", metadata=choice(*get_args(DataSet)))
     path: Path | None = field(default=None, metadata=allow("the path of an npz file", str, Path, optional=True))
 
+    #: Most data are pictures.
+    events: bool = field(default=False, metadata=allow("true or false", bool))
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.events and self.set != "npz":
+            raise self.wrong("events", f"is true for set {self.set!r}", 'it with set = "npz", and only there')
         if self.set == "npz" and self.path is None:
             raise FirstspikeError("[data] set is 'npz', but path is not given", 'add path = "own.npz"')
         if self.set != "npz" and self.path is not None:
@@ -255,7 +262,7 @@ class HardwareConfig(Section):
     fire, product
         Fire unit and product of weights: one for all layers, or one for each.
     input
-        ``pixels`` or ``events`` on the input stream.
+        ``pixels`` or ``events`` on the input stream; default: what the data are.
     monitor
         Whether the core has the event-monitor stream.
     counters
@@ -279,8 +286,8 @@ class HardwareConfig(Section):
     product: Product | tuple[Product, ...] | None = field(
         default=None, metadata=choice(*get_args(Product), items=True, optional=True)
     )
-    #: A user has images; events are for chips that already spike.
-    input: InputKind = field(default="pixels", metadata=choice(*get_args(InputKind)))
+    #: What the network takes: pixels, unless the data are events.
+    input: InputKind | None = field(default=None, metadata=choice(*get_args(InputKind), optional=True))
     #: The monitor is what the equality of spike times is checked with.
     monitor: bool = field(default=True, metadata=allow("true or false", bool))
     #: What a board says of its work, and an estimate of energy needs.
@@ -330,6 +337,8 @@ class Experiment:
         plain = isinstance(self.name, str) and self.name.replace("-", "").replace("_", "").isalnum()
         if not plain or not self.name.isascii():
             raise FirstspikeError(f"name is {as_written(self.name)}", "use letters, digits, - and _")
+        if self.data.events:
+            self._check_events()
         if self.dynamics.mode is not None:
             self._check_dynamics()
         elif self.network.readout == "largest_membrane":
@@ -341,7 +350,9 @@ class Experiment:
 
     @property
     def input_kernel(self) -> kernels.Kernel:
-        """The input's kernel, which ``[dynamics] input`` may replace."""
+        """The input's kernel, which ``[dynamics] input`` may replace; of events all are worth the same."""
+        if self.data.events:
+            return kernels.Constant(steps=self.network.steps)
         return kernels.Direct() if self.dynamics.input != "codes" else self.network.spiking_input
 
     def neurons(self) -> list[Neurons]:
@@ -356,6 +367,16 @@ class Experiment:
         if self.dynamics.mode is None:
             return []
         return self.dynamics.neurons(len(parse(self.network.architecture(1))) - 1, self.network.readout)
+
+    def _check_events(self) -> None:
+        if self.dynamics.mode is None:
+            raise FirstspikeError("[data] events are trained with [dynamics] alone", 'add [dynamics] mode = "soft"')
+        if self.dynamics.input != "codes":
+            raise self.dynamics.wrong("input", f"is {self.dynamics.input!r} for [data] events", "it for pixels only")
+        if self.network.input_kernel != NetworkConfig().input_kernel:
+            raise FirstspikeError("[network] input_kernel plays no part with [data] events", "leave it out")
+        if self.hardware.input == "pixels":
+            raise self.hardware.wrong("input", "is 'pixels' for [data] events", "events, or leave it out")
 
     def _check_dynamics(self) -> None:
         network, recipe, default = self.network, self.train, NetworkConfig()

@@ -37,6 +37,8 @@ class Dataset:
         For reports.
     classes
         How many there are.
+    events
+        Images are counts of events, a frame for each time step: shape (N, T, ...).
 
     Raises
     ------
@@ -52,6 +54,7 @@ class Dataset:
     test_labels: NDArray[np.int64]
     name: str
     classes: int
+    events: bool = False
 
     def __post_init__(self) -> None:
         try:
@@ -64,7 +67,7 @@ class Dataset:
     def _check(self) -> None:
         for part in ("train", "test"):
             images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
-            arrays.check_images(f"{part}_images", images)
+            (arrays.check_events if self.events else arrays.check_images)(f"{part}_images", images)
             arrays.check_labels(f"{part}_labels", labels)
             if not len(images):
                 raise FirstspikeError(f"{part}_images holds no images", f"save at least one {part} image")
@@ -94,7 +97,22 @@ class Dataset:
     @property
     def inputs(self) -> int:
         """Pixels of an image."""
-        return math.prod(self.train_images.shape[1:])
+        return math.prod(self._frame)
+
+    @property
+    def steps(self) -> int | None:
+        """Frames of an image of events; None for pixels."""
+        return self.train_images.shape[1] if self.events else None
+
+    @property
+    def repeat(self) -> int:
+        """The most events of a pixel in a step; 0 for pixels."""
+        return max(1, *(int(x.max()) for x in (self.train_images, self.test_images))) if self.events else 0
+
+    @property
+    def _frame(self) -> tuple[int, ...]:
+        """Shape of an image, of events in one step."""
+        return self.train_images.shape[2 if self.events else 1 :]
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -106,11 +124,11 @@ class Dataset:
             if the images have neither three nor four axes.
 
         """
-        shape = self.train_images.shape[1:]
+        shape, then = self._frame, "steps, " if self.events else ""
         if len(shape) not in (2, 3):
             raise FirstspikeError(
                 f"data set {self.name}: an image of shape {shape} has no rows and columns, or too many axes",
-                "save images as (N, rows, columns) or (N, channels, rows, columns)",
+                f"save images as (N, {then}rows, columns) or (N, {then}channels, rows, columns)",
             )
         channels = shape[0] if len(shape) == 3 else 1
         return channels, shape[-2], shape[-1]
@@ -125,7 +143,7 @@ class Dataset:
                 f"data set {self.name} has no training image of class {missing}, but the network has an output for "
                 f"each of {self.classes} classes"
             )
-        for part in ("train", "test"):
+        for part in () if self.events else ("train", "test"):
             dim = arrays.dim(getattr(self, f"{part}_images"))
             if dim:
                 found.append(
@@ -136,7 +154,8 @@ class Dataset:
     @property
     def border(self) -> int | None:
         """How bright the training images are around what they show; None for images without rows and columns."""
-        return arrays.border(self.train_images) if self.train_images.ndim in (3, 4) else None
+        pictures = len(self._frame) in (2, 3) and not self.events
+        return arrays.border(self.train_images) if pictures else None
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -147,6 +166,7 @@ class Dataset:
             "train_images": len(self.train_images),
             "test_images": len(self.test_images),
             "image_shape": list(self.train_images.shape[1:]),
+            **({"events": True} if self.events else {}),
         }
 
     @cached_property
@@ -168,7 +188,7 @@ def load(config: DataConfig) -> Dataset:
 
     """
     if config.set == "npz" and config.path is not None:
-        return _npz(config.path)
+        return _npz(config.path, events=config.events)
     parts = {"digits": _digits, "mnist": data_files.mnist, "cifar10": data_files.cifar10}[config.set]
     train_images, train_labels, test_images, test_labels = parts()
     return Dataset(
@@ -195,7 +215,7 @@ def _digits() -> Parts:
     return train_images, train_labels, test_images, test_labels
 
 
-def _npz(path: Path) -> Dataset:
+def _npz(path: Path, *, events: bool = False) -> Dataset:
     """One's own arrays: train_images, train_labels, test_images, test_labels."""
     names = ("train_images", "train_labels", "test_images", "test_labels")
     if not path.is_file():
@@ -223,7 +243,7 @@ def _npz(path: Path) -> Dataset:
         classes = arrays.count_classes("train_labels", found["train_labels"])
     except FirstspikeError as error:
         raise FirstspikeError(f"data set {path.stem}: {error}", error.hint) from error
-    return Dataset(name=path.stem, classes=classes, **found)
+    return Dataset(name=path.stem, classes=classes, events=events, **found)
 
 
 def _array(path: Path, name: str, file: Mapping[str, NDArray[Any]]) -> NDArray[Any]:

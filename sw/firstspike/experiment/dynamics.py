@@ -17,7 +17,9 @@ from firstspike.network.model import Readout
 #: A threshold is not below it; batch norm gives currents a spread of about 1.
 LEAST_THRESHOLD = 2.0**-20
 Input = Literal["codes", "direct", "constant"]
-Trained = Literal["leak", "threshold"]
+Trained = Literal["retain", "leak", "threshold"]
+#: What of a population may be trained beside weights and biases.
+TRAINED: tuple[Trained, ...] = get_args(Trained)
 
 
 def input_table(kernel: Kernel) -> tuple[tuple[int, ...], float]:
@@ -66,6 +68,7 @@ class Neurons:
         *,
         scale: float,
         drive: NDArray[np.float64],
+        retain: float | None = None,
         leak: float | None = None,
         threshold: float | None = None,
     ) -> Dynamics:
@@ -77,7 +80,7 @@ class Neurons:
             Real value of a unit of the layer's sums; one of the membrane is ``2**-guard`` of it.
         drive
             Real bias of each channel, added in each step; shape (C,).
-        leak, threshold
+        retain, leak, threshold
             In place of those above, where these were trained.
 
         Raises
@@ -93,7 +96,7 @@ class Neurons:
             firing = {"threshold": np.array(integer(real_threshold, unit)), "cap": self.cap, "start": self.start}
         return Dynamics(
             mode=self.mode,
-            retain=self.factor(self.retain),
+            retain=self.factor(self.retain if retain is None else retain),
             leak=self.factor(self.leak if leak is None else leak),
             drive=np.rint(drive / unit).astype(np.int64),
             guard=self.guard,
@@ -152,7 +155,7 @@ class DynamicsConfig(Section):
     input: Input = field(default="codes", metadata=choice(*get_args(Input)))
     #: Fixed dynamics train as well on small networks.
     trained: tuple[Trained, ...] = field(
-        default=(), metadata=allow('a list of "leak", "threshold"', str, choices=get_args(Trained), items=True)
+        default=(), metadata=allow('a list of "retain", "leak", "threshold"', str, choices=TRAINED, items=True)
     )
     #: That of most published spiking networks.
     slope: float = field(default=2.0, metadata=real(1e-3, 1e3))

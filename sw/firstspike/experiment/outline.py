@@ -23,6 +23,10 @@ def populations(experiment: Experiment, dataset: Dataset) -> tuple[tuple[Stage, 
         if the layers do not fit the images, naming the setting and the part that does not.
 
     """
+    if dataset.steps is not None and dataset.steps != experiment.network.steps:
+        raise experiment.network.wrong(
+            "steps", f"is {experiment.network.steps}", f"{dataset.steps}, the frames of an image of {dataset.name}"
+        )
     architecture = experiment.network.architecture(dataset.classes)
     stages = parse(architecture)
     try:
@@ -102,8 +106,9 @@ def least_network(experiment: Experiment, dataset: Dataset) -> Network:
         kernels=[table for table, _ in tables],
         thresholds=[] if neurons else [(1,) * shape.steps] * firing,
         dynamics=[each.integers(scale=1.0, drive=np.zeros(1), threshold=LEAST_THRESHOLD) for each in neurons],
-        encoder=kernels[0].encoder(),
+        encoder=() if dataset.events else kernels[0].encoder(),
         steps=shape.steps,
         fire_start=shape.start,
         simultaneous=kernels[0].simultaneous,
+        repeat=dataset.repeat,
     )

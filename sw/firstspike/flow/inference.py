@@ -128,6 +128,6 @@ def _image_shape(network: Network) -> tuple[int, int, int]:
     """Channels, rows and columns of the images that a network was trained with."""
     shape = network.provenance.get("dataset", {}).get("image_shape")
     channels = shape[0] if shape and len(shape) == 3 else 1
-    if not shape or len(shape) not in (2, 3) or channels not in (1, 3):
+    if network.populations[0].repeat or not shape or len(shape) not in (2, 3) or channels not in (1, 3):
         raise FirstspikeError("the network takes no pictures, grey or of three colours", "use Python: golden.run")
     return channels, shape[-2], shape[-1]

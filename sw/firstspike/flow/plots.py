@@ -33,7 +33,7 @@ def raster(network: Network, result: Result, picture: NDArray[np.uint8], label: 
         Of this one image.
     picture
         The image, bytes of shape (rows, columns), (1, rows, columns) or (3, rows, columns); drawn as the network sees
-        it, 255 white. Other shapes are not drawn.
+        it, 255 white. Other shapes are not drawn. Of events, a frame a step, the sum over all steps is.
     label
         Its true class.
     path
@@ -67,7 +67,11 @@ def raster(network: Network, result: Result, picture: NDArray[np.uint8], label: 
     start = f"S = {network.fire_start}, " if network.has_tables else ""
     above, below = right.subplots(2, 1)
     _membranes(above, network, result, label)
-    _picture(below, picture)
+    if network.populations[0].repeat:
+        total = picture.sum(axis=0, dtype=np.float64)
+        _picture(below, (255 * total / max(1, total.max())).astype(np.uint8), "events of all steps")
+    else:
+        _picture(below, picture, "the image")
     figure.suptitle(
         f"One image through {network.shape_name}: class {result.classes[0]}, label {label}\n"
         f"T = {network.steps}, {start}{network.latency_steps} time steps in all; {decision}",
@@ -119,14 +123,14 @@ def _decision(axes: Axes, network: Network, result: Result) -> str:
     return f"the first output spike decides, in step {at}"
 
 
-def _picture(axes: Axes, picture: NDArray[np.uint8]) -> None:
+def _picture(axes: Axes, picture: NDArray[np.uint8], title: str) -> None:
     """The image as the network sees it: a grey value of 255 is white, three channels are colours."""
     colours = picture.ndim == 3 and len(picture) == 3
     shown = np.moveaxis(picture, 0, -1) if colours else picture.squeeze()
     axes.axis("off")
     if colours or shown.ndim == 2:
         axes.imshow(shown, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        axes.set_title("the image", fontsize=9)
+        axes.set_title(title, fontsize=9)
 
 
 def _membranes(axes: Axes, network: Network, result: Result, label: int) -> None:

@@ -93,6 +93,7 @@ def surrogate(experiment: Experiment, dataset: Dataset) -> Model:
             experiment.neurons(),
             input_kernel=experiment.input_kernel,
             steps=shape.steps,
+            repeat=dataset.repeat,
             trained=dynamics.trained,
             slope=dynamics.slope,
             batch_norm=dynamics.batch_norm,

@@ -162,24 +162,38 @@ class Own:
     printed: str
 
 
-@pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Own:
-    folder = tmp_path_factory.mktemp("own")
-    (script,), (experiment,) = blocks(EXPERIMENTS, "python"), blocks(EXPERIMENTS, "toml")
-    (folder / "make.py").write_text(script)
+def run_example(folder: Path, number: int, name: str) -> Own:
+    """The data and the experiment of this number on the page, through the whole chain."""
+    (folder / "make.py").write_text(blocks(EXPERIMENTS, "python")[number])
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         runpy.run_path(str(folder / "make.py"))
-    (folder / "own.toml").write_text(experiment)
-    done = firstspike("run", "own.toml", cwd=folder)
+    (folder / f"{name}.toml").write_text(blocks(EXPERIMENTS, "toml")[number])
+    done = firstspike("run", f"{name}.toml", cwd=folder)
     assert done.returncode == 0, done.stderr
     return Own(folder, done.stdout)
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Own:
+    return run_example(tmp_path_factory.mktemp("own"), 0, "own")
 
 
 def test_own_data_as_documented(own: Own) -> None:
     outcome = json.loads((own.folder / "build/own/report.json").read_text())
     assert outcome["images"] == {"test": 100, "rtl": 100}
     assert outcome["accuracy"]["rtl"] > 0.9
+
+
+def test_events_as_documented(tmp_path: Path) -> None:
+    """Through the RTL, which takes events that repeat; every spike, membrane and clock."""
+    moving = run_example(tmp_path, 1, "moving")
+    outcome = json.loads((moving.folder / "build/moving/report.json").read_text())
+    assert outcome["images"] == {"test": 100, "rtl": 100}
+    assert outcome["accuracy"]["surrogate"] == outcome["accuracy"]["rtl"] > 0.8
+    assert {k: v for k, v in outcome["mismatches"].items() if k != "compared" and v} == {}
+    assert outcome["cycles"]["predicted_equal"] is True
+    assert outcome["hardware"]["input"] == "events"
 
 
 def test_the_report_as_documented(

@@ -19,6 +19,7 @@ from firstspike.training.dynamics.surrogate import SteppedSurrogate
 from firstspike.training.surrogate import Surrogate
 
 pytestmark = pytest.mark.smoke
+EVENTS = '[data]\nset = "npz"\npath = "own.npz"\nevents = true\n'
 SOFT = '[dynamics]\nmode = "soft"\n'
 EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*.toml"))
 
@@ -71,7 +72,7 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         spare_membrane_bits=2,
     )  # fmt: skip
     provenance = json.loads(json.dumps(experiment.to_json()))
-    assert provenance["data"] == {"set": "npz", "path": "data.npz"}
+    assert provenance["data"] == {"set": "npz", "path": "data.npz", "events": False}
     assert provenance["network"]["kernel"] == {"kind": "exponential", "tau": 2, "rounding": "ceil"}
 
 
@@ -254,7 +255,20 @@ def test_the_examples_are_there() -> None:
         (f"{SOFT}guard = 25", "[dynamics] guard is 25", "0..24"),
         (f"{SOFT}start = 9", "[dynamics] start is 9", "0..8, at most the steps"),
         (f'{SOFT}input = "events"', "[dynamics] input is 'events'", "codes, direct, constant"),
-        (f'{SOFT}trained = ["beta"]', "[dynamics] trained is ['beta']", 'a list of "leak", "threshold"'),
+        (f'{SOFT}trained = ["beta"]', "[dynamics] trained is ['beta']", 'a list of "retain", "leak", "threshold"'),
+        ("[data]\nevents = true", "[data] events is true for set 'digits'", 'use it with set = "npz"'),
+        (EVENTS, "[data] events are trained with [dynamics] alone", 'add [dynamics] mode = "soft"'),
+        (
+            f'{EVENTS}{SOFT}input = "constant"',
+            "[dynamics] input is 'constant' for [data] events",
+            "use it for pixels only",
+        ),
+        (
+            f'{EVENTS}{SOFT}[network]\ninput_kernel = {{ kind = "linear" }}',
+            "[network] input_kernel plays no part with [data] events",
+            "leave it out",
+        ),
+        (f'{EVENTS}{SOFT}[hardware]\ninput = "pixels"', "[hardware] input is 'pixels' for [data] events", "use events"),
         (f'{SOFT}trained = "leak"', "[dynamics] trained is 'leak'", 'a list, such as ["leak"]'),
         (f"{SOFT}leak = [0.9, 0.8, 1.0]", "[dynamics] leak is [0.9, 0.8, 1.0]", "a list of 2: one a population after"),
         (f"{SOFT}threshold = [1.0, 2.0]", "[dynamics] threshold is [1.0, 2.0]", "a list of 1: one a population that"),

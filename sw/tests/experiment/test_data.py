@@ -11,7 +11,9 @@ import pytest
 
 from firstspike.errors import FirstspikeError
 from firstspike.experiment import data
-from firstspike.experiment.config import DataConfig
+from firstspike.experiment.config import DataConfig, Experiment, NetworkConfig
+from firstspike.experiment.dynamics import DynamicsConfig
+from firstspike.experiment.outline import populations
 
 
 @pytest.mark.smoke
@@ -244,3 +246,64 @@ def test_cifar_as_published() -> None:
     assert cifar.test_images.sum((0, 2, 3), dtype=np.int64).tolist() == [1_290_492_328, 1_266_775_083, 1_176_108_223]
     assert np.round(train / (50_000 * 32 * 32 * 255), 4).tolist() == [0.4914, 0.4822, 0.4465]
     assert cifar.digest == "9048fcbac9c08a64d57a7c5a5a66750a974ad4eab380914df129f7e223d823df"
+
+
+# -- events -----------------------------------------------------------------------------------------------------------
+
+
+def of_events(shape: tuple[int, ...], most: int = 3, test_most: int = 2) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    train, test = rng.integers(0, most + 1, (6, *shape)), rng.integers(0, test_most + 1, (2, *shape))
+    train[0], test[0] = most, test_most
+    return {"train_images": train.astype(np.uint8), "test_images": test.astype(np.uint8)}
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(
+    ("shape", "image"), [((9, 3, 5), (1, 3, 5)), ((9, 2, 3, 5), (2, 3, 5)), ((9, 16, 3), (1, 16, 3)), ((9, 30), None)]
+)
+def test_own_events(tmp_path: Path, shape: tuple[int, ...], image: tuple[int, ...] | None) -> None:
+    """Frames over time: their number is that of the steps; the most events at once are those of training and test."""
+    config = replace(saved(tmp_path, **of_events(shape)), events=True)
+    mine = data.load(config)
+    assert (mine.steps, mine.repeat, mine.inputs, mine.doubts, mine.border) == (9, 3, np.prod(shape[1:]), [], None)
+    assert mine.summary["events"] is True
+    if image:
+        assert mine.image_shape == image
+    assert data.load(replace(saved(tmp_path, **of_events(shape, 0, 0)), events=True)).repeat == 1
+    assert data.load(replace(saved(tmp_path, **of_events(shape, 1, 4)), events=True)).repeat == 4
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(
+    ("change", "message", "hint"),
+    [
+        ({"train_images": np.zeros((6, 9), np.uint8)}, "train_images has type uint8 and shape (6, 9)", "T steps"),
+        ({"train_images": np.zeros((6, 9, 4))}, "train_images has type float64", "T steps"),
+        (
+            of_events((9, 4), 16),
+            "train_images has 16 events of a pixel in one step; an input has at most 15",
+            "more steps",
+        ),
+        (of_events((9, 4), 2, 255), "test_images has 255 events of a pixel", "if these are pixels"),
+        (
+            {**of_events((9, 4)), "test_images": np.zeros((2, 8, 4), np.uint8)},
+            "test_images are of shape (8, 4)",
+            "size",
+        ),
+    ],
+)
+def test_what_is_no_events(tmp_path: Path, change: dict[str, np.ndarray], message: str, hint: str) -> None:
+    with pytest.raises(FirstspikeError, match=re.escape(message)) as error:
+        data.load(replace(saved(tmp_path, **change), events=True))
+    assert hint in str(error.value.hint)
+
+
+@pytest.mark.smoke
+def test_events_have_the_steps_of_the_network(tmp_path: Path) -> None:
+    config = replace(saved(tmp_path, **of_events((9, 4))), events=True)
+    network = NetworkConfig(hidden=(4,), steps=8)
+    experiment = Experiment(name="x", data=config, network=network, dynamics=DynamicsConfig(mode="soft"))
+    with pytest.raises(FirstspikeError, match=r"\[network\] steps is 8") as error:
+        populations(experiment, data.load(config))
+    assert error.value.hint == "use 9, the frames of an image of mine"

@@ -59,12 +59,14 @@ def surrogates(draw: st.DrawFn, *, exact: bool = False) -> SteppedSurrogate:
     torch.manual_seed(draw(st.integers(0, 2**32 - 1)))
     input_shape, layers = draw(st.one_of(dense_shapes(), convolution_shapes().map(without_pooling)))
     kernel = kernels.Direct() if not exact and draw(st.booleans()) else kernels.Linear(steps=steps)
+    repeat = 0 if kernel.simultaneous else draw(st.sampled_from([0, 0, 1, 3]))
     model = SteppedSurrogate(
         input_shape,
         "-".join(notation(x, pooled=False) for x in layers),
         [draw(neurons(last=i == len(layers) - 1, steps=steps, exact=exact)) for i in range(len(layers))],
         input_kernel=kernel,
         steps=steps,
+        repeat=repeat,
         batch_norm=not exact,
         weight_bits=8 if exact else draw(st.integers(2, 8)),
         weight_clip=1.0 if exact else draw(st.sampled_from([0.3, 0.7, 1.0])),
@@ -101,10 +103,12 @@ def without_pooling(drawn: tuple[Any, list[dict[str, Any]]]) -> tuple[Any, list[
     return shape, layers
 
 
-def random_images(seed: int, count: int, size: int) -> np.ndarray:
+def random_images(seed: int, network: Network, count: int = 5) -> np.ndarray:
+    """Pixels, or counts of events if the network takes these."""
     rng = np.random.default_rng(seed)
-    lit = rng.random((count, 1)) * 1.5
-    return (rng.integers(0, 256, (count, size)) * (rng.random((count, size)) < lit)).astype(np.uint8)
+    shape = (count, *network.image_shape)
+    lit = rng.random((count, *[1] * (len(shape) - 1))) * 1.5
+    return (rng.integers(0, network.image_most + 1, shape) * (rng.random(shape) < lit)).astype(np.uint8)
 
 
 def assert_exact(model: SteppedSurrogate, network: Network, images: np.ndarray) -> golden.Result:
@@ -124,7 +128,8 @@ def assert_exact(model: SteppedSurrogate, network: Network, images: np.ndarray) 
 @given(model=surrogates(), seed=st.integers(0, 2**32 - 1))
 def test_evaluation_is_the_golden_model(model: SteppedSurrogate, seed: int) -> None:
     model.eval()
-    images, network = random_images(seed, 5, math.prod(model.shapes[0])), model.freeze()
+    network = model.freeze()
+    images = random_images(seed, network)
     expected = assert_exact(model, network, images)
     dynamics = network.populations[-1].dynamics
     assert dynamics is not None
@@ -136,7 +141,8 @@ def test_evaluation_is_the_golden_model(model: SteppedSurrogate, seed: int) -> N
 @given(model=surrogates(exact=True), seed=st.integers(0, 2**32 - 1))
 def test_training_computes_the_integers_where_nothing_is_rounded(model: SteppedSurrogate, seed: int) -> None:
     """Weights, biases and thresholds are integers, all factors 0, 1/2 or 1: every spike and membrane is equal."""
-    images, network = random_images(seed, 5, math.prod(model.shapes[0])), model.freeze()
+    network = model.freeze()
+    images = random_images(seed, network)
     expected = golden.run(network, images)
     model.train()
     sent: list[torch.Tensor] = []
@@ -301,21 +307,27 @@ def test_other_networks_are_exact(
     assert result.history[-1]["loss"] < result.history[0]["loss"]
 
 
-def test_leak_and_threshold_are_trained_and_resumed(
+def test_dynamics_are_trained_and_resumed(
     digits: data.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trained = experiment({"leak": 0.8, "trained": ("leak", "threshold")})
+    trained = experiment(
+        {"input": "codes", "leak": 0.8, "retain": (0.5, 1.0), "trained": ("retain", "leak", "threshold")}
+    )
     whole = train.train(trained, digits, tmp_path / "whole")
     begin, end = (whole.history[i]["dynamics"] for i in (0, -1))
     assert len(begin) == 2
     assert (begin[0] != end[0], begin[1] != end[1]) == (True, True)
     assert begin[1]["threshold"] is None
-    for population in end:
-        assert 0 <= population["leak"] <= 1
+    assert [population["retain"] for population in (*begin, *end)].count(1.0) == 2, (
+        "a current that stays is not trained"
+    )
     hidden = whole.network.populations[1].dynamics
     assert hidden is not None
-    leak = hidden.leak.numerator.item() / 2**hidden.leak.shift
-    assert abs(leak - end[0]["leak"]) <= 2**-9 + 1e-4
+    for name in ("retain", "leak"):
+        assert {0 <= population[name] <= 1 for population in end} == {True}
+        assert begin[0][name] != end[0][name]
+        factor = getattr(hidden, name)
+        assert abs(factor.numerator.item() / 2**factor.shift - end[0][name]) <= 2**-9 + 1e-4
     cut_off(monkeypatch, lambda: train.train(trained, digits, tmp_path / "cut"))
     resumed = train.train(trained, digits, tmp_path / "cut", resume=True)
     assert resumed.network.digest == whole.network.digest

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from firstspike.experiment.dynamics import LEAST_THRESHOLD, Neurons
+from firstspike.experiment.dynamics import LEAST_THRESHOLD, TRAINED, Neurons
 from firstspike.network.dynamics import Dynamics
 from firstspike.training.quantise import straight_through
 
@@ -72,25 +72,31 @@ class SteppedNeurons(nn.Module):
     steps
         T.
     trained
-        ``leak``, ``threshold``: one parameter for the population.
+        ``retain``, ``leak``, ``threshold``: one parameter for the population. A ``retain`` of 1, that of a constant
+        current or a ramp, stays.
     slope
         Of the surrogate gradient at the threshold, in spikes a threshold.
 
     """
 
+    retain: Tensor
     leak: Tensor
     threshold: Tensor | None
 
     def __init__(self, neurons: Neurons, *, steps: int, trained: Collection[str] = (), slope: float = 2.0) -> None:
         super().__init__()
         self.neurons, self.steps, self.slope = neurons, steps, slope
-        for name in ("leak", "threshold"):
+        for name in TRAINED:
             value = getattr(neurons, name)
-            if value is not None and name in trained:
+            if value is not None and name in trained and not (name == "retain" and value == 1):
                 setattr(self, name, nn.Parameter(torch.tensor(float(value))))
             else:
                 self.register_buffer(name, None if value is None else torch.tensor(float(value)))
-        self.retain = self._rounded(neurons.retain)
+
+    def values(self) -> Iterator[tuple[str, Tensor | None]]:
+        """Name and real value of what may be trained."""
+        for name in TRAINED:
+            yield name, getattr(self, name)
 
     def forward(self, sums: Tensor, bias: Tensor) -> Tensor:
         """Spikes of each step of the window, shape (T, B, ...).
@@ -124,16 +130,16 @@ class SteppedNeurons(nn.Module):
     def run(self, sums: Tensor, bias: Tensor) -> Iterator[Step]:
         """Each step of the population's life; parameters as for :meth:`forward`."""
         self._keep_in_range()
-        neurons, leak = self.neurons, self._real_leak()
+        neurons, leak, retain = self.neurons, self._rounded(self.leak), self.real_retain()
         u = v = torch.zeros_like(sums[0])
         waiting = torch.ones_like(v)
         for t in range(neurons.start + self.steps):
             if t == 0:
                 u = sums[0]
             elif t < len(sums):
-                u = self.retain * u + sums[t] if self.retain else sums[t]
+                u = sums[t] if retain is None else retain * u + sums[t]
             else:
-                u = self.retain * u
+                u = torch.zeros_like(u) if retain is None else retain * u
             v = leak * v + (u + bias) if t else u + bias
             k = t - neurons.start
             if self.threshold is None or k < 0:
@@ -159,21 +165,23 @@ class SteppedNeurons(nn.Module):
 
         """
         threshold = None if self.threshold is None else max(LEAST_THRESHOLD, self.threshold.item())
-        return self.neurons.integers(
-            scale=scale, drive=drive, leak=min(1.0, max(0.0, self.leak.item())), threshold=threshold
-        )
+        retain, leak = (min(1.0, max(0.0, value.item())) for value in (self.retain, self.leak))
+        return self.neurons.integers(scale=scale, drive=drive, retain=retain, leak=leak, threshold=threshold)
 
-    def _rounded(self, value: float) -> float:
-        factor = self.neurons.factor(value)
-        return float(factor.numerator.item() / (1 << factor.shift))
+    def real_retain(self) -> Tensor | None:
+        """What a step retains of U, as it will be; None: nothing."""
+        if not isinstance(self.retain, nn.Parameter) and not self.retain:
+            return None
+        return self._rounded(self.retain)
 
     @torch.no_grad()
     def _keep_in_range(self) -> None:
         """An optimiser knows no bounds."""
-        for value, low, high in ((self.leak, 0.0, 1.0), (self.threshold, LEAST_THRESHOLD, None)):
+        bounds = (self.retain, 0.0, 1.0), (self.leak, 0.0, 1.0), (self.threshold, LEAST_THRESHOLD, None)
+        for value, low, high in bounds:
             if isinstance(value, nn.Parameter):
                 value.clamp_(low, high)
 
-    def _real_leak(self) -> Tensor:
+    def _rounded(self, value: Tensor) -> Tensor:
         bits = 1 << self.neurons.factor_bits
-        return straight_through(self.leak, (self.leak.detach() * bits + 0.5).floor() / bits)
+        return straight_through(value, (value.detach() * bits + 0.5).floor() / bits)

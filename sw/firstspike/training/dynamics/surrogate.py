@@ -59,7 +59,7 @@ class SteppedLayer(Folded):
             weight_clip=weight_clip,
             momentum=momentum,
         )
-        self._retain, self._guard, self._batch_norm = neurons.retain, neurons.neurons.guard, batch_norm
+        self._retain, self._guard, self._batch_norm = neurons.real_retain, neurons.neurons.guard, batch_norm
 
     def drive(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Sums of each step, shape (steps, B, ...), and the bias that each step adds, which broadcasts to (B, ...).
@@ -105,10 +105,11 @@ class SteppedLayer(Folded):
     def _current_statistics(self, x: Tensor, steps: int) -> tuple[Tensor, Tensor]:
         """Mean and variance of U over images, places, and steps in which something arrives."""
         current = self._sums(x, self.weight)
-        if self._retain and steps > 1:
+        retain = self._retain()
+        if retain is not None and steps > 1:
             parts = list(current.reshape(steps, -1, *current.shape[1:]))
             for t in range(1, steps):
-                parts[t] = self._retain * parts[t - 1] + parts[t]
+                parts[t] = retain * parts[t - 1] + parts[t]
             current = torch.cat(parts)
         var, mean = var_mean(current, dim=(0,) if current.ndim == 2 else (0, 2, 3))
         with torch.no_grad():
@@ -135,6 +136,8 @@ class SteppedSurrogate(Model):
         Encodes pixels in time, of which each spike is worth 1; or the direct kernel, whose values come in step 0.
     steps
         T.
+    repeat
+        How often an input neuron may fire in a step, of images that are counts of events, shape (B, T, ...); 0: pixels.
     trained, slope
         See :class:`~firstspike.training.dynamics.neurons.SteppedNeurons`.
     batch_norm
@@ -159,6 +162,7 @@ class SteppedSurrogate(Model):
         *,
         input_kernel: Kernel,
         steps: int,
+        repeat: int = 0,
         trained: Collection[str] = (),
         slope: float = 2.0,
         batch_norm: bool = True,
@@ -169,7 +173,7 @@ class SteppedSurrogate(Model):
         super().__init__()
         stages = parse(architecture)
         self.shapes = shapes(input_shape, stages)
-        self.steps, self.input_kernel = steps, input_kernel
+        self.steps, self.input_kernel, self.repeat = steps, input_kernel, repeat
         self.populations = nn.ModuleList(
             SteppedNeurons(each, steps=steps, trained=trained, slope=slope) for each in neurons
         )
@@ -190,20 +194,16 @@ class SteppedSurrogate(Model):
         self.register_buffer("codes", torch.tensor(input_kernel.encoder()), persistent=False)
 
     def slow_parameters(self) -> Iterator[nn.Parameter]:
-        """Leaks and thresholds, if they are trained."""
+        """What of the dynamics is trained."""
         for population in self._stepped():
             yield from population.parameters()
 
     def shared(self) -> dict[str, Any]:
-        """Leak and threshold of each population, if they are trained."""
+        """What each population retains, its leak and threshold, if any of these is trained."""
         if not list(self.slow_parameters()):
             return {}
-        pairs = [(x.leak, x.threshold) for x in self._stepped()]
         return {
-            "dynamics": [
-                {"leak": round(leak.item(), 4), "threshold": None if height is None else round(height.item(), 4)}
-                for leak, height in pairs
-            ]
+            "dynamics": [{k: None if v is None else round(v.item(), 4) for k, v in x.values()} for x in self._stepped()]
         }
 
     def output_unit(self) -> float:
@@ -221,6 +221,8 @@ class SteppedSurrogate(Model):
 
     def encoded(self, pixels: Tensor) -> Tensor:
         """What the input's spikes are worth in each step: (T, B, ...), or (1, B, ...) for a direct input."""
+        if self.repeat:
+            return pixels.reshape(-1, self.steps, *self.shapes[0]).transpose(0, 1).float()
         shaped = pixels.reshape(-1, *self.shapes[0])
         if self.input_kernel.simultaneous:
             return (shaped.float() / 255)[None]
@@ -252,10 +254,11 @@ class SteppedSurrogate(Model):
             input_shape=self.shapes[0],
             kernels=[self._table, *[(1,) * self.steps] * (len(layers) - 1)],
             thresholds=[],
-            encoder=self.input_kernel.encoder(),
+            encoder=() if self.repeat else self.input_kernel.encoder(),
             steps=self.steps,
             fire_start=self.steps,
             simultaneous=self.input_kernel.simultaneous,
+            repeat=self.repeat,
             dynamics=[
                 neurons.dynamics(layer.scale, trained.real()[1].numpy())
                 for neurons, layer, trained in zip(self._stepped(), layers, driven, strict=True)
