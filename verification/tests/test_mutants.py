@@ -25,7 +25,7 @@ from firstspike_verify.checks.scoreboard import compare
 from firstspike_verify.models.frames import MonitorError
 
 #: Images for each design, so many that every mistake shows.
-IMAGES = {"ties": 48, "convolution": 10, "convolution_early": 3, "leaky": 40, "ramps": 12}
+IMAGES = {"ties": 48, "convolution": 10, "convolution_early": 3, "leaky": 40, "ramps": 12, "trains": 4}
 MAX_CLOCKS = 6_000  # several times what the right cores take
 #: Mistakes after which there is nothing to compare: the end of an image never comes, or the monitor shows nonsense.
 NO_RESULT = {
@@ -56,9 +56,9 @@ def example(name: str) -> tuple[Design, np.ndarray, golden.Result]:
     """A design, images from black to bright, and what the golden model makes of them."""
     design = DESIGNS[name]()
     rng = np.random.default_rng(5)
-    shape = (IMAGES[name], design.network.sizes[0])
-    density = rng.choice([0.0, 0.3, 0.6, 1.0], (IMAGES[name], 1), p=[0.15, 0.15, 0.6, 0.1])
-    pictures = (rng.integers(0, 256, shape) * (rng.random(shape) < density)).astype(np.uint8)
+    shape, most = (IMAGES[name], *design.network.image_shape), design.network.image_most
+    density = rng.choice([0.0, 0.3, 0.6, 1.0], (IMAGES[name], *[1] * (len(shape) - 1)), p=[0.15, 0.15, 0.6, 0.1])
+    pictures = (rng.integers(0, most + 1, shape) * (rng.random(shape) < density)).astype(np.uint8)
     return design, pictures, golden.run(design.network, pictures)
 
 
