@@ -86,7 +86,12 @@ def event_frames(core: Hardware, rng: random.Random) -> list[Frame]:
             [*each_once, (0, codes - 1)],  # none is left, but a list is not at its end
         ]
     if core.repeat and core.ordered[0]:
-        wrong += [[(3, 1), (4, 0)], [*good(), (0, codes - 1), (1, codes - 2)], [(2, codes - 1), *good()]]
+        wrong += [
+            [(0, codes), *good()],
+            [(3, 1), (4, 0)],
+            [*good(), (0, codes - 1), (1, codes - 2)],
+            [(2, codes - 1), *good()],
+        ]
     found = [Frame([event(*e) for e in good()], False)]
     for image in wrong:
         found += [Frame([event(*e) for e in image], True), Frame([event(*e) for e in good()], False)]
