@@ -151,7 +151,8 @@ CORE: dict[str, Mutant] = {
     "hidden_event": Mutant(_STEPPED, core, "Fork", HidingFork),
     "equal_events_once": Mutant(_IN_ORDER, encoder, "spike & exists & (step == k)",
                                 "spike & exists & (step == k) & ((index != o.index) | o.mark)"),
-    "watermarks_of_steps_without_events_missing": Mutant(_IN_ORDER, encoder, "~exists | (step <= k)", "~exists | (step <= k + 1)"),
+    "watermarks_of_steps_without_events_missing": Mutant(_IN_ORDER, encoder, "~exists | (step <= k)",
+                                                         "~exists | (step <= k + 1)"),
     "time_goes_on": Mutant(_IN_ORDER, encoder, "k.eq(0), ending.eq(0)", "ending.eq(0)"),
     "highest_lane_first": Mutant(
         _STEPPED, serialiser, "for lane in reversed(range(self._lanes)):", "for lane in range(self._lanes):"
@@ -281,20 +282,24 @@ FLAGS: dict[str, Mutant] = {
     "not_queued": Mutant(_PIXELS, encoder, "serialiser.fault.eq(held.fault)", "serialiser.fault.eq(0)"),
     "rest_of_a_frame_is_the_next": Mutant(_PIXELS, encoder, "dropping.eq(~self.i.payload.last)", "dropping.eq(0)"),
     # Events.
-    "unknown_step_unseen": Mutant(_EVENTS, encoder, "inside.eq(_exists(self._hardware, event.index) & (event.step < codes))",
+    "unknown_step_unseen": Mutant(_EVENTS, encoder,
+                                  "inside.eq(_exists(self._hardware, event.index) & (event.step < codes))",
                                   "inside.eq(_exists(self._hardware, event.index))"),
-    "unknown_index_unseen": Mutant(_EVENTS, encoder, "inside.eq(_exists(self._hardware, event.index) & (event.step < codes))",
+    "unknown_index_unseen": Mutant(_EVENTS, encoder,
+                                   "inside.eq(_exists(self._hardware, event.index) & (event.step < codes))",
                                    "inside.eq(event.step < codes)"),
     "only_the_last_event_counts": Mutant(_EVENTS, encoder, "fault.eq(fault | (~inside", "fault.eq((~inside"),
     "events_not_told": Mutant(_EVENTS, encoder, "self.o.payload.fault.eq(fault)", "self.o.payload.fault.eq(0)"),
     "told_of_the_next_too": Mutant(_EVENTS, encoder, "\n                    fault.eq(0),", ""),
     # Events that repeat.
     "late_unseen": Mutant(_TRAINS, encoder, "fault | ~exists | (step != k)", "fault | ~exists"),
-    "unknown_unseen_in_order": Mutant(_TRAINS, encoder, "fault | ~exists | (step != k)", "fault | (exists & (step != k))"),
+    "unknown_unseen_in_order": Mutant(_TRAINS, encoder, "fault | ~exists | (step != k)",
+                                      "fault | (exists & (step != k))"),
     "unknown_step_in_order": Mutant(_TRAINS, encoder, " & (given.step <= final)", ""),
     "only_the_last_word_counts": Mutant(_TRAINS, encoder, "fault.eq(fault | ~exists", "fault.eq(~exists"),
     "told_of_the_next_in_order": Mutant(_TRAINS, encoder, "o.fault.eq(fault), fault.eq(0)]", "o.fault.eq(fault)]"),
-    "told_in_every_watermark": Mutant(_TRAINS, encoder, "o.index.eq(index), o.fault.eq(0)", "o.index.eq(index), o.fault.eq(fault)"),
+    "told_in_every_watermark": Mutant(_TRAINS, encoder, "o.index.eq(index), o.fault.eq(0)",
+                                      "o.index.eq(index), o.fault.eq(fault)"),
     # Sorter.
     "too_many_unseen": Mutant(_SORTED, encoder, "fault.eq(i.fault | too_many)", "fault.eq(i.fault)"),
     "too_many_not_counted": Mutant(_SORTED, encoder, "too_many.eq(1)", "too_many.eq(0)"),
