@@ -18,6 +18,9 @@ from firstspike.energy.estimate import NAMES
 from firstspike.network.golden import Result, output_spikes
 from firstspike.network.model import Network
 
+#: What is at least so many times as large at one end as at the other is drawn over an axis of powers of two.
+OCTAVES = 8
+
 
 def raster(network: Network, result: Result, picture: NDArray[np.uint8], label: int, path: Path) -> None:
     """Spike raster of one image through the populations against global time steps, and the output membranes.
@@ -179,7 +182,12 @@ def kernels(network: Network, path: Path) -> None:
     left.set(title="decode kernel: what a spike is worth", xlabel="time step k", ylabel="K[k]")
     right.set(title="threshold", xlabel="time step k", ylabel="TH[k], in units of the membrane")
     for axes in (left, right):
-        axes.set_yscale("log", base=2)
+        values = np.concatenate([np.asarray(line.get_ydata()) for line in axes.lines] or [np.ones(1)])
+        if values.max() >= OCTAVES * max(1, values.min()):
+            axes.set_yscale("log", base=2)
+        else:  # powers of two would be no marks, or one
+            axes.set_ylim(0, 1.1 * values.max())
+            axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         if axes.lines:

@@ -81,6 +81,7 @@ def test_pictures_of_a_network_can_be_read(kind: str, monkeypatch: pytest.Monkey
     made = legible.figures_of(plots, monkeypatch)
     plots.kernels(net, Path("kernels.png"))
     legible.check(made[0])
+    assert all(len(legible.numbers(axes)) >= 2 for axes in made[0].axes if axes.lines)
 
 
 @pytest.mark.parametrize("high", [1.1, 30.0])
@@ -213,3 +214,6 @@ def test_spikes_that_repeat_are_drawn_in_their_steps(monkeypatch: pytest.MonkeyP
     assert "S = " not in raster.get_suptitle()
     assert "largest" in raster.get_suptitle()
     assert [*thresholds.axes[1].lines[0].get_ydata()] == [9.0] * net.steps
+    legible.check(thresholds)
+    for axes in thresholds.axes:  # the hidden kernel and the threshold are the same in every step
+        assert len(legible.numbers(axes)) >= 2
