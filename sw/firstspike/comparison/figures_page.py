@@ -56,8 +56,8 @@ SECTIONS = {
     "bench": (
         "Clocks an image",
         "Each core runs all test images, and each clock is compared with the prediction. Where firing starts after the "
-        "window (S = T, as in all of these), the slowest layer adds in nearly every clock, unless the input at four "
-        "pixels a clock is slower.",
+        "window (S = T, as in all of these but those with dynamics), the slowest layer adds in nearly every clock, "
+        "unless the input at four pixels a clock is slower.",
     ),
     "netlist": ("The synthesised netlist", "All test images through the netlist after synthesis for ECP5."),
     "boards": (

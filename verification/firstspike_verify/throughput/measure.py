@@ -87,9 +87,11 @@ def rtl_row(workspace: Workspace, hardware: Hardware, expected: Result) -> tuple
 def cores(workspace: Workspace) -> list[Hardware]:
     """What is measured of a network: a dense one with several numbers of lanes, another as its experiment says.
 
-    The last core comes a second time with the stepped fire unit.
+    The last core comes a second time with the stepped fire unit. Neurons with dynamics have one of their own.
     """
     network, own = workspace.frozen, workspace.hardware
+    if any(layer.fire == "dynamics" for layer in own.layers):
+        return [own]
     if all(layer.kind == "dense" for layer in own.layers):
         counts = sorted({min(lanes, max(network.sizes[1:])) for lanes in LANES})
         made = [Hardware.for_network(network, lanes=lanes) for lanes in counts]
