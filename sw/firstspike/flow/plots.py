@@ -97,7 +97,9 @@ def _population(
         spiking += f", {counts.sum()} times"
         steps = steps + begin
     axes.axvspan(begin - 0.5, begin + network.steps - 0.5, color=f"C{level}", alpha=0.08, lw=0)
-    axes.scatter(steps, neurons, s=40, marker="|", linewidths=1.8, color=f"C{level}")
+    # A mark is about as high as three neurons, so that those beside it which are silent show; few have longer ones.
+    area = min(40.0, max(2.0, (400 / population.size) ** 2))
+    axes.scatter(steps, neurons, s=area, marker="|", linewidths=2.2, color=f"C{level}")
     title = f"{population.name}: {spiking}"
     if level:
         before, after = network.populations[level - 1].name, network.start(population)
