@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from firstspike.artefact import write_file
+from firstspike.console import three_digits
 from firstspike.energy.estimate import NAMES
 from firstspike.network.golden import Result, output_spikes
 from firstspike.network.model import Network
@@ -242,7 +243,7 @@ def energy(title: str, nanojoules: Mapping[str, Mapping[str, Any]], path: Path) 
         axes.barh(list(bars), widths, left=left, label=label)
         left += widths
     for y, total in enumerate(left):
-        axes.annotate(f" {total:.3g}", (total, y), va="center", fontsize=8)
+        axes.annotate(f" {three_digits(total)}", (total, y), va="center", fontsize=8)
     axes.invert_yaxis()
     axes.set(
         xlim=(0, 1.1 * left.max()), xlabel="nJ an image: estimate, 45 nm ASIC figures, not measured", title=title

@@ -15,7 +15,7 @@ from rich.table import Column, Table
 
 from firstspike.artefact import locked
 from firstspike.comparison import training_speed
-from firstspike.console import console
+from firstspike.console import console, three_digits
 from firstspike.contract.hardware import PIXELS_PER_WORD, Hardware
 from firstspike.documents import read_json
 from firstspike.errors import FirstspikeError
@@ -171,7 +171,7 @@ def show(result: Mapping[str, Sequence[Mapping[str, Any]]], before: Mapping[str,
     for row in result["software"]:
         console.print(
             f"{row['network']} {row['what']}: {row['images_per_s']:.0f} images/s, "
-            f"{row['ratio']:.3g} times the {row['against']}"
+            f"{three_digits(row['ratio'])} times the {row['against']}"
         )
 
 
