@@ -53,7 +53,7 @@ lint: $(READY)
 bench: $(READY)
 	@$(PY) -m pip install $(PIP_FLAGS) -e '.[bench]'
 	$(PY) -m firstspike_verify.throughput examples/digits.toml examples/mnist.toml \
-		examples/mnist-cnn-fast.toml
+		examples/mnist-cnn-fast.toml examples/mnist-lif.toml
 
 # The comparison of all methods and codings; hours on two cores, but what is trained already is found again.
 table: $(READY)

@@ -26,6 +26,12 @@ def console(*, stderr: bool = False, width: int = WIDTH) -> Console:
     )
 
 
+def three_digits(value: float) -> str:
+    """``value`` with three digits that count, large ones without an exponent."""
+    rounded = f"{value:.3g}"
+    return rounded if abs(float(rounded)) < 1000 else f"{float(rounded):.0f}"
+
+
 @contextlib.contextmanager
 def status(title: str) -> Iterator[Callable[[str], None]]:
     """A line on the terminal's stderr for as long as the block lasts; yields what puts another text in its place."""

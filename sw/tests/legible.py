@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
@@ -55,6 +56,13 @@ def overlap(a: Bbox, b: Bbox) -> bool:
 
 def inside(box: Bbox, frame: Bbox) -> bool:
     return box.x0 >= frame.x0 and box.y0 >= frame.y0 and box.x1 <= frame.x1 and box.y1 <= frame.y1
+
+
+def numbers(axes: Axes) -> list[str]:
+    """What is written beside the marks of the upright axis."""
+    low, high = sorted(axes.get_ylim())
+    ticks = zip(axes.get_yticks(), axes.get_yticklabels(), strict=True)
+    return [label.get_text() for at, label in ticks if low <= at <= high and label.get_text()]
 
 
 def check(figure: Figure) -> None:

@@ -7,15 +7,14 @@ mutant fails.
 from __future__ import annotations
 
 import contextlib
-import inspect
-from collections.abc import Iterator
 from dataclasses import dataclass
-from types import FunctionType, ModuleType
+from types import ModuleType
 from unittest import mock
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, connect, flipped
+from mistakes import changed
 
 from firstspike_rtl.core import datapath as core
 from firstspike_rtl.core import (
@@ -37,32 +36,6 @@ from firstspike_rtl.top import pins as top
 RTL = (core, encoder, integrator, membranes, monitor, neurons, readout, scanner, serialiser, stepper, top, walk)
 
 
-@contextlib.contextmanager
-def changed(module: ModuleType, old: str, new: str) -> Iterator[None]:
-    """The functions and methods of ``module`` with ``new`` in the place of ``old``, which must stand in it once.
-
-    Constructors stay as they are.
-    """
-    source = inspect.getsource(module)
-    if source.count(old) != 1:
-        raise LookupError(f"{module.__name__} has {old!r} {source.count(old)} times")
-    wrong = dict(vars(module))
-    exec(compile(source.replace(old, new), f"<wrong {module.__name__}>", "exec"), wrong)
-    with contextlib.ExitStack() as stack:
-        for name, right in vars(module).items():
-            if getattr(right, "__module__", None) != module.__name__:
-                continue
-            if isinstance(right, FunctionType):
-                for user in RTL:  # all that imported it
-                    if vars(user).get(name) is right:
-                        stack.enter_context(mock.patch.object(user, name, wrong[name]))
-            elif isinstance(right, type):
-                for method, body in vars(wrong[name]).items():
-                    if isinstance(body, FunctionType) and method != "__init__":
-                        stack.enter_context(mock.patch.object(right, method, body))
-        yield
-
-
 @dataclass(frozen=True)
 class Mutant:
     """One mistake.
@@ -72,7 +45,7 @@ class Mutant:
     design
         The design that it shows in.
     module, old, new
-        As of :func:`changed`; or ``module`` and the name ``old`` of what is replaced by the object ``new``.
+        As of :func:`mistakes.changed`; or ``module`` and the name ``old`` of what is replaced by the object ``new``.
     """
 
     design: str
@@ -83,7 +56,7 @@ class Mutant:
     def __call__(self) -> contextlib.AbstractContextManager[object]:
         """The context in which hardware is wrong."""
         if isinstance(self.new, str):
-            return changed(self.module, self.old, self.new)
+            return changed(self.module, self.old, self.new, RTL)
         return mock.patch.object(self.module, self.old, self.new)
 
 

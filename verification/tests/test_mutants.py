@@ -16,7 +16,8 @@ from amaranth.hdl import Const, signed
 from benches import run
 from designs import DESIGNS, Design
 from malformed import CORES, expected, frames_for, said
-from mutants import BENCH, CORE, FLAGS, changed
+from mistakes import changed
+from mutants import BENCH, CORE, FLAGS, RTL
 from simulation import simulate
 
 from firstspike.network import golden
@@ -126,9 +127,9 @@ def test_flags_tell(name: str, seed: int, waves: Path | None) -> None:
 def test_a_mistake_that_is_not_made_is_an_error() -> None:
     """A mutant whose text is gone from the RTL would be the right core."""
     right, levels = inspect.getsource(neurons.reaches), (Const(3, signed(4)), Const(3, signed(4)))
-    with pytest.raises(LookupError, match="has 'no such text' 0 times"), changed(neurons, "no such text", ""):
+    with pytest.raises(LookupError, match="has 'no such text' 0 times"), changed(neurons, "no such text", "", RTL):
         pass
-    with changed(neurons, "ordered(membrane) >= ordered(threshold)", "ordered(membrane) > ordered(threshold)"):
+    with changed(neurons, "ordered(membrane) >= ordered(threshold)", "ordered(membrane) > ordered(threshold)", RTL):
         assert (neurons.reaches(*levels).operator, readout.reaches(*levels).operator) == (">", ">")
     assert neurons.reaches(*levels).operator == ">="
     assert inspect.getsource(neurons.reaches) == right

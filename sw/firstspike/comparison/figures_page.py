@@ -22,7 +22,7 @@ from firstspike import program
 from firstspike.artefact import write_file
 from firstspike.comparison import measured
 from firstspike.comparison.measured import Measurement
-from firstspike.console import console
+from firstspike.console import console, three_digits
 from firstspike.documents import read_json
 from firstspike.flow import chain, report
 from firstspike.flow.workspace import BUILD, Workspace, write_json
@@ -56,8 +56,8 @@ SECTIONS = {
     "bench": (
         "Clocks an image",
         "Each core runs all test images, and each clock is compared with the prediction. Where firing starts after the "
-        "window (S = T, as in all of these), the slowest layer adds in nearly every clock, unless the input at four "
-        "pixels a clock is slower.",
+        "window (S = T, as in all of these but those with dynamics), the slowest layer adds in nearly every clock, "
+        "unless the input at four pixels a clock is slower.",
     ),
     "netlist": ("The synthesised netlist", "All test images through the netlist after synthesis for ECP5."),
     "boards": (
@@ -110,7 +110,7 @@ def shown(value: Any, unit: str) -> str:
         case {"mean": mean, "spread": spread, "each": each}:
             return f"{mean:.2f} ± {spread:.2f}{after} ({min(each):.2f} to {max(each):.2f})"
         case {"low": low, "high": high}:
-            return f"{low:.3g} to {high:.3g}{after}"
+            return f"{three_digits(low)} to {three_digits(high)}{after}"
         case {"value": count, "of": whole}:
             return f"{count:,} of {whole:,}"
         case [*several]:

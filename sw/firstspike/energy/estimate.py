@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any, get_args
 
+from firstspike.console import three_digits
 from firstspike.contract.hardware import Hardware
 from firstspike.energy.operations import Access, Arithmetic, Counters, Operations, Part, ann, count
 
@@ -152,6 +153,6 @@ def describe(outcome: Mapping[str, Any]) -> str:
     """One line of a :func:`summary`."""
     totals = ((title, outcome["nanojoules"][name]) for name, title in NAMES.items())
     return (
-        "   ".join(f"{title} {e['low']:.3g}..{e['high']:.3g}" for title, e in totals)
+        "   ".join(f"{title} {three_digits(e['low'])}..{three_digits(e['high'])}" for title, e in totals)
         + " nJ an image (estimate, 45 nm ASIC; not measured)"
     )

@@ -19,6 +19,7 @@ from firstspike.network.model import Readout
 Method = Literal["surrogate", "relu"]
 SpikeLossForm = Literal["taylor", "gaussian"]
 DataSet = Literal["digits", "mnist", "cifar10", "npz"]
+DEFAULT_KERNEL = {"kind": kernels.PowerOfTwo.kind}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,8 +110,8 @@ class NetworkConfig(Section):
     #: All spikes count, whatever S is; with S < T a first spike decides before all have come.
     readout: Readout = field(default="membrane", metadata=choice(*get_args(Readout)))
     #: Powers of two need no multiplier: a weight is shifted.
-    input_kernel: Mapping[str, Any] = field(default_factory=lambda: {"kind": "power_of_two"}, metadata=TABLE)
-    kernel: Mapping[str, Any] = field(default_factory=lambda: {"kind": "power_of_two"}, metadata=TABLE)
+    input_kernel: Mapping[str, Any] = field(default_factory=DEFAULT_KERNEL.copy, metadata=TABLE)
+    kernel: Mapping[str, Any] = field(default_factory=DEFAULT_KERNEL.copy, metadata=TABLE)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -130,6 +131,8 @@ class NetworkConfig(Section):
         if self.fire_start is not None and self.fire_start > self.steps:
             raise self.wrong("fire_start", f"is {self.fire_start}", f"0..{self.steps}, at most the steps")
         for key in ("input_kernel", "kernel"):
+            if getattr(self, key) == DEFAULT_KERNEL:
+                continue  # it may play no part, with dynamics; the experiment checks whether it has too many steps
             made = self._make(key)
             if made.simultaneous and key == "kernel":
                 raise self.wrong(key, "is 'direct'", "it only as input_kernel")
@@ -347,6 +350,7 @@ class Experiment:
                 "is 'largest_membrane' without [dynamics]",
                 "membrane or first_spike, or [dynamics] mode",
             )
+        _ = self.input_kernel, self.kernel  # they have errors of their own, if they are used
 
     @property
     def input_kernel(self) -> kernels.Kernel:
@@ -354,6 +358,13 @@ class Experiment:
         if self.data.events:
             return kernels.Constant(steps=self.network.steps)
         return kernels.Direct() if self.dynamics.input != "codes" else self.network.spiking_input
+
+    @property
+    def kernel(self) -> kernels.Kernel:
+        """The kernel of every population after the input; with dynamics each spike is worth 1."""
+        if self.dynamics.mode is not None:
+            return kernels.Constant(steps=self.network.steps)
+        return self.network.spiking_hidden
 
     def neurons(self) -> list[Neurons]:
         """With dynamics, those of each population after the input; else none.
@@ -373,24 +384,24 @@ class Experiment:
             raise FirstspikeError("[data] events are trained with [dynamics] alone", 'add [dynamics] mode = "soft"')
         if self.dynamics.input != "codes":
             raise self.dynamics.wrong("input", f"is {self.dynamics.input!r} for [data] events", "it for pixels only")
-        if self.network.input_kernel != NetworkConfig().input_kernel:
+        if self.network.input_kernel != DEFAULT_KERNEL:
             raise FirstspikeError("[network] input_kernel plays no part with [data] events", "leave it out")
         if self.hardware.input == "pixels":
             raise self.hardware.wrong("input", "is 'pixels' for [data] events", "events, or leave it out")
 
     def _check_dynamics(self) -> None:
-        network, recipe, default = self.network, self.train, NetworkConfig()
+        network, recipe = self.network, self.train
         tables = "is of neurons with tables"
         if network.fire_start is not None:
             raise FirstspikeError(f"[network] fire_start {tables}", "use [dynamics] start, or leave out [dynamics]")
-        if network.kernel != default.kernel and network.kernel.get("kind") != kernels.Constant.kind:
+        if network.kernel != DEFAULT_KERNEL and network.kernel.get("kind") != kernels.Constant.kind:
             raise FirstspikeError(
                 f"[network] kernel {tables}", "leave it out: with [dynamics] each spike of a hidden neuron is worth 1"
             )
-        if self.dynamics.input == "codes" and network.spiking_input.simultaneous:
+        if self.dynamics.input == "codes" and self.input_kernel.simultaneous:
             raise self.network.wrong("input_kernel", "is 'direct'", 'another one, or [dynamics] input = "direct"')
         if self.dynamics.input != "codes" and not (
-            network.spiking_input.simultaneous or network.input_kernel == default.input_kernel
+            network.input_kernel == DEFAULT_KERNEL or network.spiking_input.simultaneous
         ):
             raise FirstspikeError(
                 f"[network] input_kernel plays no part with [dynamics] input = {self.dynamics.input!r}", "leave it out"

@@ -9,7 +9,6 @@ from firstspike.experiment.config import ConversionConfig, Experiment
 from firstspike.experiment.data import Dataset
 from firstspike.experiment.dynamics import LEAST_THRESHOLD, input_table
 from firstspike.network.architecture import Stage, needs_map, parse, shapes
-from firstspike.network.kernels import Constant
 from firstspike.network.layers import Layer, before_average, integer_layer
 from firstspike.network.model import Network, chain
 
@@ -41,7 +40,7 @@ def doubts(experiment: Experiment, dataset: Dataset) -> list[str]:
     found = list(dataset.doubts)
     if experiment.train.method != "relu" and experiment.conversion != ConversionConfig():
         found.append('[conversion] plays no part without [train] method = "relu": leave it out')
-    kernels = [("input_kernel", experiment.input_kernel), ("kernel", experiment.network.spiking_hidden)]
+    kernels = [("input_kernel", experiment.input_kernel), ("kernel", experiment.kernel)]
     for key, kernel in kernels if experiment.dynamics.mode is None else ():
         if sum(value > 0 for value in kernel.table()) == 1 < kernel.steps:
             found.append(
@@ -77,8 +76,7 @@ def least_network(experiment: Experiment, dataset: Dataset) -> Network:
     shape, bits = experiment.network, experiment.train.weight_bits
     stages, sizes = populations(experiment, dataset)
     neurons = experiment.neurons()
-    hidden = Constant(steps=shape.steps) if neurons else shape.spiking_hidden
-    kernels = [experiment.input_kernel, *[hidden] * (len(stages) - 1)]
+    kernels = [experiment.input_kernel, *[experiment.kernel] * (len(stages) - 1)]
     tables = [(kernel.table(), kernel.unit) for kernel in kernels]
     if neurons:
         tables[0] = input_table(kernels[0])

@@ -14,9 +14,13 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from firstspike.artefact import write_file
+from firstspike.console import three_digits
 from firstspike.energy.estimate import NAMES
 from firstspike.network.golden import Result, output_spikes
 from firstspike.network.model import Network
+
+#: What is at least so many times as large at one end as at the other is drawn over an axis of powers of two.
+OCTAVES = 8
 
 
 def raster(network: Network, result: Result, picture: NDArray[np.uint8], label: int, path: Path) -> None:
@@ -98,7 +102,9 @@ def _population(
         spiking += f", {counts.sum()} times"
         steps = steps + begin
     axes.axvspan(begin - 0.5, begin + network.steps - 0.5, color=f"C{level}", alpha=0.08, lw=0)
-    axes.scatter(steps, neurons, s=40, marker="|", linewidths=1.8, color=f"C{level}")
+    # A mark is about as high as three neurons, so that those beside it which are silent show; few have longer ones.
+    area = min(40.0, max(2.0, (400 / population.size) ** 2))
+    axes.scatter(steps, neurons, s=area, marker="|", linewidths=2.2, color=f"C{level}")
     title = f"{population.name}: {spiking}"
     if level:
         before, after = network.populations[level - 1].name, network.start(population)
@@ -183,7 +189,12 @@ def kernels(network: Network, path: Path) -> None:
     left.set(title="decode kernel: what a spike is worth", xlabel="time step k", ylabel="K[k]")
     right.set(title="threshold", xlabel="time step k", ylabel="TH[k], in units of the membrane")
     for axes in (left, right):
-        axes.set_yscale("log", base=2)
+        values = np.concatenate([np.asarray(line.get_ydata()) for line in axes.lines] or [np.ones(1)])
+        if values.max() >= OCTAVES * max(1, values.min()):
+            axes.set_yscale("log", base=2)
+        else:  # powers of two would be no marks, or one
+            axes.set_ylim(0, 1.1 * values.max())
+            axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         if axes.lines:
@@ -236,7 +247,7 @@ def energy(title: str, nanojoules: Mapping[str, Mapping[str, Any]], path: Path) 
         axes.barh(list(bars), widths, left=left, label=label)
         left += widths
     for y, total in enumerate(left):
-        axes.annotate(f" {total:.3g}", (total, y), va="center", fontsize=8)
+        axes.annotate(f" {three_digits(total)}", (total, y), va="center", fontsize=8)
     axes.invert_yaxis()
     axes.set(
         xlim=(0, 1.1 * left.max()), xlabel="nJ an image: estimate, 45 nm ASIC figures, not measured", title=title

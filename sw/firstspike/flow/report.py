@@ -225,16 +225,17 @@ def netlist(workspace: Workspace) -> dict[str, Any] | None:
     return {"images": found["images"], "mismatches": found["mismatches"], "cycles": found["cycles"]}
 
 
-def _steps(report: Mapping[str, Any]) -> dict[str, str]:
+def steps_rows(report: Mapping[str, Any]) -> dict[str, str]:
     """Rows of the summary: time steps, and when the first spike decides."""
     start = "" if report["fire_start"] is None else f"fire start {report['fire_start']}   "
     steps = f"T {report['steps']}   {start}{report['latency_steps']} in all"
     rows = {"steps": f"{steps}   readout {report['readout'].replace('_', ' ')}"}
     if report["readout"] == "first_spike":
         found = report["decision"]
+        later = found["latency_mean"] != found["step_mean"]  # than the input's window
+        window = f", {found['step_mean']:.2f} of the output's window" if later else ""
         rows["decision"] = (
-            f"in step {found['latency_mean']:.2f} on average, {found['step_mean']:.2f} of the output's window   "
-            f"{found['undecided']} images without output spike"
+            f"in step {found['latency_mean']:.2f} on average{window}   {found['undecided']} images without output spike"
         )
     return rows
 
@@ -246,7 +247,7 @@ def show(workspace: Workspace, report: dict[str, Any], console: Console) -> None
     of_images = "" if simulated == report["images"]["test"] else f" of {simulated} images"
     rows = {
         "accuracy": "   ".join(f"{name} {100 * value:.2f} %" for name, value in accuracy.items()) + of_images,
-        **_steps(report),
+        **steps_rows(report),
         "images": f"{simulated} of {report['images']['test']} test images through the RTL",
         "mismatches": "   ".join(
             f"{name.replace('_', ' ')} {'not observed' if mismatches[name] is None else mismatches[name]}"

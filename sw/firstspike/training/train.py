@@ -243,7 +243,7 @@ def fit(
     out = Path(out)
     recipe = experiment.train
     stages, _ = populations(experiment, dataset)
-    kernel = experiment.network.spiking_hidden
+    kernel = experiment.kernel
     tables = experiment.dynamics.mode is None
     if tables and len(stages) > 1 and (isinstance(kernel, Constant) or len(set(kernel.table())) == 1 < kernel.steps):
         raise FirstspikeError(

@@ -147,7 +147,8 @@ def test_figures_of_the_readme_are_those_of_the_page() -> None:
     assert [value for _, value in rows(README, "what")] == expected
     for (section, _), one in FIGURES.items():
         adding = [x["value"] for x in one["figures"] if x["what"] == "the slowest layer adds in"]
-        if section == "runs":
+        has_tables = any("fire start" in line for line in one.get("output", ()))
+        if section == "runs" and has_tables:
             assert all(part > 90 for part in adding), "the README says so of every run with S = T"
 
 

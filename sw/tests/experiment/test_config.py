@@ -106,6 +106,18 @@ def test_dynamics_of_each_population(tmp_path: Path) -> None:
     assert Experiment(name="x").neurons() == []
 
 
+@pytest.mark.parametrize("image", ["direct", "constant"])
+def test_steps_with_dynamics_are_not_those_of_a_kernel(tmp_path: Path, image: str) -> None:
+    """More than a kernel of powers of two holds, where no population has one."""
+    text = f'[network]\nsteps = 1024\n{SOFT}input = "{image}"'
+    experiment = Experiment.load(write(tmp_path, text))
+    assert experiment.kernel == kernels.Constant(steps=1024)
+    events = Experiment.load(write(tmp_path, f"[network]\nsteps = 1024\n{SOFT}{EVENTS}"))
+    assert events.kernel == events.input_kernel == experiment.kernel
+    explicit = '[network]\nkernel = { kind = "constant" }\n'
+    assert Experiment.load(write(tmp_path, text.replace("[network]\n", explicit))).kernel == experiment.kernel
+
+
 def test_neurons_as_integers() -> None:
     """Factors are the nearest ones, in as few bits as they need; thresholds are rounded up, biases to the nearest."""
     neurons = Neurons(leak=0.9, retain=0.5, threshold=0.3, guard=2, cap=3, start=1)
@@ -221,6 +233,7 @@ def test_the_examples_are_there() -> None:
         ("name = true", "name is true", "letters"),
         ("[[train]]\nepochs = 3", "train is [{ epochs = 3 }]", "[train]"),
         ("[network]\nsteps = 1000", "kernel steps is 1000, not at most 25 with steps_per_octave = 1", ""),
+        (f"[network]\nsteps = 1000\n{SOFT}", "[network] input_kernel: kernel steps is 1000, not at most 25", ""),
         ("[network]\nsteps = 1025", "[network] steps is 1025", "1..1024, at most 25 for a power_of_two kernel with"),
         ("[train]\nseed = 1\nseed = 2\nshift = 1", "is not TOML: seed in line 3 is there already", "examples"),
         ("[train]\nseed = 1\nseed = 2", "is not TOML: seed in line 3 is there already", "examples"),

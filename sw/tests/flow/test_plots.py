@@ -20,6 +20,7 @@ from firstspike.network.dynamics import Dynamics
 from firstspike.network.model import Conv2d, Dense, Network, chain
 
 POWER = kernels.PowerOfTwo(steps=8)
+CIRCLE = 170  # around the spike that decides; all other marks are spikes
 
 
 def network(
@@ -81,6 +82,7 @@ def test_pictures_of_a_network_can_be_read(kind: str, monkeypatch: pytest.Monkey
     made = legible.figures_of(plots, monkeypatch)
     plots.kernels(net, Path("kernels.png"))
     legible.check(made[0])
+    assert all(len(legible.numbers(axes)) >= 2 for axes in made[0].axes if axes.lines)
 
 
 @pytest.mark.parametrize("high", [1.1, 30.0])
@@ -112,8 +114,27 @@ def test_the_image_is_drawn_as_infer_wants_it(
 
 def marks(figure: Figure, level: int) -> set[tuple[int, int]]:
     """(step, neuron) of the spikes drawn of a population, in a figure with the input at the bottom."""
-    panels = [axes for axes in figure.axes if any(x.get_sizes()[0] == 40 for x in _scatters(axes))]
+    panels = [axes for axes in figure.axes if any(x.get_sizes()[0] != CIRCLE for x in _scatters(axes))]
     return {(round(x), round(y)) for x, y in _scatters(panels[::-1][level])[0].get_offsets()}
+
+
+def test_silent_neurons_show_between_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many neurons, of which two in ten are silent, in one step."""
+    made = legible.figures_of(plots, monkeypatch)
+    net, picture = network((250,), [20]), np.full(250, 255, np.uint8)
+    picture[::10] = picture[1::10] = 0
+    plots.raster(net, golden.run(net, picture[None]), picture, 0, Path("raster.png"))
+    (figure,) = made
+    figure.set_dpi(legible.DPI)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    panel = figure.axes[1]
+    drawn = np.asarray(canvas.buffer_rgba())[::-1, :, :3]
+    blue = (drawn == np.round(255 * np.array(to_rgba("C0")[:3]))).all(axis=2)
+    column = round(panel.transData.transform((0, 0))[0])
+    rows = [round(panel.transData.transform((0, neuron))[1]) for neuron in (0, 249)]
+    inked = blue[rows[0] : rows[1], column - 1 : column + 2].any(axis=1)
+    assert (np.diff(inked.astype(int)) == 1).sum() >= 20
 
 
 def _scatters(axes: Any) -> list[PathCollection]:
@@ -213,3 +234,6 @@ def test_spikes_that_repeat_are_drawn_in_their_steps(monkeypatch: pytest.MonkeyP
     assert "S = " not in raster.get_suptitle()
     assert "largest" in raster.get_suptitle()
     assert [*thresholds.axes[1].lines[0].get_ydata()] == [9.0] * net.steps
+    legible.check(thresholds)
+    for axes in thresholds.axes:  # the hidden kernel and the threshold are the same in every step
+        assert len(legible.numbers(axes)) >= 2

@@ -6,6 +6,8 @@ import jsonschema
 import pytest
 import report_page
 
+from firstspike.flow import report
+
 pytestmark = pytest.mark.smoke
 
 
@@ -42,3 +44,13 @@ def test_another_form_is_refused(wrong: dict[str, object]) -> None:
     jsonschema.validate(cycles, schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(cycles | wrong, schema)
+
+
+@pytest.mark.parametrize(("start", "window"), [(0, ""), (6, ", 7.84 of the output's window")])
+def test_the_summary_says_once_when_the_class_is_known(start: int, window: str) -> None:
+    """Where populations run in step, the output's window is that of the input."""
+    found = {"step_mean": 7.84, "latency_mean": 7.84 + start, "undecided": 3}
+    rows = report.steps_rows(
+        {"fire_start": None, "steps": 16, "latency_steps": 16 + start, "readout": "first_spike", "decision": found}
+    )
+    assert rows["decision"] == f"in step {7.84 + start:.2f} on average{window}   3 images without output spike"

@@ -56,3 +56,19 @@ def test_no_other_file_makes_a_console() -> None:
              for path in (folder / room).rglob("*.py")]  # fmt: skip
     makers = {path.name for path in files if "Console(" in path.read_text()}
     assert makers == {"console.py"}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0060213, "0.00602"),
+        (2, "2"),
+        (23.46, "23.5"),
+        (999.4, "999"),
+        (999.7, "1000"),
+        (1230.4, "1230"),
+        (1e6, "1000000"),
+    ],
+)
+def test_numbers_without_exponent(value: float, text: str) -> None:
+    assert console.three_digits(value) == text

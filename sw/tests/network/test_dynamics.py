@@ -1,16 +1,15 @@
-"""Populations with dynamics: the golden model against the definition, the bounds, files, and wrong values."""
+"""Populations with dynamics: the golden model against the definition, files, and wrong values."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stepping import dynamics, inputs_for, stepped_networks
+from stepping import inputs_for, stepped_networks
 
 from firstspike.errors import FirstspikeError
 from firstspike.network import golden, naive
@@ -27,64 +26,6 @@ def test_golden_is_the_definition(convolutional: bool, data: st.DataObject) -> N
     network = data.draw(stepped_networks(convolutional=convolutional))
     images = data.draw(inputs_for(network))
     assert golden.run(network, images) == naive.run(network, images)
-
-
-@pytest.mark.parametrize("convolutional", CASES.values(), ids=CASES)
-@settings(max_examples=100, deadline=None)
-@given(data=st.data())
-def test_no_number_leaves_its_range(convolutional: bool, data: st.DataObject) -> None:
-    """Every membrane of the definition; and what the definition computes on the way, by its own recurrence."""
-    network = data.draw(stepped_networks(convolutional=convolutional))
-    images = data.draw(inputs_for(network))
-    for index, after in enumerate(network.populations[1:]):
-        if after.dynamics is None:
-            continue
-        ranges = network.ranges(index)
-        for image in images:
-            for history in naive.histories(network, image, index):
-                for sums, current, drive, *membranes in history.steps:
-                    within(sums, ranges.sums)
-                    within(current, ranges.current)
-                    within(drive, ranges.drive)
-                    for membrane in membranes:
-                        within(membrane, ranges.membrane)
-
-
-@settings(max_examples=150, deadline=None)
-@given(data=st.data())
-def test_ranges_over_all_inputs(data: st.DataObject) -> None:
-    """One neuron with two inputs, and every pattern of events. Without a test and without rounding they are reached."""
-    steps = data.draw(st.integers(1, 4))
-    weights = data.draw(st.lists(st.integers(-8, 7), min_size=2, max_size=2))
-    fires, guard = data.draw(st.booleans()), data.draw(st.sampled_from([0, 2]))
-    once = data.draw(st.booleans())  # spikes of the input
-    made = data.draw(dynamics(channels=1, steps=steps, spread=9 << guard, fires=fires, once=False, guard=guard))
-    network = dense(
-        [np.array([weights]), *[np.ones((1, 1), np.int64)] * fires],
-        [np.array([data.draw(st.integers(-9, 9)) << guard]), *[np.zeros(1, np.int64)] * fires],
-        weight_bits=4, kernels=[tuple(range(steps, 0, -1)), *[(1,) * steps] * fires], thresholds=[()],
-        encoder=tuple(min(p, steps) for p in range(256)) if once else (), steps=steps, fire_start=steps,
-        repeat=0 if once else 1, dynamics=[made],
-    )  # fmt: skip
-    ranges, seen = network.ranges(0), set()
-    each = range(steps + 1) if once else product([0, 1], repeat=steps)
-    for pair in product(each, repeat=2):
-        image = np.array(pair, np.uint8) if once else np.array(pair, np.uint8).T
-        (history,) = naive.histories(network, image, 0)
-        for sums, current, drive, *membranes in history.steps:
-            within(sums, ranges.sums)
-            within(current, ranges.current)
-            within(drive, ranges.drive)
-            seen |= {*membranes, int(network.layers[0].bias[0])}
-            for membrane in membranes:
-                within(membrane, ranges.membrane)
-    exact = all((x.numerator % (1 << x.shift) == 0).all() for x in (made.retain, made.leak))
-    if made.threshold is None and exact and made.gain is None:
-        assert (min(seen), max(seen)) == ranges.membrane
-
-
-def within(value: int, limits: tuple[int, int]) -> None:
-    assert limits[0] <= value <= limits[1]
 
 
 @settings(max_examples=30, deadline=None)

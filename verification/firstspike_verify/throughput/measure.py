@@ -15,7 +15,7 @@ from rich.table import Column, Table
 
 from firstspike.artefact import locked
 from firstspike.comparison import training_speed
-from firstspike.console import console
+from firstspike.console import console, three_digits
 from firstspike.contract.hardware import PIXELS_PER_WORD, Hardware
 from firstspike.documents import read_json
 from firstspike.errors import FirstspikeError
@@ -87,9 +87,11 @@ def rtl_row(workspace: Workspace, hardware: Hardware, expected: Result) -> tuple
 def cores(workspace: Workspace) -> list[Hardware]:
     """What is measured of a network: a dense one with several numbers of lanes, another as its experiment says.
 
-    The last core comes a second time with the stepped fire unit.
+    The last core comes a second time with the stepped fire unit. Neurons with dynamics have one of their own.
     """
     network, own = workspace.frozen, workspace.hardware
+    if any(layer.fire == "dynamics" for layer in own.layers):
+        return [own]
     if all(layer.kind == "dense" for layer in own.layers):
         counts = sorted({min(lanes, max(network.sizes[1:])) for lanes in LANES})
         made = [Hardware.for_network(network, lanes=lanes) for lanes in counts]
@@ -169,7 +171,7 @@ def show(result: Mapping[str, Sequence[Mapping[str, Any]]], before: Mapping[str,
     for row in result["software"]:
         console.print(
             f"{row['network']} {row['what']}: {row['images_per_s']:.0f} images/s, "
-            f"{row['ratio']:.3g} times the {row['against']}"
+            f"{three_digits(row['ratio'])} times the {row['against']}"
         )
 
 

@@ -18,8 +18,10 @@ def installed() -> None:
 
 
 @pytest.mark.parametrize("standard", STANDARDS)
-@pytest.mark.parametrize(("design", "module"), [("window", "streams"), ("window", "registers"), ("ties", "reset")])
+@pytest.mark.parametrize(
+    ("design", "module"), [("window", "streams"), ("leaky", "streams"), ("window", "registers"), ("ties", "reset")]
+)
 def test_bench(standard: str, design: str, module: str, generated, seed: int, request: pytest.FixtureRequest) -> None:
-    """The core of two layers, and some of its cases: Icarus takes long."""
+    """Small cores, and some of their cases: Icarus takes long."""
     only = {"streams": "back_to_back|idle=long/output=random", "reset": "", "registers": ""}[module]
     assert run(generated(design), module, seed, request, only=only or None, standard=standard)

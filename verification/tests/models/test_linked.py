@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import BUILDS
-from designs import Design, build, random_network
+from designs import Design, build, leaky, random_network
 from naive_operations import tally
 from numpy.typing import NDArray
 from PIL import Image
@@ -153,7 +153,7 @@ def test_a_thousand_faults(board, seed: int) -> None:
     assert device.dropped > 50
 
 
-@pytest.mark.parametrize("design", [pixels, events])
+@pytest.mark.parametrize("design", [pixels, events, leaky])
 def test_networks_at_run_time(design: Callable[[], Design], board, seed: int) -> None:
     """Two networks in one board, by turns; counters are those of the golden model's spikes."""
     simulated, made = board(design)

@@ -17,12 +17,14 @@ from rich.console import Console
 from firstspike.comparison import training_speed
 from firstspike.errors import FirstspikeError
 from firstspike.experiment.config import DataConfig, Experiment, NetworkConfig
+from firstspike.experiment.outline import least_network
 from firstspike.flow import plots
 from firstspike.flow.workspace import Workspace
 from firstspike.training.surrogate import Surrogate
 from firstspike_verify.throughput import measure as throughput
 from firstspike_verify.throughput import plots as throughput_plots
 
+EXAMPLES = Path(__file__).parents[3] / "examples"
 SOFTWARE = {"network", "what", "against", "images_per_s", "ratio"}
 RTL = {
     "network": "1x28x28-12C5-P2-64C5-P2-10",
@@ -126,6 +128,15 @@ def test_training_speed_is_of_the_first_images_that_fit(tmp_path: Path, monkeypa
     assert throughput.training(spaces, Console(file=io.StringIO())) == [{"row": 1}]
     assert shapes == [(16, 28, 28)]
     assert throughput.training(spaces[:1], Console(file=io.StringIO())) == []
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(("name", "fires"), [("digits", [*["search"] * 3, "stepped"]), ("digits-if", ["dynamics"])])
+def test_neurons_with_dynamics_have_one_fire_unit(name: str, fires: list[str], tmp_path: Path) -> None:
+    """Without dynamics: 16, 32 and 48 lanes with the search, and 48 with steps. With: the experiment's own core."""
+    own = Workspace.open(EXAMPLES / f"{name}.toml", tmp_path)
+    least_network(own.experiment, own.dataset).save(own.network)
+    assert [core.layers[0].fire for core in throughput.cores(own)] == fires
 
 
 @pytest.mark.smoke
