@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import BUILDS
-from designs import Design, build, leaky, random_network
+from designs import Design, build, leaky, random_network, trains
 from naive_operations import tally
 from numpy.typing import NDArray
 from PIL import Image
@@ -82,7 +82,8 @@ def booted() -> tuple[Callable[[], Board], Design]:
 
 
 def pictures(network: Network, seed: int, count: int) -> NDArray[np.uint8]:
-    return np.random.default_rng(seed).integers(0, 256, (count, network.sizes[0])).astype(np.uint8)
+    shape, most = (count, *network.image_shape), network.image_most
+    return np.random.default_rng(seed).integers(0, most + 1, shape).astype(np.uint8)
 
 
 def check(records: words.Records, network: Network, shown: NDArray[np.uint8]) -> None:
@@ -153,7 +154,7 @@ def test_a_thousand_faults(board, seed: int) -> None:
     assert device.dropped > 50
 
 
-@pytest.mark.parametrize("design", [pixels, events, leaky])
+@pytest.mark.parametrize("design", [pixels, events, leaky, trains])
 def test_networks_at_run_time(design: Callable[[], Design], board, seed: int) -> None:
     """Two networks in one board, by turns; counters are those of the golden model's spikes."""
     simulated, made = board(design)

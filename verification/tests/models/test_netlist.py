@@ -13,7 +13,7 @@ from conftest import BUILDS, Generated
 from designs import DESIGNS, Design, parts, pictures
 
 from firstspike.network import golden
-from firstspike.network.model import Network
+from firstspike.network.model import Network, check_images
 from firstspike_rtl.clocks.cycles import predict
 from firstspike_rtl.top.verilog import generate, load_manifest
 from firstspike_verify.checks.scoreboard import Mismatches, compare
@@ -28,6 +28,7 @@ BLOCKS = {
     "window": {"DP16KD", "TRELLIS_DPR16X4"},
     "events": {"DP16KD", "TRELLIS_DPR16X4", "MULT18X18D"},
     "leaky": {"DP16KD", "TRELLIS_DPR16X4", "MULT18X18D"},
+    "trains": {"DP16KD", "TRELLIS_DPR16X4", "MULT18X18D"},
     "convolution_early": {"DP16KD", "TRELLIS_DPR16X4", "MULT18X18D"},
 }
 #: The smallest of them, and the largest.
@@ -82,10 +83,8 @@ def outcome(core: VerilatedCore, network: Network, seed: int) -> Mismatches:
     shown = pictures(network, seed, IMAGES)
     expected = golden.run(network, shown)
     for one_at_a_time in (False, True):
-        if core.hardware.input == "pixels":
-            rows: Any = core.frames_of(shown, network)
-        else:  # in order, as the prediction wants them
-            rows = frames.event_words(core.hardware, np.array(network.encoder)[shown])
+        # Events in order of their neurons, as the prediction wants them.
+        rows = frames.input_frames(core.hardware, network.encoder, check_images(network, shown))
         run = core.run_frames(rows, one_at_a_time=one_at_a_time)
         found = compare(expected, run.result, seed, parts=parts(core))
         if not found.ok:
