@@ -11,7 +11,9 @@ import pytest
 from firstspike.contract.layer_shape import SHALLOW_ROWS
 from firstspike.contract.registers import ADDRESS_BITS, IDENTITY, register_map
 from firstspike_rtl.core.buffers import Queue, SkidBuffer
-from firstspike_rtl.core.encoder import EventInput, PixelEncoder, Sorter, TrainInput
+from firstspike_rtl.core.inputs.events import EventInput, TrainInput
+from firstspike_rtl.core.inputs.pixels import PixelEncoder
+from firstspike_rtl.core.inputs.sorter import Sorter
 from firstspike_rtl.core.integrator import Integrator
 from firstspike_rtl.core.layouts import EVENT_WORD, RESULT_WORD
 from firstspike_rtl.core.membranes import Membranes

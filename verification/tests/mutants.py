@@ -18,7 +18,6 @@ from mistakes import changed
 
 from firstspike_rtl.core import datapath as core
 from firstspike_rtl.core import (
-    encoder,
     integrator,
     membranes,
     monitor,
@@ -30,10 +29,11 @@ from firstspike_rtl.core import (
     walk,
 )
 from firstspike_rtl.core.datapath import Core
+from firstspike_rtl.core.inputs import events, pixels, sorter
 from firstspike_rtl.core.monitor import Fork
 from firstspike_rtl.top import pins as top
 
-RTL = (core, encoder, integrator, membranes, monitor, neurons, readout, scanner, serialiser, stepper, top, walk)
+RTL = (core, events, integrator, membranes, monitor, neurons, readout, scanner, serialiser, stepper, top, walk)
 
 
 @dataclass(frozen=True)
@@ -122,11 +122,11 @@ CORE: dict[str, Mutant] = {
     # Events.
     "dropped_event": Mutant(_STEPPED, core, "Fork", DroppingFork),
     "hidden_event": Mutant(_STEPPED, core, "Fork", HidingFork),
-    "equal_events_once": Mutant(_IN_ORDER, encoder, "spike & exists & (step == k)",
+    "equal_events_once": Mutant(_IN_ORDER, events, "spike & exists & (step == k)",
                                 "spike & exists & (step == k) & ((index != o.index) | o.mark)"),
-    "watermarks_of_steps_without_events_missing": Mutant(_IN_ORDER, encoder, "~exists | (step <= k)",
+    "watermarks_of_steps_without_events_missing": Mutant(_IN_ORDER, events, "~exists | (step <= k)",
                                                          "~exists | (step <= k + 1)"),
-    "time_goes_on": Mutant(_IN_ORDER, encoder, "k.eq(0), ending.eq(0)", "ending.eq(0)"),
+    "time_goes_on": Mutant(_IN_ORDER, events, "k.eq(0), ending.eq(0)", "ending.eq(0)"),
     "highest_lane_first": Mutant(
         _STEPPED, serialiser, "for lane in reversed(range(self._lanes)):", "for lane in range(self._lanes):"
     ),
@@ -249,45 +249,45 @@ _TRAINS = "trains_in_order"
 #: Those that the flags of malformed frames must tell; ``design`` is one of the cores for these.
 FLAGS: dict[str, Mutant] = {
     # Pixels.
-    "short_frame_unseen": Mutant(_PIXELS, encoder, "~(self.i.payload.last & end)", "~self.i.payload.last"),
-    "long_frame_unseen": Mutant(_PIXELS, encoder, "~(self.i.payload.last & end)", "~end"),
-    "not_looked_up": Mutant(_PIXELS, encoder, "entry.eq(word_s2)", "entry.eq(word_s2), entry.fault.eq(0)"),
-    "not_queued": Mutant(_PIXELS, encoder, "serialiser.fault.eq(held.fault)", "serialiser.fault.eq(0)"),
-    "rest_of_a_frame_is_the_next": Mutant(_PIXELS, encoder, "dropping.eq(~self.i.payload.last)", "dropping.eq(0)"),
+    "short_frame_unseen": Mutant(_PIXELS, pixels, "~(self.i.payload.last & end)", "~self.i.payload.last"),
+    "long_frame_unseen": Mutant(_PIXELS, pixels, "~(self.i.payload.last & end)", "~end"),
+    "not_looked_up": Mutant(_PIXELS, pixels, "entry.eq(word_s2)", "entry.eq(word_s2), entry.fault.eq(0)"),
+    "not_queued": Mutant(_PIXELS, pixels, "serialiser.fault.eq(held.fault)", "serialiser.fault.eq(0)"),
+    "rest_of_a_frame_is_the_next": Mutant(_PIXELS, pixels, "dropping.eq(~self.i.payload.last)", "dropping.eq(0)"),
     # Events.
-    "unknown_step_unseen": Mutant(_EVENTS, encoder,
+    "unknown_step_unseen": Mutant(_EVENTS, events,
                                   "inside.eq(_exists(self._hardware, event.index) & (event.step < codes))",
                                   "inside.eq(_exists(self._hardware, event.index))"),
-    "unknown_index_unseen": Mutant(_EVENTS, encoder,
+    "unknown_index_unseen": Mutant(_EVENTS, events,
                                    "inside.eq(_exists(self._hardware, event.index) & (event.step < codes))",
                                    "inside.eq(event.step < codes)"),
-    "only_the_last_event_counts": Mutant(_EVENTS, encoder, "fault.eq(fault | (~inside", "fault.eq((~inside"),
-    "events_not_told": Mutant(_EVENTS, encoder, "self.o.payload.fault.eq(fault)", "self.o.payload.fault.eq(0)"),
-    "told_of_the_next_too": Mutant(_EVENTS, encoder, "\n                    fault.eq(0),", ""),
+    "only_the_last_event_counts": Mutant(_EVENTS, events, "fault.eq(fault | (~inside", "fault.eq((~inside"),
+    "events_not_told": Mutant(_EVENTS, events, "self.o.payload.fault.eq(fault)", "self.o.payload.fault.eq(0)"),
+    "told_of_the_next_too": Mutant(_EVENTS, events, "\n                    fault.eq(0),", ""),
     # Events that repeat.
-    "late_unseen": Mutant(_TRAINS, encoder, "fault | ~exists | (step != k)", "fault | ~exists"),
-    "unknown_unseen_in_order": Mutant(_TRAINS, encoder, "fault | ~exists | (step != k)",
+    "late_unseen": Mutant(_TRAINS, events, "fault | ~exists | (step != k)", "fault | ~exists"),
+    "unknown_unseen_in_order": Mutant(_TRAINS, events, "fault | ~exists | (step != k)",
                                       "fault | (exists & (step != k))"),
-    "unknown_step_in_order": Mutant(_TRAINS, encoder, " & (given.step <= final)", ""),
-    "only_the_last_word_counts": Mutant(_TRAINS, encoder, "fault.eq(fault | ~exists", "fault.eq(~exists"),
-    "told_of_the_next_in_order": Mutant(_TRAINS, encoder, "o.fault.eq(fault), fault.eq(0)]", "o.fault.eq(fault)]"),
-    "told_in_every_watermark": Mutant(_TRAINS, encoder, "o.index.eq(index), o.fault.eq(0)",
+    "unknown_step_in_order": Mutant(_TRAINS, events, " & (given.step <= final)", ""),
+    "only_the_last_word_counts": Mutant(_TRAINS, events, "fault.eq(fault | ~exists", "fault.eq(~exists"),
+    "told_of_the_next_in_order": Mutant(_TRAINS, events, "o.fault.eq(fault), fault.eq(0)]", "o.fault.eq(fault)]"),
+    "told_in_every_watermark": Mutant(_TRAINS, events, "o.index.eq(index), o.fault.eq(0)",
                                       "o.index.eq(index), o.fault.eq(fault)"),
     # Sorter.
-    "too_many_unseen": Mutant(_SORTED, encoder, "fault.eq(i.fault | too_many)", "fault.eq(i.fault)"),
-    "too_many_not_counted": Mutant(_SORTED, encoder, "too_many.eq(1)", "too_many.eq(0)"),
-    "too_many_a_neuron_late": Mutant(_SORTED, encoder, "with m.If(left == self._neurons):",
+    "too_many_unseen": Mutant(_SORTED, sorter, "fault.eq(i.fault | too_many)", "fault.eq(i.fault)"),
+    "too_many_not_counted": Mutant(_SORTED, sorter, "too_many.eq(1)", "too_many.eq(0)"),
+    "too_many_a_neuron_late": Mutant(_SORTED, sorter, "with m.If(left == self._neurons):",
                                      "with m.If(left == self._neurons + 1):"),
-    "too_many_for_ever": Mutant(_SORTED, encoder, "fault.eq(i.fault | too_many), too_many.eq(0)",
+    "too_many_for_ever": Mutant(_SORTED, sorter, "fault.eq(i.fault | too_many), too_many.eq(0)",
                                 "fault.eq(i.fault | too_many)"),
-    "sorter_forgets": Mutant(_SORTED, encoder, "fault.eq(i.fault | too_many)", "fault.eq(too_many)"),
-    "sorter_forgets_pixels": Mutant(_PIXELS_SORTED, encoder, "fault.eq(i.fault | too_many)", "fault.eq(too_many)"),
-    "stored_fault_lost": Mutant(_SORTED, encoder, "wrong = fault | pending", "wrong = pending"),
-    "list_without_end_unseen": Mutant(_SORTED, encoder, "wrong = fault | pending", "wrong = fault"),
-    "list_without_end_forgotten": Mutant(_SORTED, encoder, "fault.eq(fault | pending)", "fault.eq(fault)"),
-    "rest_unseen": Mutant(_SORTED, encoder, "| pending | (left != 0)", "| pending"),
-    "rest_kept": Mutant(_SORTED, encoder, "used.eq(0), left.eq(0)", "used.eq(0)"),
-    "flag_in_every_watermark": Mutant(_SORTED, encoder, "o.fault.eq(wrong & (k == steps - 1))", "o.fault.eq(wrong)"),
+    "sorter_forgets": Mutant(_SORTED, sorter, "fault.eq(i.fault | too_many)", "fault.eq(too_many)"),
+    "sorter_forgets_pixels": Mutant(_PIXELS_SORTED, sorter, "fault.eq(i.fault | too_many)", "fault.eq(too_many)"),
+    "stored_fault_lost": Mutant(_SORTED, sorter, "wrong = fault | pending", "wrong = pending"),
+    "list_without_end_unseen": Mutant(_SORTED, sorter, "wrong = fault | pending", "wrong = fault"),
+    "list_without_end_forgotten": Mutant(_SORTED, sorter, "fault.eq(fault | pending)", "fault.eq(fault)"),
+    "rest_unseen": Mutant(_SORTED, sorter, "| pending | (left != 0)", "| pending"),
+    "rest_kept": Mutant(_SORTED, sorter, "used.eq(0), left.eq(0)", "used.eq(0)"),
+    "flag_in_every_watermark": Mutant(_SORTED, sorter, "o.fault.eq(wrong & (k == steps - 1))", "o.fault.eq(wrong)"),
     # Layers.
     "walk": Mutant(_EVENTS, walk, "self.fault.eq(event.fault)", "self.fault.eq(0)"),
     "integrator": Mutant(_EVENTS, integrator, "test.fault.eq(walk.fault)", "test.fault.eq(0)"),

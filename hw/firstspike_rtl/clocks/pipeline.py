@@ -15,7 +15,8 @@ from firstspike.contract.hardware import Hardware
 from firstspike.contract.layer_shape import LayerShape
 from firstspike_rtl.clocks.spikes import Spikes
 from firstspike_rtl.core.buffers import Queue, SkidBuffer
-from firstspike_rtl.core.encoder import PixelEncoder, TrainInput, event_input
+from firstspike_rtl.core.inputs.events import TrainInput, event_input
+from firstspike_rtl.core.inputs.pixels import PixelEncoder
 from firstspike_rtl.core.integrator import Integrator
 from firstspike_rtl.core.neurons import Neurons
 from firstspike_rtl.core.readout import Readout

@@ -10,7 +10,9 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from firstspike.contract.hardware import Hardware
 from firstspike_rtl.core.buffers import SkidBuffer
-from firstspike_rtl.core.encoder import EventInput, PixelEncoder, Sorter, TrainInput, event_input
+from firstspike_rtl.core.inputs.events import EventInput, TrainInput, event_input
+from firstspike_rtl.core.inputs.pixels import PixelEncoder
+from firstspike_rtl.core.inputs.sorter import Sorter
 from firstspike_rtl.core.integrator import Integrator
 from firstspike_rtl.core.layouts import WORD, Component, LoadSignature, event_layout
 from firstspike_rtl.core.membranes import Membranes

@@ -29,7 +29,9 @@ from firstspike.contract.registers import IDENTITY, INTERFACE_VERSION, register_
 from firstspike.documents import Form, check, read_json
 from firstspike.errors import FirstspikeError
 from firstspike.network.model import Network
-from firstspike_rtl.core.encoder import PixelEncoder, Sorter, event_input
+from firstspike_rtl.core.inputs.events import event_input
+from firstspike_rtl.core.inputs.pixels import PixelEncoder
+from firstspike_rtl.core.inputs.sorter import Sorter
 from firstspike_rtl.core.integrator import Integrator
 from firstspike_rtl.core.layouts import EVENT_WORD, RESULT_WORD, Component
 from firstspike_rtl.core.monitor import Monitor

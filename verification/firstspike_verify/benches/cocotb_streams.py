@@ -8,7 +8,7 @@ import cocotb
 import numpy as np
 from cocotb.triggers import ClockCycles
 
-from firstspike_rtl.core.encoder import PixelEncoder
+from firstspike_rtl.core.inputs.pixels import PixelEncoder
 from firstspike_rtl.core.readout import Readout
 from firstspike_verify.benches.bench import KINDS, Bench, Kind, Stalls
 

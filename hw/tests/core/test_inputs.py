@@ -13,7 +13,9 @@ from simulation import Stalls, Transfers, exchange, receive, send, simulate
 
 from firstspike.contract.hardware import INDEX_BITS, PIXELS_PER_WORD, Hardware
 from firstspike_rtl.core.buffers import Queue
-from firstspike_rtl.core.encoder import EventInput, PixelEncoder, Sorter, TrainInput
+from firstspike_rtl.core.inputs.events import EventInput, TrainInput
+from firstspike_rtl.core.inputs.pixels import PixelEncoder
+from firstspike_rtl.core.inputs.sorter import Sorter
 from firstspike_rtl.core.layouts import EVENT_WORD
 
 GENERATE = (Phase.explicit, Phase.reuse, Phase.generate)

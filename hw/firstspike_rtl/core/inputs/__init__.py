@@ -1,0 +1,1 @@
+"""The ways into the core: words become events of the input population."""
