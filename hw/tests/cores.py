@@ -80,6 +80,7 @@ def draw_stepped(data, *, convolutional):
         network,
         lanes=[data.draw(st.integers(1, len(layer.weight))) for layer in network.layers],
         test_clocks=data.draw(st.integers(1, 20)),
+        spare_membrane_bits=data.draw(st.sampled_from([0, 0, 2])),
         input="events" if network.populations[0].repeat else data.draw(st.sampled_from(["pixels", "events"])),
     )
     return network, hardware, pictures

@@ -191,7 +191,8 @@ def fold(
         what, remedy = f"testing the neurons of layer {slowest.name} is the slowest part", ""
     else:
         what = f"layer {slowest.name} is the slowest part, even with {slowest.lanes} lanes"
-        remedy = ", or train for fewer spikes (spike_budget)"
+        budget = "" if any(layer.dynamics for layer in fastest.layers) else " (spike_budget)"
+        remedy = f", or train for fewer spikes{budget}"
     raise FirstspikeError(
         f"{clocks} clocks an image are out of reach: {what}",
         f"ask for {int(np.ceil(reachable))} clocks or more{remedy}",
@@ -312,7 +313,9 @@ def rows(hardware: Hardware, result: Result) -> list[Row]:
             layer=None,
             name=hardware.input,
             lanes=PIXELS_PER_WORD if pixels else 1,
-            adding=_incoming(hardware),
+            adding=_incoming(hardware)
+            if pixels
+            else float(result.fired(0, hardware.layers[0].input_codes).sum(axis=1).mean()),
             blocks=_blocks(hardware, None),
         )
     ]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
 
 from firstspike.contract.memory import MemoryRole
 from firstspike.errors import FirstspikeError
-from firstspike.network.dynamics import Dynamics, Factor, IntArray, Mode, Read
+from firstspike.network.dynamics import MAX_SHIFT, Dynamics, Factor, IntArray, Mode, Read
 from firstspike.network.layers import signed_bits, unsigned_bits
 from firstspike.network.ranges import Ranges
 
@@ -41,11 +41,15 @@ class TableShape:
     bits: int
 
     @classmethod
-    def of(cls, values: IntArray, *, signed: bool) -> TableShape:
-        """The least one that holds ``values``, shape (steps or 1, channels or 1)."""
+    def of(cls, values: IntArray, *, signed: bool, spare_bits: int = 0) -> TableShape:
+        """The least one that holds ``values``, shape (steps or 1, channels or 1), with some more bits."""
         low, high = int(values.min()), int(values.max())
         bits = signed_bits(low, high) if signed else unsigned_bits(high)
-        return cls(by_step=len(values) > 1, by_channel=values.shape[1] > 1, bits=bits)
+        return cls(by_step=len(values) > 1, by_channel=values.shape[1] > 1, bits=bits + spare_bits)
+
+    def __str__(self) -> str:
+        each = [what for what, own in (("step", self.by_step), ("channel", self.by_channel)) if own]
+        return f"{self.bits} bits" + (f" for each {' and '.join(each)}" if each else "")
 
     def holds(self, other: TableShape) -> bool:
         """Whether a table of the other shape fits in this one."""
@@ -63,15 +67,21 @@ class FactorShape:
         if self.kind not in get_args(FactorKind):
             raise FirstspikeError(f"unknown kind of factor {self.kind!r}")
 
+    def __str__(self) -> str:
+        if self.kind in ("keep", "drop"):
+            return "1" if self.kind == "keep" else "0"
+        kinds = {"shift": "a shift", "decay": "a shift and a difference", "multiply": "a product"}
+        return f"{kinds[self.kind]} by {self.shift} bits"
+
     @classmethod
-    def of(cls, factor: Factor) -> FactorShape:
-        """The cheapest one for a factor."""
+    def of(cls, factor: Factor, *, spare_bits: int = 0) -> FactorShape:
+        """The cheapest one for a factor; with spare bits one for others, too, with so many more after the point."""
         values, one = set(factor.numerator.tolist()), 1 << factor.shift
-        if len(values) > 1:
-            return cls(kind="multiply", shift=factor.shift)
-        (value,) = values
-        if value in (0, one):
+        value = min(values)
+        if len(values) == 1 and value in (0, one):
             return cls(kind="keep" if value else "drop", shift=0)
+        if len(values) > 1 or spare_bits:
+            return cls(kind="multiply", shift=min(MAX_SHIFT, factor.shift + spare_bits))
         for kind, part in (("shift", value), ("decay", one - value)):
             if not part & (part - 1):
                 return cls(kind=kind, shift=factor.shift - part.bit_length() + 1)  # type: ignore[arg-type]
@@ -121,13 +131,17 @@ class DynamicsShape:
     def of(cls, dynamics: Dynamics, ranges: Ranges, *, spare_bits: int = 0) -> DynamicsShape:
         """The least one that holds the dynamics of a network, with some more bits for its sums and what they become."""
         given = dynamics.least()
-        retain, leak = FactorShape.of(given.retain), FactorShape.of(given.leak)
+        retain, leak = (FactorShape.of(x, spare_bits=spare_bits) for x in (given.retain, given.leak))
 
         def table(values: IntArray | None, *, signed: bool = True) -> TableShape | None:
-            return None if values is None else TableShape.of(values, signed=signed)
+            return None if values is None else TableShape.of(values, signed=signed, spare_bits=spare_bits)
 
         def numerators(factor: Factor, shape: FactorShape) -> TableShape | None:
-            return table(factor.numerator[None], signed=False) if shape.kind == "multiply" else None
+            if shape.kind != "multiply":
+                return None
+            made = TableShape.of(factor.numerator[None] << shape.shift - factor.shift, signed=False)
+            # Spare bits are room for all that are below 1.
+            return replace(made, bits=max(made.bits, shape.shift)) if spare_bits else made
 
         return cls(
             mode=given.mode,
@@ -157,19 +171,21 @@ class DynamicsShape:
         FirstspikeError
             naming ``name`` and the first property that differs or does not fit.
         """
-        wanted = DynamicsShape.of(dynamics, ranges)
+        wanted, least = DynamicsShape.of(dynamics, ranges), dynamics.least()
         for f in fields(self):
             mine, its = getattr(self, f.name), getattr(wanted, f.name)
             if f.name.endswith("_bits"):
                 fits = mine >= its
             elif f.name in ("retain", "leak"):
                 # A multiplier does what a shift does.
-                fits = mine == its or (
-                    mine.kind == "multiply" and mine.shift >= getattr(dynamics.least(), f.name).shift
-                )
+                fits = mine == its or (mine.kind == "multiply" and mine.shift >= getattr(least, f.name).shift)
             elif f.name in ("retain_table", "leak_table"):
                 part = f.name.removesuffix("_table")
-                fits = mine is None or mine.holds(TableShape.of(self.values(dynamics, part), signed=False))
+                its = TableShape.of(self.values(dynamics, part), signed=False)
+                fits = mine is None or mine.holds(its)
+            elif f.name == "reset" and mine is not None and least.repeat:
+                its = TableShape.of(least.resets(), signed=True)
+                fits = mine.holds(its)
             elif isinstance(its, TableShape):
                 fits = mine is not None and mine.holds(its)
             elif its is None:
@@ -177,7 +193,12 @@ class DynamicsShape:
             else:
                 fits = mine == its
             if not fits:
-                raise FirstspikeError(f"{name}: the network's dynamics have {f.name} {its}, the hardware {mine}")
+                what = f.name.replace("_table", " numerators").replace("_", " ")
+                has, holds = ("none" if x is None else x for x in (its, mine))
+                raise FirstspikeError(
+                    f"{name}: the network's dynamics have {what} {has}, the hardware {holds}",
+                    "generate hardware for this network, or with room for others: [hardware] spare_membrane_bits",
+                )
 
     def values(self, dynamics: Dynamics, name: str) -> IntArray:
         """The values of a table for a network that fits, shape (steps or 1, channels or 1)."""

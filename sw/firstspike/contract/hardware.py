@@ -92,7 +92,7 @@ class Hardware:
         if self.layers[-1].membrane_bits > WORD_BITS:
             raise FirstspikeError(
                 f"output membranes have {self.layers[-1].membrane_bits} bits; a result word holds {WORD_BITS}",
-                "use fewer weight or kernel bits in the last layer",
+                f"use fewer {'guard' if self.layers[-1].dynamics else 'kernel'} or weight bits in the last layer",
             )
         if len(self.layers) > MAX_LAYERS:
             raise FirstspikeError(f"{len(self.layers)} layers; the core has at most {MAX_LAYERS}")
@@ -164,6 +164,10 @@ class Hardware:
 
         """
         layers = network.layers
+        for name, value, low in (("spare_membrane_bits", spare_membrane_bits, 0), ("test_clocks", test_clocks, 1)):
+            whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+            if value is not None and not (whole and value >= low):
+                raise FirstspikeError(f"{name} is {value!r}", f"use an integer from {low}")
         if lanes is None:
             lanes = 64
         chosen = [min(lanes, len(x.weight)) for x in layers] if isinstance(lanes, int) else list(lanes)

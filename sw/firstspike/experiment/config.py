@@ -314,7 +314,10 @@ _SECTIONS: tuple[type[Section], ...] = (
     HardwareConfig,
 )
 #: Settings of ``[train]`` that are of neurons with tables alone.
-_TABLES_ONLY = ("method", "relaxation", "kernel_start", "spike_loss", "spike_budget", "operation_budget")
+_TABLES_ONLY = (
+    "method", "relaxation", "kernel_start", "kernel_regularisation", "spike_loss", "spike_loss_form", "spike_budget",
+    "operation_budget", "penalty_start",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -432,6 +435,11 @@ class Experiment:
         path = Path(path)
         document = read_toml(path)
         try:
+            section = document.get(DynamicsConfig.section)
+            if isinstance(section, dict) and "mode" not in section:
+                raise FirstspikeError(
+                    "[dynamics] has no mode", 'add mode = "soft", "hard" or "once", or leave the section out'
+                )
             experiment = cls._from_document({"name": path.stem, **document})
         except FirstspikeError as error:
             raise FirstspikeError(f"{path}: {error}", error.hint) from error

@@ -78,7 +78,7 @@ class Dataset:
             if not math.prod(images.shape[1:]):
                 raise FirstspikeError(
                     f"{part}_images has shape {images.shape}: its images have no pixels",
-                    "save images of shape (N, rows, columns)",
+                    f"save images of shape (N, {'steps, ' if self.events else ''}rows, columns)",
                 )
             if images.shape[1:] != self.train_images.shape[1:]:
                 raise FirstspikeError(
@@ -143,6 +143,9 @@ class Dataset:
                 f"data set {self.name} has no training image of class {missing}, but the network has an output for "
                 f"each of {self.classes} classes"
             )
+        for part in ("train", "test") if self.events else ():
+            if not getattr(self, f"{part}_images").any():
+                found.append(f"data set {self.name}: {part}_images hold no event")
         for part in () if self.events else ("train", "test"):
             dim = arrays.dim(getattr(self, f"{part}_images"))
             if dim:

@@ -167,6 +167,8 @@ class DynamicsConfig(Section):
         super().__post_init__()
         if isinstance(self.trained, str):
             raise self.wrong("trained", f"is {as_written(self.trained)}", 'a list, such as ["leak"]')
+        if len(set(self.trained)) < len(self.trained):
+            raise self.wrong("trained", f"is {as_written(list(self.trained))}", "each of them once")
         if self.mode is None:
             for item in fields(self):
                 if getattr(self, item.name) != item.default:

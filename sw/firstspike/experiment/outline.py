@@ -7,7 +7,7 @@ import numpy as np
 from firstspike.errors import FirstspikeError
 from firstspike.experiment.config import ConversionConfig, Experiment
 from firstspike.experiment.data import Dataset
-from firstspike.experiment.dynamics import LEAST_THRESHOLD, input_table
+from firstspike.experiment.dynamics import LEAST_THRESHOLD, DynamicsConfig, input_table
 from firstspike.network.architecture import Stage, needs_map, parse, shapes
 from firstspike.network.layers import Layer, before_average, integer_layer
 from firstspike.network.model import Network, chain
@@ -46,6 +46,7 @@ def doubts(experiment: Experiment, dataset: Dataset) -> list[str]:
             found.append(
                 f"[network] {key}: only the first of its {kernel.steps} steps is worth anything: raise its tau"
             )
+    found += _doubts_of_dynamics(experiment)
     stages, sizes = populations(experiment, dataset)
     last = stages[-2] if len(stages) > 1 else None
     if last is not None and last.kernel is None and last.outputs == dataset.classes:
@@ -54,6 +55,27 @@ def doubts(experiment: Experiment, dataset: Dataset) -> list[str]:
             f"layer of {dataset.classes} comes after it, so that the network is {_described(stages, sizes[0])}: leave "
             "the last layer out of hidden if it was meant as the output"
         )
+    return found
+
+
+def _doubts_of_dynamics(experiment: Experiment) -> list[str]:
+    dynamics, neurons = experiment.dynamics, experiment.neurons()
+    found = []
+    if neurons and all(each.threshold is None for each in neurons):
+        default = DynamicsConfig()
+        idle = [
+            key for key in ("threshold", "start", "slope", "cap") if getattr(dynamics, key) != getattr(default, key)
+        ]
+        idle += ['trained = ["threshold"]'] if "threshold" in dynamics.trained else []
+        found += [f"[dynamics] {key} plays no part: no population of this network fires" for key in idle]
+    for key in ("retain", "leak"):
+        for value in dict.fromkeys(getattr(each, key) for each in neurons):
+            factor = neurons[0].factor(value)
+            rounded = int(factor.numerator.item()) / (1 << factor.shift)
+            if rounded in (0, 1) and rounded != value:
+                found.append(
+                    f"[dynamics] {key} {value:g} becomes {rounded:g} in {dynamics.factor_bits} factor_bits: raise these"
+                )
     return found
 
 

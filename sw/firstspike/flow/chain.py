@@ -10,6 +10,7 @@ from firstspike import processes
 from firstspike.contract import images
 from firstspike.flow import precheck
 from firstspike.flow.workspace import Workspace, write_json
+from firstspike.network import golden
 from firstspike.signals import Stopped
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ def quantize(workspace: Workspace) -> Path:
 
     with workspace.timed("quantize"):
         result = training.finished(workspace.experiment, workspace.loaded, workspace.training)
+        golden.Golden(result.network)  # refuses what it would not compute exactly
         if processes.is_first():
             result.network.save(workspace.network)
             write_json(

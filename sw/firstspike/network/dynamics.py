@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, get_args
@@ -32,15 +33,28 @@ def _least(array: IntArray) -> IntArray:
     return array[:, :1] if (array == array[:, :1]).all() else array
 
 
+def _number(name: str, value: Any, where: str = "") -> int:
+    """A whole number, which True is not; ``where``, in the message, says which."""
+    try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
+        return operator.index(value)
+    except TypeError as error:
+        raise FirstspikeError(f"{name} is {value!r}, not a whole number{where}") from error
+
+
 def _array(name: str, values: Any, axes: int) -> IntArray:
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise FirstspikeError(f"{name} has rows of different lengths", "give an array of whole numbers") from error
     if not np.issubdtype(array.dtype, np.integer):
         raise FirstspikeError(f"{name} has type {array.dtype}, not an integer type")
     if array.ndim > axes or not array.size:
         raise FirstspikeError(f"{name} has shape {array.shape}, not at most {axes} axes with a value each")
-    array = array.astype(np.int64).reshape((1,) * (axes - array.ndim) + array.shape)
-    if array.min() <= -1 << MAX_BITS or array.max() >= 1 << MAX_BITS:
+    if int(array.min()) <= -1 << MAX_BITS or int(array.max()) >= 1 << MAX_BITS:
         raise FirstspikeError(f"{name} has a value of more than {MAX_BITS} bits")
+    array = array.astype(np.int64).reshape((1,) * (axes - array.ndim) + array.shape)
     array.setflags(write=False)
     return array
 
@@ -67,6 +81,7 @@ class Factor:
     shift: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "shift", _number("shift", self.shift))
         if not 0 <= self.shift <= MAX_SHIFT:
             raise FirstspikeError(f"a factor has {self.shift} bits after the point, outside 0..{MAX_SHIFT}")
         object.__setattr__(self, "numerator", _array("a factor", self.numerator, 1))
@@ -80,9 +95,13 @@ class Factor:
         Raises
         ------
         FirstspikeError
-            if it is below 0 or above 1.
+            if it is below 0, above 1, or no number.
 
         """
+        bits = _number("shift", shift)
+        numbers = np.asarray(value)
+        if numbers.dtype.kind not in "iuf" or not np.isfinite(numbers).all() or not 0 <= bits <= MAX_SHIFT:
+            raise FirstspikeError(f"a factor of {value!r} in {shift!r} bits", f"use 0..1 in 0..{MAX_SHIFT} bits")
         return cls(numerator=np.floor(np.asarray(value) * (1 << shift) + 0.5).astype(np.int64), shift=shift)
 
     def least(self) -> Factor:
@@ -163,11 +182,21 @@ class Dynamics:
                 raise FirstspikeError(f"{name} is {getattr(self, name)!r}", f"use {' or '.join(map(repr, kinds))}")
         limits = {"gain_shift": MAX_SHIFT, "cap": MAX_CAP, "guard": MAX_SHIFT}
         for name, high in limits.items():
-            value, low = getattr(self, name), int(name == "cap")
-            if not isinstance(value, int) or not low <= value <= high:
-                raise FirstspikeError(f"{name} is {value!r}, not a whole number in {low}..{high}")
-        if not isinstance(self.start, int) or self.start < 0:
+            where = f" in {int(name == 'cap')}..{high}"
+            value = _number(name, getattr(self, name), where)
+            object.__setattr__(self, name, value)
+            if not int(name == "cap") <= value <= high:
+                raise FirstspikeError(f"{name} is {value!r}, not a whole number{where}")
+        object.__setattr__(self, "start", _number("start", self.start, " >= 0"))
+        if self.start < 0:
             raise FirstspikeError(f"start is {self.start!r}, not a whole number >= 0")
+        for name in ("retain", "leak"):
+            if not isinstance(getattr(self, name), Factor):
+                raise FirstspikeError(
+                    f"{name} is {getattr(self, name)!r}, not a Factor", f"use Factor.nearest({getattr(self, name)}, 8)"
+                )
+        if self.drive is None:
+            raise FirstspikeError("drive is None", "leave it out, or give an array of whole numbers")
         least = {"threshold": 1, "gain": 0}
         for name in ("threshold", "drive", "gain", "reset"):
             if getattr(self, name) is not None:

@@ -40,10 +40,13 @@ def integers(what: str, values: Iterable[SupportsIndex]) -> tuple[int, ...]:
         if one is not an integer; ``what`` begins the message.
 
     """
+    given = tuple(values)
     try:
-        return tuple(operator.index(value) for value in values)
+        if any(isinstance(value, (bool, np.bool_)) for value in given):
+            raise TypeError("True and False are none")
+        return tuple(operator.index(value) for value in given)
     except TypeError as error:
-        raise FirstspikeError(f"{what} is not a table of integers: {error}") from error
+        raise FirstspikeError(f"{what} is not made of integers: {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +104,9 @@ class Population:
                     raise FirstspikeError(
                         f"population {self.name}: {table}[{k}] is {value}, above {table}[{k - 1}] = {values[k - 1]}"
                     )
-        if not 0 <= integers(f"population {self.name}: repeat", [self.repeat])[0] <= MAX_CAP:
+        (repeat,) = integers(f"population {self.name}: repeat", [self.repeat])
+        object.__setattr__(self, "repeat", repeat)
+        if not 0 <= repeat <= MAX_CAP:
             raise FirstspikeError(f"population {self.name}: repeat is {self.repeat}, outside 0..{MAX_CAP}")
         if self.repeat and (self.simultaneous or self.dynamics):
             raise FirstspikeError(f"population {self.name}: repeat is of an input of events alone")

@@ -90,6 +90,9 @@ class Network:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name in ("steps", "fire_start"):
+            (value,) = integers(name, [getattr(self, name)])
+            object.__setattr__(self, name, value)
         if not 1 <= self.steps <= MAX_STEPS:
             raise FirstspikeError(f"steps is {self.steps}, outside 1..{MAX_STEPS}")
         if not 0 <= self.fire_start <= self.steps:
@@ -134,7 +137,10 @@ class Network:
             raise FirstspikeError("an input of events has no encoder table", "leave it out")
         levels = 0 if first.repeat else PIXEL_LEVELS
         if len(self.encoder) != levels or not all(0 <= c <= first.codes for c in self.encoder):
-            raise FirstspikeError(f"the encoder table needs {PIXEL_LEVELS} codes in 0..{first.codes}")
+            raise FirstspikeError(
+                f"the encoder table needs {PIXEL_LEVELS} codes in 0..{first.codes}",
+                "give an encoder, or repeat for an input of events",
+            )
         for layer, pre, post in zip(self.layers, self.populations, self.populations[1:], strict=False):
             if layer.output_shape(pre.shape) != post.shape:
                 raise FirstspikeError(
@@ -321,7 +327,21 @@ class Network:
 
         """
         body, arrays = network_files.read(Path(path))
-        network = cls(
+        try:
+            network = cls._from_parts(body, arrays)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            problem = f"{type(error).__name__}: {error}"
+            raise FirstspikeError(f"{path} does not hold a whole network ({problem})", network_files.AGAIN) from error
+        if network.digest != body["digest"]:
+            raise FirstspikeError(
+                f"{path}: the network's digest differs from the one in network.json", network_files.AGAIN
+            )
+        return network
+
+    @classmethod
+    def _from_parts(cls, body: Mapping[str, Any], arrays: Mapping[str, IntArray]) -> Network:
+        """Of what a folder holds."""
+        return cls(
             populations=tuple(_population(i, x, arrays) for i, x in enumerate(body["populations"])),
             layers=tuple(
                 LAYER_KINDS[x["kind"]](
@@ -336,11 +356,6 @@ class Network:
             fire_start=body["fire_start"],
             provenance=body["provenance"],
         )
-        if network.digest != body["digest"]:
-            raise FirstspikeError(
-                f"{path}: the network's digest differs from the one in network.json", network_files.AGAIN
-            )
-        return network
 
 
 def _population(index: int, body: Mapping[str, Any], arrays: Mapping[str, IntArray]) -> Population:
@@ -368,6 +383,8 @@ def check_images(network: Network, images: NDArray[np.uint8]) -> NDArray[np.uint
 
     """
     first = network.populations[0]
+    if not isinstance(images, np.ndarray):
+        raise FirstspikeError(f"images are of type {type(images).__name__}, not an array", "give an array of uint8")
     batch = images if images.ndim > 1 else images.reshape(1, -1)
     return check_batch(batch, inputs=first.size, steps=network.steps, repeat=first.repeat)
 
@@ -391,7 +408,7 @@ def check_batch(
         if flat.shape[1] != inputs:
             raise FirstspikeError(f"an image has {flat.shape[1]} pixels; the {taker} takes {inputs}")
         return flat
-    if images.ndim < 3 or flat.shape[1] != steps * inputs:
+    if images.ndim < 3 or images.shape[1] != steps or flat.shape[1] != steps * inputs:
         raise FirstspikeError(
             f"events have shape {images.shape}; the {taker} takes (images, {steps} steps, {inputs} inputs)"
         )
@@ -433,7 +450,7 @@ def chain(
     repeat
         Of an input of events.
     dynamics
-        Of each population after the input, or None for the tables; none are given if none has any.
+        Of each population after the input, or None for the tables; those that are left out at the end have tables.
 
     Raises
     ------
@@ -441,6 +458,16 @@ def chain(
         if parts do not fit each other.
 
     """
+    after = f"the network has {len(layers)} populations after the input"
+    if not isinstance(dynamics, Sequence) or not all(x is None or isinstance(x, Dynamics) for x in dynamics):
+        raise FirstspikeError("dynamics are no list of Dynamics", "give one of each population, or None")
+    for name, given in (("thresholds", thresholds), ("dynamics", dynamics)):
+        if len(given) > len(layers):
+            raise FirstspikeError(f"{name} are given for {len(given)} populations; {after}", "leave the others out")
+    if len(kernels) != len(layers):
+        raise FirstspikeError(
+            f"kernels are given for {len(kernels)} populations", f"give {len(layers)}: one of each before a layer"
+        )
     shapes = [tuple(input_shape)]
     for layer in layers:
         shapes.append(layer.output_shape(shapes[-1]))
@@ -495,6 +522,10 @@ def dense(
         if parts do not fit each other.
 
     """
+    if not weights or len(biases) != len(weights):
+        raise FirstspikeError(
+            f"weights are given for {len(weights)} layers, biases for {len(biases)}", "give both for each layer"
+        )
     layers = [
         Dense(
             name=f"layer{i}",

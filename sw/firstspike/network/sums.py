@@ -28,7 +28,10 @@ def exact_float(what: str, bound: int) -> Any:
 
     """
     if bound >= 1 << 53:
-        raise FirstspikeError(f"{what} reach {bound}, beyond the exact range of 2**53")
+        raise FirstspikeError(
+            f"{what} reach {bound}, beyond the exact range of 2**53",
+            "use fewer guard bits, factor bits or weight bits, or smaller kernels",
+        )
     return np.float32 if bound < 1 << 24 else np.float64
 
 

@@ -24,6 +24,8 @@ class ImageBatches(Dataset[Batch]):
     ----------
     images
         uint8, shape (N, ...); the last two axes are rows and columns if they shift or flip.
+    events
+        Whether the second axis is that of time.
     labels
         int64, shape (N,).
     shift
@@ -46,14 +48,15 @@ class ImageBatches(Dataset[Batch]):
         images: NDArray[np.uint8],
         labels: NDArray[np.int64],
         *,
+        events: bool = False,
         shift: int = 0,
         flip: bool = False,
         seed: int = 0,
     ) -> None:
         for name, value, off in (("shift", shift, "0"), ("flip", flip, "false")):
-            if value and images.ndim < 3:
+            if value and images.ndim < 3 + events:
                 raise FirstspikeError(
-                    f"[train] {name} is on, but an image of shape {images.shape[1:]} has no rows and columns",
+                    f"[train] {name} is on, but an image of shape {images.shape[1 + events :]} has no rows and columns",
                     f"use {name} = {off}",
                 )
         self._shift, self._flip, self._seed = shift, flip, seed

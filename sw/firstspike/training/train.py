@@ -260,8 +260,9 @@ def fit(
             raise FirstspikeError(f"there is no checkpoint {checkpoint} to resume from", again)
         _content(checkpoint, experiment, dataset, again)
     images = ImageBatches(
-        dataset.train_images, dataset.train_labels, shift=recipe.shift, flip=recipe.flip, seed=recipe.seed
-    )
+        dataset.train_images, dataset.train_labels, events=dataset.events, shift=recipe.shift, flip=recipe.flip,
+        seed=recipe.seed,
+    )  # fmt: skip
     with isolate_rng(), _quiet_lightning():
         lightning.seed_everything(recipe.seed, workers=True, verbose=False)
         training = Training(surrogate(experiment, dataset), experiment.train, images, stamp=_stamp(experiment, dataset))

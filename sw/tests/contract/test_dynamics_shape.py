@@ -82,6 +82,10 @@ def network_of(dynamics: Dynamics | None) -> Network:
         {"retain": factor(1, 1)},
         {"drive": np.zeros((1, 1), int)},
         {"drive": np.array(-3)},
+        {"drive": np.array([[1, -31, 9]]), "threshold": np.array([[30, 200, 50]])},
+        {"retain": factor([5, 30, 1], 5)},
+        {"leak": factor(13, 4)},
+        {"reset": np.array([[7, 8, 9]])} | {"threshold": np.array([[7, 8, 9]])},
     ],
     ids=str,
 )
@@ -99,17 +103,20 @@ def test_another_network_of_the_same_hardware(change: dict[str, Any]) -> None:
         ({"cap": 2}, "have cap 2, the hardware 1"),
         ({"start": 1}, "have start 1, the hardware 0"),
         ({"guard": 1}, "have guard 1, the hardware 0"),
-        ({"leak": factor(1, 2)}, "have leak FactorShape(kind='shift', shift=2)"),
-        ({"retain": factor([1, 2, 3], 4)}, "have retain FactorShape(kind='multiply', shift=4)"),
-        ({"threshold": np.array([[1, 2, 3]] * 3 + [[3, 2, 1]])}, "have threshold TableShape(by_step=True"),
-        ({"threshold": np.array(1000)}, "have threshold TableShape(by_step=False, by_channel=False, bits=11)"),
-        ({"reset": np.array(7)}, "have reset TableShape("),
-        ({"gain": np.array(3)}, "have gain TableShape("),
+        ({"leak": factor(1, 2)}, "have leak a shift by 2 bits, the hardware a shift and a difference by 2 bits"),
+        ({"retain": factor([1, 2, 3], 4)}, "have retain a product by 4 bits, the hardware a product by 3 bits"),
+        (
+            {"threshold": np.array([[1, 2, 3]] * 3 + [[3, 2, 1]])},
+            "have threshold 3 bits for each step and channel, the hardware 7 bits for each channel",
+        ),
+        ({"threshold": np.array(1000)}, "have threshold 11 bits, the hardware 7 bits for each channel"),
+        ({"reset": np.array(7)}, "have reset 4 bits, the hardware none"),
+        ({"gain": np.array(3)}, "have gain 2 bits, the hardware none"),
     ],
     ids=str,
 )
 def test_what_is_refused(change: dict[str, Any], message: str) -> None:
-    hardware = Hardware.for_network(network_of(PLAIN), spare_membrane_bits=2)
+    hardware = Hardware.for_network(network_of(PLAIN))
     with pytest.raises(FirstspikeError) as error:
         hardware.check(network_of(replace(PLAIN, **change)))
     assert message in error.value.one_line()

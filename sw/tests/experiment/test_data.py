@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from firstspike.errors import FirstspikeError
-from firstspike.experiment import data
+from firstspike.experiment import data, outline
 from firstspike.experiment.config import DataConfig, Experiment, NetworkConfig
 from firstspike.experiment.dynamics import DynamicsConfig
 from firstspike.experiment.outline import populations
@@ -307,3 +308,28 @@ def test_events_have_the_steps_of_the_network(tmp_path: Path) -> None:
     with pytest.raises(FirstspikeError, match=r"\[network\] steps is 8") as error:
         populations(experiment, data.load(config))
     assert error.value.hint == "use 9, the frames of an image of mine"
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(
+    ("dynamics", "hidden", "said"),
+    [
+        ({"leak": 0.999}, (4,), ["leak 0.999 becomes 1 in 8 factor_bits"]),
+        ({"retain": 0.001, "leak": (0.5, 1.0)}, (4,), ["retain 0.001 becomes 0 in 8 factor_bits"]),
+        ({"leak": 0.999, "factor_bits": 12}, (4,), []),
+        ({"threshold": 3.0, "trained": ("threshold",)}, (), ["[dynamics] threshold plays no part", "trained ="]),
+        ({"slope": 1.0, "leak": 0.5}, (), ["[dynamics] slope plays no part: no population of this network fires"]),
+    ],
+)
+def test_doubts_of_dynamics(tmp_path: Path, dynamics: dict[str, Any], hidden: tuple[int, ...], said: list[str]) -> None:
+    config = replace(saved(tmp_path, **of_events((9, 4))), events=True)
+    network = NetworkConfig(hidden=hidden, steps=9)
+    experiment = Experiment(name="x", data=config, network=network, dynamics=DynamicsConfig(mode="soft", **dynamics))
+    found = outline.doubts(experiment, data.load(config))
+    assert [text in sentence for text, sentence in zip(said, found, strict=True)] == [True] * len(said)
+
+
+@pytest.mark.smoke
+def test_recordings_without_an_event(tmp_path: Path) -> None:
+    found = data.load(replace(saved(tmp_path, **of_events((9, 4), 0, 1)), events=True)).doubts
+    assert found == ["data set mine: train_images hold no event"]

@@ -129,6 +129,11 @@ def test_the_digest_tells_the_input_and_the_readout() -> None:
         ({"mode": "hard", "reset": np.array(2)}, "a hard reset goes below the threshold"),
         ({"mode": "hard", "reset": np.zeros((1, 3), int)}, "reset has shape (1, 3) and threshold (2, 2)"),
         ({"threshold": None, "cap": 2}, "reset, cap and start need a threshold"),
+        ({"cap": True}, "cap is True, not a whole number in 1..15"),
+        ({"start": "2"}, "start is '2', not a whole number >= 0"),
+        ({"drive": None}, "drive is None; leave it out"),
+        ({"drive": np.array([(1 << 64) - 3], np.uint64)}, "drive has a value of more than 53 bits"),
+        ({"threshold": [[5], [4, 3]]}, "threshold has rows of different lengths"),
     ],
 )
 def test_wrong_values(given: dict[str, Any], message: str) -> None:
@@ -173,6 +178,9 @@ def test_what_does_not_fit_a_network(hidden: dict[str, Any], given: dict[str, An
         (np.zeros((3, 1, 2), np.uint8), "events have shape (3, 1, 2); the network takes (images, 2 steps, 2 inputs)"),
         (np.full((1, 2, 2), 3, np.uint8), "3 events of an input in a step; the network takes 2"),
         (np.zeros((3, 2, 2), np.int64), "images have type int64, not uint8 (counts of events)"),
+        (np.zeros((3, 1, 4), np.uint8), "events have shape (3, 1, 4); the network takes (images, 2 steps, 2 inputs)"),
+        (np.zeros((3, 4, 1), np.uint8), "events have shape (3, 4, 1); the network takes (images, 2 steps, 2 inputs)"),
+        ([[[0, 0], [0, 0]]], "images are of type list, not an array"),
     ],
 )
 def test_events_that_do_not_fit(events: np.ndarray, message: str) -> None:

@@ -79,14 +79,22 @@ def test_widths() -> None:
         pytest.param({"kernels": [(), (8, 4, 2, 1)]}, "input population has a kernel", id="no_kernel"),
         pytest.param({"kernels": [(8, 4, 5, 1), (8, 4, 2, 1)]}, r"kernel\[2\] is 5, above kernel\[1\] = 4", id="rises"),
         pytest.param({"kernels": [(8, 4, 2, -1), (8, 4, 2, 1)]}, r"kernel\[3\] is -1, not >= 0", id="negative"),
-        pytest.param({"kernels": [(8, 4, 2, 0.5), (8, 4, 2, 1)]}, "not a table of integers", id="float_kernel"),
+        pytest.param({"kernels": [(8, 4, 2, 0.5), (8, 4, 2, 1)]}, "not made of integers", id="float_kernel"),
         pytest.param({"thresholds": [(40, 20, 10, 0)]}, r"hidden1: threshold\[3\] is 0, not >= 1", id="zero_threshold"),
         pytest.param({"thresholds": [(40, 20, 10, 11)]}, r"threshold\[3\] is 11, above", id="threshold_rises"),
         pytest.param({"thresholds": []}, "hidden1: kernel has 4 and threshold 0", id="no_threshold"),
         pytest.param({"thresholds": [(4, 3, 2, 1), (4, 3)]}, "threshold for none or all", id="output_threshold"),
         pytest.param({"encoder": ENCODER[:-1]}, r"encoder table needs 256 codes in 0..4", id="encoder_length"),
         pytest.param({"encoder": (5, *ENCODER[1:])}, r"encoder table needs 256 codes in 0..4", id="encoder_code"),
-        pytest.param({"encoder": ("a",) * 256}, "encoder table is not a table of integers", id="encoder_type"),
+        pytest.param({"thresholds": [(4, 3, 2, 1)] * 3}, "thresholds are given for 3 populations", id="thresholds"),
+        pytest.param({"kernels": [(8, 4, 2, 1)]}, "kernels are given for 1 populations", id="kernels"),
+        pytest.param({"dynamics": [None] * 3}, "dynamics are given for 3 populations", id="dynamics"),
+        pytest.param({"dynamics": [None, {"mode": "soft"}]}, "dynamics are no list of Dynamics", id="no_dynamics"),
+        pytest.param({"biases": [np.ones(2, int)]}, "weights are given for 2 layers, biases for 1", id="biases"),
+        pytest.param({"fire_start": 2.5}, "fire_start is not made of integers", id="half_a_step"),
+        pytest.param({"steps": True}, "steps is not made of integers: True and False are none", id="bool"),
+        pytest.param({"encoder": ()}, "encoder table needs 256 codes in 0..4", id="no_encoder"),
+        pytest.param({"encoder": ("a",) * 256}, "encoder table is not made of integers", id="encoder_type"),
     ],
 )
 def test_what_a_network_refuses(changes: dict[str, Any], message: str) -> None:
@@ -127,7 +135,7 @@ def convolution(**changes: Any) -> Conv2d:
         ({"stride": 0}, "stride is 0, outside 1..65536"),
         ({"padding": 2}, "padding is 2, outside 0..1"),
         ({"pool": 0}, "pool is 0, outside 1..65536"),
-        ({"pool": 1.5}, "pool is not a table of integers"),
+        ({"pool": 1.5}, "pool is not made of integers"),
     ],
 )
 def test_what_a_convolution_refuses(changes: dict[str, Any], message: str) -> None:
@@ -311,6 +319,28 @@ def test_an_edit_with_its_hash_made_right_still_meets_the_digest(saved: Path) ->
     body["steps"], body["fire_start"] = 4, 1
     network_files.write(saved, {k: v for k, v in body.items() if k != "tensors_sha256"}, arrays)
     with pytest.raises(FirstspikeError, match="digest differs"):
+        Network.load(saved)
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"layers": None}, "TypeError"),
+        ({"steps": "3"}, "steps is not made of integers"),
+        ({"populations": [{"colour": 1}]}, "TypeError"),
+        ({"layers": [{"kind": "rnn"}]}, "KeyError: 'rnn'"),
+    ],
+    ids=str,
+)
+def test_whole_files_with_no_network_in_them(change: dict[str, Any], problem: str, saved: Path) -> None:
+    body, arrays = network_files.read(saved)
+    network_files.write(saved, {k: v for k, v in (body | change).items() if k != "tensors_sha256"}, arrays)
+    with pytest.raises(FirstspikeError, match=problem) as error:
+        Network.load(saved)
+    assert "\n" not in error.value.one_line()
+    network_files.write(saved, {k: v for k, v in body.items() if k != "tensors_sha256"}, {})
+    with pytest.raises(FirstspikeError, match=r"KeyError: 'layers\.0\.weight'"):
         Network.load(saved)
 
 

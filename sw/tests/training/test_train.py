@@ -22,6 +22,7 @@ from firstspike.experiment.config import DataConfig, Experiment, NetworkConfig, 
 from firstspike.network import golden
 from firstspike.network.model import Network
 from firstspike.training import train
+from firstspike.training.batches import ImageBatches
 from firstspike.training.loop import one_cycle
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -281,6 +282,19 @@ def test_flat_images_cannot_be_shifted(digits: data.Dataset, tmp_path: Path) -> 
     )
     with pytest.raises(FirstspikeError, match="has no rows and columns"):
         train.train(replace(experiment(), train=AUGMENTED), flat, tmp_path / "out")
+
+
+@pytest.mark.smoke
+def test_time_is_not_shifted() -> None:
+    """Recordings of (N, T, inputs) have no rows and columns either; those with maps move as a whole."""
+    counts = np.random.default_rng(0).integers(0, 3, (2, 5, 4, 4)).astype(np.uint8)
+    labels = np.zeros(2, np.int64)
+    with pytest.raises(FirstspikeError, match=r"image of shape \(16,\) has no rows and columns"):
+        ImageBatches(counts.reshape(2, 5, 16), labels, events=True, shift=1)
+    moved, _ = ImageBatches(counts, labels, events=True, shift=1, seed=3)[0]
+    padded = np.pad(counts[0], [(0, 0), (1, 1), (1, 1)])
+    shifted = [padded[:, r : r + 4, c : c + 4] for r in range(3) for c in range(3)]
+    assert any(np.array_equal(moved[0].numpy(), each) for each in shifted)
 
 
 def part(dataset: data.Dataset, images: int) -> data.Dataset:
