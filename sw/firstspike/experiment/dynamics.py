@@ -233,5 +233,6 @@ class DynamicsConfig(Section):
         if not isinstance(value, tuple):
             return (value,) * count
         if len(value) != count:
-            raise self.wrong(key, f"is {as_written(list(value))}", f"one value, or a list of {count}: one a {what}")
+            lists = f", or a list of {count}: one a {what}" if count > 1 else ""
+            raise self.wrong(key, f"is {as_written(list(value))}", f"one value{lists}")
         return value

@@ -122,7 +122,7 @@ def _decision(axes: Axes, network: Network, result: Result) -> str:
     """Mark the first output spike; returns what there is to say of it."""
     step, chosen = int(result.decision_steps[0]), int(result.classes[0])
     if step == network.steps:
-        return "no output spike, so that the largest membrane decides"
+        return "no output spike, so that the final membranes decide"
     at = network.begin(len(network.layers)) + step
     axes.axvline(at, color="0.6", lw=1, ls=":", zorder=0.5)
     axes.scatter([at], [chosen], s=170, marker="o", facecolors="none", edgecolors="0.2", linewidths=1.2)

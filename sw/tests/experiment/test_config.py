@@ -287,7 +287,7 @@ def test_the_examples_are_there() -> None:
         (f'{EVENTS}{SOFT}[hardware]\ninput = "pixels"', "[hardware] input is 'pixels' for [data] events", "use events"),
         (f'{SOFT}trained = "leak"', "[dynamics] trained is 'leak'", 'a list, such as ["leak"]'),
         (f"{SOFT}leak = [0.9, 0.8, 1.0]", "[dynamics] leak is [0.9, 0.8, 1.0]", "a list of 2: one a population after"),
-        (f"{SOFT}threshold = [1.0, 2.0]", "[dynamics] threshold is [1.0, 2.0]", "a list of 1: one a population that"),
+        (f"{SOFT}threshold = [1.0, 2.0]", "[dynamics] threshold is [1.0, 2.0]", "use one value"),
         (f'{SOFT}input = "constant"\nretain = [0.5, 0.0]', "[dynamics] retain begins with 0.5", "use 1 for the first"),
         (f"[network]\nfire_start = 2\n{SOFT}", "[network] fire_start is of neurons with tables", "[dynamics] start"),
         (f'[network]\nkernel = {{ kind = "linear" }}\n{SOFT}', "[network] kernel is of neurons with tables", "worth 1"),
