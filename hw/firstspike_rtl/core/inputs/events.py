@@ -96,13 +96,17 @@ class TrainInput(Component):
         given, o = data.View(EVENT_WORD, self.i.payload.data), self.o.payload
         # A word that waits for the watermarks of the steps before its own.
         held = Signal()
-        step, index = Signal.like(o.step), Signal.like(o.index)
-        spike, exists, last = Signal(), Signal(), Signal()
+        step = Signal.like(o.step)
+        index = Signal.like(o.index)
+        spike = Signal()
+        exists = Signal()
+        last = Signal()
         k = Signal.like(o.step)  # time has come so far
         ending = Signal()
         fault = Signal()
 
-        moves, takes = Signal(), Signal()
+        moves = Signal()
+        takes = Signal()
         m.d.comb += [
             moves.eq(~self.o.valid | self.o.ready),
             takes.eq(moves & held & ~ending & (~exists | (step <= k))),
