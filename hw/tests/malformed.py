@@ -12,6 +12,7 @@ from simulation import Stalls, Trace, receive, send, simulate
 from firstspike.contract.hardware import Hardware
 from firstspike_rtl.clocks.cycles import refill_clocks
 from firstspike_rtl.core.datapath import Core
+from firstspike_rtl.core.inputs.events import TrainInput, event_input
 from firstspike_rtl.core.layouts import EVENT_WORD, RESULT_WORD
 from firstspike_verify.models import frames
 
@@ -85,7 +86,7 @@ def event_frames(core: Hardware, rng: random.Random) -> list[Frame]:
             [*each_once, each_once[-1]],  # as many go out as there are neurons; only the count of those that came tells
             [*each_once, (0, codes - 1)],  # none is left, but a list is not at its end
         ]
-    if core.repeat and core.ordered[0]:
+    if event_input(core) is TrainInput:
         wrong += [
             [(0, codes), *good()],
             [(3, 1), (4, 0)],

@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar, get_args
 import numpy as np
 
 from firstspike.contract.dynamics_shape import DynamicsShape
-from firstspike.contract.layer_shape import FireUnit, LayerShape, Product, check_numbers, geometry
+from firstspike.contract.layer_shape import FireUnit, LayerShape, Product, check_number, check_numbers, geometry
 from firstspike.contract.memory import WORD_BITS, Memory, MemoryRole
 from firstspike.errors import FirstspikeError
 from firstspike.network.dynamics import MAX_CAP
@@ -164,10 +164,9 @@ class Hardware:
 
         """
         layers = network.layers
-        for name, value, low in (("spare_membrane_bits", spare_membrane_bits, 0), ("test_clocks", test_clocks, 1)):
-            whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-            if value is not None and not (whole and value >= low):
-                raise FirstspikeError(f"{name} is {value!r}", f"use an integer from {low}")
+        check_number("spare_membrane_bits", spare_membrane_bits, low=0)
+        if test_clocks is not None:
+            check_number("test_clocks", test_clocks, low=1)
         if lanes is None:
             lanes = 64
         chosen = [min(lanes, len(x.weight)) for x in layers] if isinstance(lanes, int) else list(lanes)

@@ -42,10 +42,21 @@ def check_numbers(value: object, names: Iterable[str], *, low: int) -> None:
 
     """
     for name in names:
-        given = getattr(value, name)
-        for number in given if isinstance(given, tuple) else (given,):
-            if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or number < low:
-                raise FirstspikeError(f"{name} is {given!r}", f"use integers from {low}")
+        check_number(name, getattr(value, name), low=low)
+
+
+def check_number(name: str, given: object, *, low: int) -> None:
+    """As :func:`check_numbers`, of one value.
+
+    Raises
+    ------
+    FirstspikeError
+        if it is something else.
+
+    """
+    for number in given if isinstance(given, tuple) else (given,):
+        if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or number < low:
+            raise FirstspikeError(f"{name} is {given!r}", f"use integers from {low}")
 
 
 @dataclass(frozen=True, kw_only=True)

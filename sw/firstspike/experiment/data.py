@@ -143,12 +143,11 @@ class Dataset:
                 f"data set {self.name} has no training image of class {missing}, but the network has an output for "
                 f"each of {self.classes} classes"
             )
-        for part in ("train", "test") if self.events else ():
-            if not getattr(self, f"{part}_images").any():
+        for part in ("train", "test"):
+            images = getattr(self, f"{part}_images")
+            if self.events and not images.any():
                 found.append(f"data set {self.name}: {part}_images hold no event")
-        for part in () if self.events else ("train", "test"):
-            dim = arrays.dim(getattr(self, f"{part}_images"))
-            if dim:
+            if not self.events and (dim := arrays.dim(images)):
                 found.append(
                     f"data set {self.name}: the brightest pixel of {part}_images {dim}: scale the images to 0..255"
                 )

@@ -359,11 +359,7 @@ class Driver:
 
     def _frames_of(self, pictures: NDArray[np.uint8]) -> Any:
         hardware = self._hardware
-        if not isinstance(pictures, np.ndarray):
-            raise FirstspikeError(
-                f"images are of type {type(pictures).__name__}, not an array", "give an array of uint8, shape (B, ...)"
-            )
-        if pictures.dtype != np.uint8 or pictures.ndim < 2:
+        if isinstance(pictures, np.ndarray) and (pictures.dtype != np.uint8 or pictures.ndim < 2):
             raise FirstspikeError(
                 f"images have type {pictures.dtype} and shape {pictures.shape}, not uint8 (B, ...)",
                 "give pixels 0..255, one axis more than an image has",

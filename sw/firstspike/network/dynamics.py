@@ -33,12 +33,24 @@ def _least(array: IntArray) -> IntArray:
     return array[:, :1] if (array == array[:, :1]).all() else array
 
 
+def whole(value: Any) -> int:
+    """A whole number as Python's; True is none.
+
+    Raises
+    ------
+    TypeError
+        if it is something else.
+
+    """
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError("True and False are none")
+    return operator.index(value)
+
+
 def _number(name: str, value: Any, where: str = "") -> int:
-    """A whole number, which True is not; ``where``, in the message, says which."""
+    """A whole number; ``where``, in the message, says which."""
     try:
-        if isinstance(value, (bool, np.bool_)):
-            raise TypeError
-        return operator.index(value)
+        return whole(value)
     except TypeError as error:
         raise FirstspikeError(f"{name} is {value!r}, not a whole number{where}") from error
 
@@ -98,11 +110,10 @@ class Factor:
             if it is below 0, above 1, or no number.
 
         """
-        bits = _number("shift", shift)
-        numbers = np.asarray(value)
+        bits, numbers = _number("shift", shift), np.asarray(value)
         if numbers.dtype.kind not in "iuf" or not np.isfinite(numbers).all() or not 0 <= bits <= MAX_SHIFT:
             raise FirstspikeError(f"a factor of {value!r} in {shift!r} bits", f"use 0..1 in 0..{MAX_SHIFT} bits")
-        return cls(numerator=np.floor(np.asarray(value) * (1 << shift) + 0.5).astype(np.int64), shift=shift)
+        return cls(numerator=np.floor(numbers * (1 << bits) + 0.5).astype(np.int64), shift=bits)
 
     def least(self) -> Factor:
         """The same with the fewest bits after the point, and one numerator if all are alike."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, SupportsIndex
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from firstspike.errors import FirstspikeError
 from firstspike.network.architecture import Stage, places
-from firstspike.network.dynamics import MAX_CAP, Dynamics
+from firstspike.network.dynamics import MAX_CAP, Dynamics, whole
 
 PIXEL_LEVELS = 256
 MAX_STEPS = 1 << 10  # an event word holds 10 step bits
@@ -40,11 +39,8 @@ def integers(what: str, values: Iterable[SupportsIndex]) -> tuple[int, ...]:
         if one is not an integer; ``what`` begins the message.
 
     """
-    given = tuple(values)
     try:
-        if any(isinstance(value, (bool, np.bool_)) for value in given):
-            raise TypeError("True and False are none")
-        return tuple(operator.index(value) for value in given)
+        return tuple(whole(value) for value in values)
     except TypeError as error:
         raise FirstspikeError(f"{what} is not made of integers: {error}") from error
 

@@ -383,9 +383,8 @@ def check_images(network: Network, images: NDArray[np.uint8]) -> NDArray[np.uint
 
     """
     first = network.populations[0]
-    if not isinstance(images, np.ndarray):
-        raise FirstspikeError(f"images are of type {type(images).__name__}, not an array", "give an array of uint8")
-    batch = images if images.ndim > 1 else images.reshape(1, -1)
+    single = isinstance(images, np.ndarray) and images.ndim < 2
+    batch = images.reshape(1, -1) if single else images
     return check_batch(batch, inputs=first.size, steps=network.steps, repeat=first.repeat)
 
 
@@ -400,6 +399,10 @@ def check_batch(
         as there.
 
     """
+    if not isinstance(images, np.ndarray):
+        raise FirstspikeError(
+            f"images are of type {type(images).__name__}, not an array", "give an array of uint8, shape (B, ...)"
+        )
     if images.dtype != np.uint8:
         what = "counts of events" if repeat else "pixels 0..255"
         raise FirstspikeError(f"images have type {images.dtype}, not uint8 ({what})")

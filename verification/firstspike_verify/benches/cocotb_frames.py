@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from firstspike.contract.hardware import INDEX_BITS, PIXELS_PER_WORD
 from firstspike.network import golden
+from firstspike_rtl.core.inputs.events import TrainInput, event_input
 from firstspike_rtl.core.layouts import EVENT_WORD
 from firstspike_verify.benches.bench import KINDS, Bench, Stalls
 
@@ -60,7 +61,7 @@ def event_cases(bench: Bench) -> list[tuple[list[int], Pictures]]:
         at = bench.random.randrange(len(frame) + 1)
         frame.insert(at, EVENT_WORD.const({"index": 0, "step": 0} | change).as_bits())
         found.append((frame, picture))
-    if bench.hardware.sorts or not bench.hardware.repeat:
+    if event_input(bench.hardware) is not TrainInput:
         return found
     for mark in (0, 1):  # a word that comes too late, with a spike or without
         picture = bench.pictures(1)[0]
